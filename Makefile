@@ -1,0 +1,43 @@
+# make demo    sets up, builds the toy data, trains, scores and draws
+# make test    sets up and runs the tests
+# make lint    sets up and checks the style
+
+# The newest Python that runs; a version manager's empty shim does not.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$p && break; done)
+BIN := .venv/bin
+CPUS := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+
+.PHONY: demo test test-slow lint format
+
+.venv/demo: requirements.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: JAX has no \
+	current release for older ones. Install it, or set PYTHON=/path/to/python3."; \
+	exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv/dev: .venv/demo requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+demo: .venv/demo
+	$(BIN)/python -m tfds_builders.prepare shapes --data_dir=data
+	JAX_NUM_CPU_DEVICES=$(CPUS) $(BIN)/python main.py \
+		--config=configs/shapes.py --workdir=runs/demo
+
+test: .venv/dev
+	$(BIN)/python -m pytest -n 2
+
+test-slow: .venv/dev
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: .venv/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .

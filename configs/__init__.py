@@ -1,0 +1,1 @@
+"""Configurations: common.py declares every key, the others change some."""

@@ -1,0 +1,137 @@
+"""Every key of a configuration, with its unit and its default.
+
+The defaults are the paper's: preset `paper`, size `B/16`, Section 4.1's training. An
+experiment (gref.py, shapes.py) calls `get_config` and changes what differs. Any key can
+be set on the command line, as in --config.optimizer.learning_rate=2e-5.
+
+An experiment takes words after a colon, separated by commas, as in
+--config=configs/gref.py:tiny.
+"""
+
+import ml_collections
+
+# Sizes by name: what they change in config.model.
+SIZES = {
+    "B/16": {},
+    "tiny": {
+        "patch_size": 8,
+        "image_size": (64, 64),
+        "vision": {"width": 128, "num_layers": 3, "num_heads": 4, "mlp_dim": 256},
+        "language": {"width": 64, "num_layers": 1, "num_heads": 2, "mlp_dim": 128},
+        "fusion": {"width": 128, "num_heads": 4, "mlp_dim": 256},
+    },
+}
+
+
+def choose(words: str, allowed: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    """Reads the words after a config file's colon.
+
+    Args:
+        words: separated by commas; may be empty.
+        allowed: the words of each subject, its default first.
+
+    Returns:
+        One word per subject.
+
+    Raises:
+        ValueError: if a word is unknown, or two are of one subject.
+    """
+    chosen: dict[str, str] = {}
+    for word in filter(None, words.split(",")):
+        subject = next((s for s, all_of in allowed.items() if word in all_of), None)
+        if subject is None or subject in chosen:
+            raise ValueError(
+                f"Cannot use {word!r} in the config string {words!r}; choose at most "
+                f"one of each: {allowed}."
+            )
+        chosen[subject] = word
+    return {s: chosen.get(s, all_of[0]) for s, all_of in allowed.items()}
+
+
+def get_config(size: str = "B/16") -> ml_collections.ConfigDict:
+    """Returns the defaults, with the model in a named size."""
+    config = ml_collections.ConfigDict()
+
+    config.seed = 0  # of initialisation, data order and stochastic depth
+    config.parallel = "jit"  # "jit" or "pmap": how a step is spread over devices
+    config.preset = "paper"  # which reading of the paper the model keys spell out
+
+    config.data = data = ml_collections.ConfigDict()
+    data.dataset = ml_collections.config_dict.placeholder(str)  # a folder of data_dir
+    data.data_dir = "data"  # folder of the built data sets
+    data.train_split = "train"
+    data.val_split = "val"  # scored during training; its best checkpoint is kept
+    data.resize = "stretch"  # "stretch" or "letterbox": how images get to image_size
+    data.max_words = 20  # L, words per expression; later ones are cut off
+    data.expressions_per_image = 1  # K in training; 1 as in the paper
+    data.glove = ""  # GloVe text file to start the word table from; "" starts at random
+    data.num_workers = 0  # processes that make batches; 0 uses threads
+
+    config.batch_size = 8  # B, images per step, over all devices
+    config.log_every_steps = 100  # steps between two lines of metrics
+    config.checkpoint_every_steps = 1_000  # steps
+    config.keep_checkpoints = 3  # the latest so many are kept, and the best
+
+    config.model = model = ml_collections.ConfigDict()
+    model.image_size = (480, 480)  # height, width of the network's input, pixels
+    model.patch_size = 16  # P, pixels
+    model.decoder = True  # False: the paper's ablation without the decoder
+
+    model.vision = vision = ml_collections.ConfigDict()
+    vision.width = 768  # D of a patch token
+    vision.num_layers = 12
+    vision.num_heads = 12
+    vision.mlp_dim = 3072  # hidden width
+    vision.drop_path_rate = 0.1  # stochastic depth of the last layer, a probability
+
+    model.language = language = ml_collections.ConfigDict()
+    language.width = 300  # E of a word vector, GloVe's
+    language.num_layers = 6
+    language.num_heads = 12
+    language.mlp_dim = 3072  # hidden width
+
+    model.fusion = fusion = ml_collections.ConfigDict()
+    fusion.kind = "cme"  # "cme", or the ablations "vme" and "ime"
+    fusion.width = 768  # D, of fusion and decoder
+    fusion.num_layers = 4  # in all; cme and ime give half to each of two encoders
+    fusion.num_heads = 12
+    fusion.mlp_dim = 3072  # hidden width
+    fusion.drop_path_rate = 0.1  # stochastic depth of each last layer, a probability
+    fusion.share_weights = False  # one layer's weights per encoder, the paper's dagger
+
+    config.loss = loss = ml_collections.ConfigDict()
+    loss.patch_weight = 0.1  # lambda of Eq. 12
+    loss.patch_threshold = 0.8  # tau of Eq. 11, share of a patch
+
+    config.optimizer = optimizer = ml_collections.ConfigDict()
+    optimizer.total_steps = 400_000
+    optimizer.warmup_steps = 40_000  # linear from 0 to learning_rate
+    optimizer.learning_rate = 1e-5  # the peak
+    optimizer.poly_power = 0.9  # of the decay from the peak to 0
+    optimizer.beta1 = 0.9
+    optimizer.beta2 = 0.999
+    optimizer.weight_decay = 5e-4
+    optimizer.decay_mask = "all"  # "all" parameters, or "matrices" only
+    optimizer.clip_norm = 0.0  # greatest norm of the gradient; 0 does not clip
+    optimizer.lr_scale = lr_scale = ml_collections.ConfigDict()
+    lr_scale.vision = 1.0  # times learning_rate; 0 freezes the part
+    lr_scale.language = 1.0
+    lr_scale.fusion = 1.0
+    lr_scale.decoder = 1.0
+
+    config.eval = evaluation = ml_collections.ConfigDict()
+    evaluation.every_steps = 5_000  # steps; a multiple of checkpoint_every_steps
+    evaluation.splits = "val"  # splits that are scored at the end, by commas
+    evaluation.checkpoints = "best"  # scored at the end: latest, best, all or 1000,2000
+    evaluation.batch_size = 8  # images
+    evaluation.expressions_per_image = 8  # K at a time; an image with more takes turns
+    evaluation.threshold = 0.5  # probability from which a pixel belongs to the mask
+    evaluation.shuffled_text = False  # also score with the sentences dealt out anew
+    evaluation.num_figures = 8  # pictures per scored split
+
+    for part, changes in SIZES[size].items():
+        if isinstance(changes, dict):
+            model[part].update(changes)
+        else:
+            model[part] = changes
+    return config

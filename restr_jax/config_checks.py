@@ -1,0 +1,85 @@
+"""What can be wrong with a configuration, said before any work is done."""
+
+import json
+import pathlib
+
+from restr_jax.data.preprocess import RESIZE_MODES
+
+# Keys that a run may change when it resumes, or that only scoring reads.
+_FREE_KEYS = (
+    "eval.",
+    "parallel",
+    "log_every_steps",
+    "keep_checkpoints",
+    "checkpoint_every_steps",
+    "data.num_workers",
+    "data.data_dir",
+    "data.glove",
+)
+
+
+def check_config(config) -> None:
+    """Checks what has to hold between the keys of a configuration.
+
+    Raises:
+        ValueError: naming the key, its value and what to do.
+    """
+    if config.data.resize not in RESIZE_MODES:
+        raise ValueError(
+            f"Unknown config.data.resize {config.data.resize!r}; it is one of "
+            f"{RESIZE_MODES}."
+        )
+    for key in ("image_size",):
+        sides = config.model[key]
+        if any(side % config.model.patch_size for side in sides):
+            raise ValueError(
+                f"config.model.{key} {tuple(sides)} is not a whole number of patches "
+                f"of {config.model.patch_size} pixels (config.model.patch_size)."
+            )
+    if config.eval.every_steps % config.checkpoint_every_steps:
+        raise ValueError(
+            f"config.eval.every_steps ({config.eval.every_steps}) has to be a multiple "
+            f"of config.checkpoint_every_steps ({config.checkpoint_every_steps}), so "
+            "that what was scored can be kept."
+        )
+    if not 0.0 < config.eval.threshold < 1.0:
+        raise ValueError(
+            f"config.eval.threshold {config.eval.threshold} is a probability between 0 "
+            "and 1."
+        )
+
+
+def claim_workdir(workdir: str, config) -> None:
+    """Writes the configuration into a new workdir, or compares it with the old one.
+
+    Raises:
+        ValueError: if the workdir was made with another configuration.
+    """
+    path = pathlib.Path(workdir) / "config.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(config.to_json(indent=2) + "\n")
+        return
+    ours = _flatten(json.loads(config.to_json()))
+    theirs = _flatten(json.loads(path.read_text()))
+    differences = [
+        f"  {key}: {theirs.get(key, 'absent')} there, {ours.get(key, 'absent')} now"
+        for key in sorted(ours.keys() | theirs.keys())
+        if ours.get(key) != theirs.get(key) and not key.startswith(_FREE_KEYS)
+    ]
+    if differences:
+        raise ValueError(
+            f"{workdir} belongs to another configuration:\n"
+            + "\n".join(differences)
+            + "\nUse that configuration, or another --workdir."
+        )
+
+
+def _flatten(tree: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,1 @@
+"""From stored records to batches; NumPy only, so that workers never touch JAX."""

@@ -1,0 +1,241 @@
+"""Built data sets to batches.
+
+The training stream is a function of position: batch n depends on the seed, the data
+and n alone, never on how many workers made it or where a run was resumed.
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+
+import grain
+import numpy as np
+import tensorflow_datasets as tfds
+
+from restr_jax.data import preprocess
+from restr_jax.data.text import Vocabulary
+
+Batch = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """One split of a built data set.
+
+    Attributes:
+        name: "dataset/split".
+        source: the records, by number.
+        sentences: the sentences of each record, in the order of its expressions.
+    """
+
+    name: str
+    source: Sequence[dict]
+    sentences: list[list[str]]
+
+
+def open_split(data_dir: str, dataset: str, split: str) -> Split:
+    """Opens a built data set.
+
+    Raises:
+        FileNotFoundError: if it has not been built.
+        ValueError: if it has no such split, or was built by something else.
+    """
+    folder = os.path.join(data_dir, dataset)
+    versions = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    versions = [v for v in versions if not v.startswith("incomplete")]
+    if not versions:
+        raise FileNotFoundError(
+            f"There is no data set {dataset!r} in {data_dir!r}. Build it with\n"
+            f"    python -m tfds_builders.prepare {dataset} --data_dir={data_dir}\n"
+            f"(tfds_builders/{dataset}/README.md says what it needs), or set "
+            "config.data.data_dir to where it is."
+        )
+    builder = tfds.builder_from_directory(os.path.join(folder, versions[-1]))
+    if split not in builder.info.splits:
+        raise ValueError(
+            f"The data set {dataset!r} has no split {split!r}; it has "
+            f"{sorted(builder.info.splits)}."
+        )
+    sentences = (builder.info.metadata or {}).get("sentences", {}).get(split)
+    source = builder.as_data_source(
+        split=split, decoders={"image": tfds.decode.SkipDecoding()}
+    )
+    if sentences is None or len(sentences) != len(source):
+        raise ValueError(
+            f"{folder} does not list the sentences of split {split!r}; build it again "
+            "with tfds_builders.prepare."
+        )
+    return Split(f"{dataset}/{split}", source, sentences)
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """K expressions of one image, ready for the network, and what to score them by.
+
+    Attributes:
+        image: float32 [H, W, 3].
+        tokens: int32 [K, L].
+        valid: bool [K]; false where the image had no further expression.
+        original: uint8 RGB at its own size.
+        masks: the objects' masks at the image's own size, one per valid expression.
+        record: number of the record in its split.
+        chosen: which of the record's expressions these are.
+        fields: the record as it was stored.
+    """
+
+    image: np.ndarray
+    tokens: np.ndarray
+    valid: np.ndarray
+    original: np.ndarray
+    masks: list[np.ndarray]
+    record: int
+    chosen: np.ndarray
+    fields: dict
+
+
+@dataclasses.dataclass(frozen=True)
+class Loader:
+    """Makes examples of one split.
+
+    Attributes:
+        split: where records come from.
+        vocabulary: words to ids.
+        image_size: (height, width) of the network's input.
+        resize: how images get there, see `preprocess.inner_box`.
+        max_words: L.
+        expressions: K.
+    """
+
+    split: Split
+    vocabulary: Vocabulary
+    image_size: tuple[int, int]
+    resize: str
+    max_words: int
+    expressions: int
+
+    def load(self, record: int, chosen: np.ndarray) -> Example:
+        """Loads the chosen expressions (at most K) of one record."""
+        fields = self.split.source[record]
+        name = f"{self.split.name}, image {fields['image_id'].decode()}"
+        image = preprocess.decode_image(fields["image"], name)
+        tokens = np.zeros((self.expressions, self.max_words), np.int32)
+        valid = np.arange(self.expressions) < len(chosen)
+        masks = []
+        for k, i in enumerate(chosen):
+            sentence = self.split.sentences[record][i]
+            tokens[k] = self.vocabulary.encode(sentence, self.max_words)
+            counts = fields["objects"]["mask"][fields["expressions"]["object"][i]]
+            masks.append(preprocess.decode_mask(counts, image.shape[:2]))
+        fitted = preprocess.fit_image(image, self.image_size, self.resize)
+        return Example(fitted, tokens, valid, image, masks, record, chosen, fields)
+
+    def groups(self) -> list[tuple[int, int]]:
+        """Lists (record, part): every K expressions of every record once."""
+        return [
+            (record, part)
+            for record, sentences in enumerate(self.split.sentences)
+            for part in range(-(-len(sentences) // self.expressions))
+        ]
+
+
+def _stack(loader: Loader, examples: list[Example], batch_size: int) -> Batch:
+    """Stacks examples; a batch that is short is filled with invalid ones."""
+    height, width = loader.image_size
+    k = loader.expressions
+    batch = {
+        "image": np.zeros((batch_size, height, width, 3), np.float32),
+        "tokens": np.zeros((batch_size, k, loader.max_words), np.int32),
+        "valid": np.zeros((batch_size, k), bool),
+        "mask": np.zeros((batch_size, k, height, width), np.float32),
+    }
+    for i, example in enumerate(examples):
+        batch["image"][i] = example.image
+        batch["tokens"][i] = example.tokens
+        batch["valid"][i] = example.valid
+        for j, mask in enumerate(example.masks):
+            fitted = preprocess.fit_mask(mask, loader.image_size, loader.resize)
+            batch["mask"][i, j] = fitted
+    return batch
+
+
+def train_batches(
+    loader: Loader, batch_size: int, *, seed: int, start_step: int, num_workers: int
+) -> Iterator[Batch]:
+    """Yields the endless training stream from a step on.
+
+    An epoch shows every expression once, K of an image at a time; images, and the
+    expressions of each, are shuffled anew in every epoch.
+
+    Args:
+        loader: what makes examples.
+        batch_size: B, images in a batch.
+        seed: of the order.
+        start_step: batches to skip; they are not made.
+        num_workers: processes; 0 makes batches in threads of this one.
+
+    Yields:
+        image [B, H, W, 3] float32, tokens [B, K, L] int32, valid [B, K] bool and
+        mask [B, K, H, W] float32.
+    """
+    groups = loader.groups()
+
+    def load(position: int, group: int) -> Example:
+        record, part = groups[group]
+        epoch = position // len(groups)
+        rng = np.random.default_rng((seed, epoch, record))
+        order = rng.permutation(len(loader.split.sentences[record]))
+        k = loader.expressions
+        return loader.load(record, order[part * k : (part + 1) * k])
+
+    positions = grain.MapDataset.range(len(groups)).seed(seed).shuffle().repeat()
+    batches = positions.map_with_index(load).batch(
+        batch_size, batch_fn=lambda examples: _stack(loader, examples, batch_size)
+    )[start_step:]
+    stream = batches.to_iter_dataset(
+        # On a short list of batches grain's default would decode far ahead.
+        grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)
+    )
+    if num_workers:
+        stream = stream.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=num_workers)
+        )
+    return iter(stream)
+
+
+def eval_batches(
+    loader: Loader, batch_size: int
+) -> Iterator[tuple[Batch, list[Example]]]:
+    """Yields every expression of a split once, in order.
+
+    Yields:
+        A batch as in training, filled up with invalid expressions, and its examples.
+    """
+    groups, k = loader.groups(), loader.expressions
+
+    def load(group: tuple[int, int]) -> Example:
+        record, part = group
+        every = np.arange(len(loader.split.sentences[record]))
+        return loader.load(record, every[part * k : (part + 1) * k])
+
+    batches = (
+        grain.MapDataset.source(groups)
+        .map(load)
+        .batch(batch_size, batch_fn=lambda e: (_stack(loader, e, batch_size), e))
+    )
+    return iter(
+        batches.to_iter_dataset(
+            grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)
+        )
+    )
+
+
+def with_shuffled_text(split: Split, seed: int) -> Split:
+    """Deals the sentences of a split out anew, each to an object it was not said of.
+
+    What a model scores on it is what it scores without listening.
+    """
+    flat = [s for sentences in split.sentences for s in sentences]
+    order = np.random.default_rng(seed).permutation(len(flat))
+    shuffled = iter(flat[i] for i in order)
+    dealt = [[next(shuffled) for _ in sentences] for sentences in split.sentences]
+    return dataclasses.replace(split, sentences=dealt)

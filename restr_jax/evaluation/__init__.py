@@ -1,0 +1,1 @@
+"""From logits to numbers, tables and pictures."""

@@ -1,0 +1,103 @@
+"""Scores checkpoints of a run on splits, and writes everything about it."""
+
+import json
+import logging
+import pathlib
+
+import numpy as np
+
+from restr_jax import experiment
+from restr_jax.data import pipeline
+from restr_jax.evaluation import figures, metrics, report
+from restr_jax.evaluation.evaluator import Evaluator, Scored, probability, to_mask
+from restr_jax.experiment import Experiment
+
+logger = logging.getLogger(__name__)
+
+
+def score_workdir(config, workdir: str) -> list[dict]:
+    """Scores what a workdir holds, without training; see `score_checkpoints`."""
+    run = experiment.start(config, workdir, training=False)
+    evaluator = Evaluator(run.model, config, run.vocabulary, run.parallel)
+    return score_checkpoints(run, evaluator)
+
+
+def score_checkpoints(run: Experiment, evaluator: Evaluator) -> list[dict]:
+    """Scores the checkpoints and splits that ``config.eval`` names.
+
+    Writes eval/results.json, results.csv, report.md, predictions and figures.
+
+    Args:
+        run: the experiment.
+        evaluator: of the experiment's model.
+
+    Returns:
+        All rows of eval/results.json.
+
+    Raises:
+        FileNotFoundError: if a checkpoint or the data set does not exist.
+    """
+    config = run.config
+    splits = [run.open_split(name) for name in config.eval.splits.split(",")]
+    checkpoints = run.checkpoints()
+    rows = []
+    for step in checkpoints.select(config.eval.checkpoints):
+        params = run.restore(checkpoints, step).params
+        for split in splits:
+            row = _score_split(run, evaluator, params, split, step)
+            rows = report.add_rows(run.workdir / "eval", [row])
+            logger.info("%s, step %d: oIoU %.4f", split.name, step, row["oiou"])
+    checkpoints.close()
+    return rows
+
+
+def _score_split(
+    run: Experiment, evaluator: Evaluator, params, split: pipeline.Split, step: int
+) -> dict:
+    """Scores one split with one checkpoint; returns its row."""
+    config, folder = run.config, run.workdir / "eval"
+    dataset, split_name = split.name.split("/")
+    name = f"{dataset}-{split_name}-{step}"
+    (folder / "predictions").mkdir(parents=True, exist_ok=True)
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+
+    total = sum(map(len, split.sentences))
+    rng = np.random.default_rng(config.seed)
+    drawn = set(rng.permutation(total)[: config.eval.num_figures].tolist())
+    records = []
+    with (folder / "predictions" / f"{name}.jsonl").open("w") as file:
+        for i, scored in enumerate(evaluator.score(params, split)):
+            records.append(scored.record)
+            file.write(json.dumps(scored.record) + "\n")
+            if i in drawn:
+                path = folder / "figures" / f"{name}-{i:06d}.png"
+                _draw(path, scored, config.eval.threshold)
+
+    row = {
+        "dataset": dataset,
+        "split": split_name,
+        "step": step,
+        "checkpoint": str(run.workdir / "checkpoints" / str(step)),
+        "preset": config.preset,
+        "threshold": config.eval.threshold,
+    }
+    row |= metrics.summarize(records, report.length_buckets(dataset))
+    row["paper"] = report.PAPER_OIOU.get((dataset, split_name))
+    if config.eval.shuffled_text:
+        shuffled = pipeline.with_shuffled_text(split, config.seed)
+        deaf = [scored.record for scored in evaluator.score(params, shuffled)]
+        row["oiou_shuffled_text"] = metrics.cumulative_iou(deaf)
+    return row
+
+
+def _draw(path: pathlib.Path, scored: Scored, threshold: float) -> None:
+    record = scored.record
+    figures.draw_prediction(
+        path,
+        image=scored.example.original,
+        expression=record["expression"],
+        patch_probability=probability(scored.patch_logits),
+        mask=to_mask(scored.logits, threshold),
+        truth=scored.example.masks[scored.index],
+        iou=record["iou"],
+    )

@@ -1,0 +1,128 @@
+"""What training, scoring and predicting have in common: a config made into objects."""
+
+import dataclasses
+import logging
+import pathlib
+from typing import Any
+
+import jax
+import optax
+
+from restr_jax import train_state
+from restr_jax.checkpoint import Checkpoints
+from restr_jax.config_checks import check_config, claim_workdir
+from restr_jax.data import pipeline, text
+from restr_jax.data.text import Vocabulary
+from restr_jax.models import ReSTR, build_model
+from restr_jax.optimizer import make_optimizer
+from restr_jax.parallel import Parallel
+from restr_jax.train_state import TrainState
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A checked configuration in its workdir.
+
+    Attributes:
+        config: the configuration.
+        workdir: where everything is written.
+        parallel: the devices.
+        vocabulary: the words, as stored in the workdir.
+        model: the network.
+        optimizer: what updates it.
+    """
+
+    config: Any
+    workdir: pathlib.Path
+    parallel: Parallel
+    vocabulary: Vocabulary
+    model: ReSTR
+    optimizer: optax.GradientTransformation
+
+    def abstract_state(self) -> TrainState:
+        """Returns shapes and shardings of the state, without computing it."""
+        abstract = jax.eval_shape(
+            lambda: train_state.create(self._params(), self.optimizer)
+        )
+        return self.parallel.describe(abstract)
+
+    def fresh_state(self) -> TrainState:
+        """Returns the state that training starts from, GloVe vectors included.
+
+        Raises:
+            FileNotFoundError: if the GloVe file does not exist.
+            ValueError: if its vectors have another width than the model's.
+        """
+        params = self._params()
+        glove, width = self.config.data.glove, self.config.model.language.width
+        if glove:
+            table, absent = text.read_glove(
+                glove, self.vocabulary, width, self.config.seed
+            )
+            logger.info(
+                "%d of %d words start at random, for example %s: not in %s",
+                len(absent),
+                len(self.vocabulary),
+                absent[:5],
+                glove,
+            )
+            params = train_state.with_word_vectors(params, table)
+        return self.parallel.replicate(train_state.create(params, self.optimizer))
+
+    def restore(self, checkpoints: Checkpoints, step: int) -> TrainState:
+        """Loads the state of one checkpoint."""
+        return checkpoints.restore(step, self.abstract_state())
+
+    def checkpoints(self) -> Checkpoints:
+        """Opens the workdir's checkpoints."""
+        return Checkpoints(str(self.workdir), self.config.keep_checkpoints)
+
+    def open_split(self, split: str) -> pipeline.Split:
+        """Opens a split of the configured data set."""
+        data = self.config.data
+        return pipeline.open_split(data.data_dir, data.dataset, split)
+
+    def _params(self) -> Any:
+        config = self.config
+        return train_state.init_params(self.model, config.data.max_words, config.seed)
+
+
+def start(config, workdir: str, *, training: bool) -> Experiment:
+    """Checks a configuration against itself, its devices and its workdir.
+
+    Args:
+        config: the configuration.
+        workdir: of the run; made if training is to begin in it.
+        training: whether a new workdir may be made.
+
+    Raises:
+        FileNotFoundError: if there is nothing trained in the workdir, or no data.
+        ValueError: if the configuration cannot work; the message names the key.
+    """
+    check_config(config)
+    parallel = Parallel(config.parallel)
+    parallel.check_batch_size(config.batch_size, "config.batch_size")
+    parallel.check_batch_size(config.eval.batch_size, "config.eval.batch_size")
+    optimizer = make_optimizer(config.optimizer)
+    path = pathlib.Path(workdir) / "vocabulary.txt"
+    if path.exists():
+        vocabulary = Vocabulary.load(path)
+    elif training:
+        data = config.data
+        split = pipeline.open_split(data.data_dir, data.dataset, data.train_split)
+        sentences = (s for of_record in split.sentences for s in of_record)
+        vocabulary = Vocabulary.from_sentences(sentences)
+    else:
+        raise FileNotFoundError(
+            f"{workdir} holds no trained model (no vocabulary.txt); train one with "
+            "main.py first, or give its --workdir."
+        )
+    model = build_model(config.model, len(vocabulary))
+    claim_workdir(workdir, config)
+    if not path.exists():
+        vocabulary.save(path)
+    return Experiment(
+        config, pathlib.Path(workdir), parallel, vocabulary, model, optimizer
+    )

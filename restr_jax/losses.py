@@ -1,0 +1,60 @@
+"""The training loss (Eqs. 11 and 12), in logits throughout."""
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float
+
+from restr_jax.models.restr import Segmentation
+
+
+def patch_labels(
+    mask: Float[Array, "*b H W"], patch_size: int, threshold: float
+) -> Float[Array, "*b h w"]:
+    """Labels a patch 1 where its share of mask pixels exceeds the threshold (Eq. 11).
+
+    Args:
+        mask: 0 or 1 per pixel.
+        patch_size: P.
+        threshold: tau, a share of the patch.
+    """
+    *batch, height, width = mask.shape
+    rows, columns = height // patch_size, width // patch_size
+    cut = mask.reshape(*batch, rows, patch_size, columns, patch_size)
+    return (cut.mean(axis=(-3, -1)) > threshold).astype(jnp.float32)
+
+
+def segmentation_losses(
+    output: Segmentation,
+    mask: Float[Array, "B K H W"],
+    valid: Bool[Array, "B K"],
+    *,
+    patch_size: int,
+    patch_threshold: float,
+    patch_weight: float,
+) -> dict[str, Float[Array, ""]]:
+    """Computes the losses of Eq. 12, summed over the valid expressions.
+
+    Sums and a count, and no mean, so that devices can add theirs up exactly.
+
+    Args:
+        output: what the model said.
+        mask: the objects, 0 or 1, at the input's size.
+        valid: false for expressions that only fill the batch.
+        patch_size: P.
+        patch_threshold: tau of Eq. 11.
+        patch_weight: lambda of Eq. 12.
+
+    Returns:
+        Sums "loss", "pixel_loss" and "patch_loss", and "count", the valid expressions.
+    """
+    cross_entropy = optax.sigmoid_binary_cross_entropy
+    labels = patch_labels(mask, patch_size, patch_threshold)
+    pixel = cross_entropy(output.pixel_logits, mask).mean(axis=(-2, -1))
+    patch = cross_entropy(output.patch_logits, labels).mean(axis=(-2, -1))
+    pixel, patch = (jnp.where(valid, loss, 0.0).sum() for loss in (pixel, patch))
+    return {
+        "loss": pixel + patch_weight * patch,
+        "pixel_loss": pixel,
+        "patch_loss": patch,
+        "count": valid.sum().astype(jnp.float32),
+    }

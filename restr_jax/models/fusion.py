@@ -1,0 +1,116 @@
+"""The multimodal fusion encoder with its class seed (Section 3.2, Eqs. 7 and 8)."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from restr_jax.models.layers import (
+    TransformerEncoder,
+    l2_normalize,
+    layer_norm,
+    linear,
+    linear_init,
+)
+
+FUSION_KINDS = ("cme", "vme", "ime")
+
+
+class FusionEncoder(nn.Module):
+    """Fuses patches and words; turns a class seed into an adaptive classifier.
+
+    Attributes:
+        kind: "cme", the paper's coupled encoder: the seed attends to the words as the
+            visual-linguistic encoder leaves them, never to a patch; "ime": the seed
+            attends to the words as they came; "vme": one encoder over everything.
+        width: D, the width of both modalities inside the fusion.
+        num_layers: layers in all; "cme" and "ime" give half to each encoder.
+        num_heads: attention heads.
+        mlp_dim: hidden width of the MLPs.
+        drop_path_rate: stochastic depth of each encoder's last layer, in training.
+        share_weights: each encoder applies one layer's weights repeatedly.
+    """
+
+    kind: str
+    width: int
+    num_layers: int
+    num_heads: int
+    mlp_dim: int
+    drop_path_rate: float
+    share_weights: bool
+
+    @nn.compact
+    def __call__(
+        self,
+        visual: Float[Array, "B N D_v"],
+        language: Float[Array, "B K L D_l"],
+        word_mask: Bool[Array, "B K L"],
+        *,
+        deterministic: bool,
+    ) -> tuple[Float[Array, "B K N D"], Float[Array, "B K D"]]:
+        """Fuses each expression with its image.
+
+        Returns:
+            z'_v, the patches as the words changed them, and e'_s, the adaptive
+            classifier that scores them.
+        """
+        self._check()
+        batch, expressions = language.shape[:2]
+        num_patches = visual.shape[-2]
+        z_v = linear(l2_normalize(visual), self.width, "visual_linear")
+        z_l = linear(l2_normalize(language), self.width, "language_linear")
+        z_l = jnp.where(word_mask[..., None], z_l, 0.0)
+        z_v = jnp.broadcast_to(z_v[:, None], (batch, expressions, *z_v.shape[-2:]))
+        seed = self.param("seed", linear_init, (1, self.width))
+        seed = jnp.broadcast_to(seed, (batch, expressions, 1, self.width))
+        # Patches and the seed are always attended to, words where they are words.
+        patch_mask = jnp.ones(z_v.shape[:-1], bool)
+        seed_mask = jnp.ones(seed.shape[:-1], bool)
+        norm = layer_norm("norm")
+
+        if self.kind == "vme":
+            everything = self._encode(
+                "visual_linguistic",
+                [(z_v, patch_mask), (z_l, word_mask), (seed, seed_mask)],
+                deterministic,
+            )
+            everything = norm(everything)
+            return everything[..., :num_patches, :], everything[..., -1, :]
+
+        fused = self._encode(
+            "visual_linguistic", [(z_v, patch_mask), (z_l, word_mask)], deterministic
+        )
+        patches, words = jnp.split(fused, [num_patches], axis=-2)
+        if self.kind == "ime":
+            patches, words = norm(patches), z_l
+        seeded = self._encode(
+            "linguistic_seed", [(words, word_mask), (seed, seed_mask)], deterministic
+        )
+        return patches, norm(seeded[..., -1, :])
+
+    def _encode(self, name: str, streams: list, deterministic: bool):
+        """Joins (tokens, mask) streams and runs one of the two encoders on them."""
+        encoder = TransformerEncoder(
+            num_layers=self.num_layers if self.kind == "vme" else self.num_layers // 2,
+            num_heads=self.num_heads,
+            mlp_dim=self.mlp_dim,
+            drop_path_rate=self.drop_path_rate,
+            share_weights=self.share_weights,
+            name=name,
+        )
+        tokens, masks = zip(*streams, strict=True)
+        return encoder(
+            jnp.concatenate(tokens, axis=-2),
+            jnp.concatenate(masks, axis=-1),
+            deterministic=deterministic,
+        )
+
+    def _check(self):
+        if self.kind not in FUSION_KINDS:
+            raise ValueError(
+                f"Unknown fusion kind {self.kind!r}; it is one of {FUSION_KINDS}."
+            )
+        if self.kind != "vme" and self.num_layers % 2:
+            raise ValueError(
+                f"Fusion {self.kind!r} splits its layers between two encoders, so "
+                f"num_layers has to be even, not {self.num_layers}."
+            )

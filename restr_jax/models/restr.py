@@ -1,0 +1,118 @@
+"""ReSTR: an image and an expression in, the mask of the referred thing out."""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from restr_jax.models.decoder import Decoder, upsample
+from restr_jax.models.fusion import FusionEncoder
+from restr_jax.models.language import LanguageEncoder
+from restr_jax.models.vision import VisionEncoder
+
+
+class Segmentation(NamedTuple):
+    """What the model says of each expression of each image.
+
+    Attributes:
+        pixel_logits: logits of the mask at the size of the input image.
+        patch_logits: logits of the patch prediction (Eq. 9 before the sigmoid).
+    """
+
+    pixel_logits: Float[Array, "B K H W"]
+    patch_logits: Float[Array, "B K h w"]
+
+
+class ReSTR(nn.Module):
+    """The whole model; each part can be called alone through ``method=``.
+
+    Attributes:
+        vision: image encoder, run once per image.
+        language: word encoder, run once per expression.
+        fusion: fusion encoder, run once per expression.
+        decoder: coarse-to-fine decoder; None is the paper's ablation without one, in
+            which the patch prediction itself, enlarged, is the mask.
+    """
+
+    vision: VisionEncoder
+    language: LanguageEncoder
+    fusion: FusionEncoder
+    decoder: Decoder | None
+
+    def encode_image(
+        self, image: Float[Array, "B H W 3"], *, deterministic: bool
+    ) -> Float[Array, "B N D"]:
+        """Returns patch features z_v of normalised images."""
+        return self.vision(image, deterministic=deterministic)
+
+    def encode_text(
+        self, tokens: Int[Array, "B K L"], *, deterministic: bool
+    ) -> tuple[Float[Array, "B K L E"], Bool[Array, "B K L"]]:
+        """Returns word features z_l, and which of them are words."""
+        return self.language(tokens, deterministic=deterministic)
+
+    def segment(
+        self,
+        visual: Float[Array, "B N D"],
+        words: Float[Array, "B K L E"],
+        word_mask: Bool[Array, "B K L"],
+        *,
+        deterministic: bool,
+    ) -> Segmentation:
+        """Fuses encoded images with encoded expressions and decodes masks."""
+        height, width = self.vision.image_size
+        size = self.vision.patch_size
+        grid = (height // size, width // size)
+        patches, classifier = self.fusion(
+            visual, words, word_mask, deterministic=deterministic
+        )
+        # Eq. 9, kept as a logit so that the loss can be exact for any value.
+        logits = jnp.einsum("bknd,bkd->bkn", patches, classifier)
+        logits = logits / jnp.sqrt(classifier.shape[-1])
+        patch_logits = logits.reshape(*logits.shape[:2], *grid)
+        if self.decoder is None:
+            return Segmentation(
+                upsample(patch_logits[..., None], size)[..., 0], patch_logits
+            )
+        masked = patches * nn.sigmoid(logits)[..., None]  # Eq. 10
+        masked = masked.reshape(*masked.shape[:2], *grid, -1)
+        seen = visual.reshape(visual.shape[0], 1, *grid, -1)
+        seen = jnp.broadcast_to(seen, (*masked.shape[:-1], seen.shape[-1]))
+        return Segmentation(self.decoder(seen, masked), patch_logits)
+
+    def __call__(
+        self,
+        image: Float[Array, "B H W 3"],
+        tokens: Int[Array, "B K L"],
+        *,
+        deterministic: bool,
+    ) -> Segmentation:
+        """Segments K expressions in each of B images.
+
+        Args:
+            image: normalised RGB in [-1, 1].
+            tokens: word ids; 0 is padding.
+            deterministic: switches stochastic depth off; True except in training.
+        """
+        visual = self.encode_image(image, deterministic=deterministic)
+        words, word_mask = self.encode_text(tokens, deterministic=deterministic)
+        return self.segment(visual, words, word_mask, deterministic=deterministic)
+
+
+def build_model(config, vocab_size: int) -> ReSTR:
+    """Builds the model that ``config.model`` describes.
+
+    Args:
+        config: the ``model`` part of a configuration (configs/common.py).
+        vocab_size: V, rows of the word table.
+    """
+    size = config.patch_size
+    return ReSTR(
+        vision=VisionEncoder(
+            image_size=tuple(config.image_size), patch_size=size, **config.vision
+        ),
+        language=LanguageEncoder(vocab_size=vocab_size, **config.language),
+        fusion=FusionEncoder(**config.fusion),
+        decoder=Decoder(size, config.fusion.width) if config.decoder else None,
+    )

@@ -1,0 +1,78 @@
+"""The vision encoder: a ViT without convolutions and without a class token (Eq. 6)."""
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from restr_jax.models.layers import TransformerEncoder, layer_norm, linear, linear_init
+
+
+def patchify(image: Float[Array, "*b H W 3"], size: int) -> Float[Array, "*b N C"]:
+    """Cuts an image into non-overlapping patches, row by row.
+
+    Args:
+        image: pixels; height and width are multiples of ``size``.
+        size: P, the side of a patch in pixels.
+
+    Returns:
+        N = HW / P^2 rows of P * P * 3 values in the order (row, column, channel).
+
+    Raises:
+        ValueError: if the image is not a whole number of patches.
+    """
+    *batch, height, width, channels = image.shape
+    if height % size or width % size:
+        raise ValueError(
+            f"An image of {height} x {width} pixels is not a whole number of patches "
+            f"of {size} x {size}; choose an image size that {size} divides."
+        )
+    rows, columns = height // size, width // size
+    cut = image.reshape(*batch, rows, size, columns, size, channels)
+    axis = len(batch)
+    cut = cut.swapaxes(axis + 1, axis + 2)
+    return cut.reshape(*batch, rows * columns, size * size * channels)
+
+
+class VisionEncoder(nn.Module):
+    """Patches, a linear map, learnable positions and a transformer (Eq. 6).
+
+    Attributes:
+        image_size: (height, width) in pixels that the position table is made for.
+        patch_size: P, the side of a patch in pixels.
+        width: D, the width of a patch token.
+        num_layers: transformer layers.
+        num_heads: attention heads.
+        mlp_dim: hidden width of the MLPs.
+        drop_path_rate: stochastic depth of the last layer, in training.
+    """
+
+    image_size: tuple[int, int]
+    patch_size: int
+    width: int
+    num_layers: int
+    num_heads: int
+    mlp_dim: int
+    drop_path_rate: float
+
+    @nn.compact
+    def __call__(
+        self, image: Float[Array, "B H W 3"], *, deterministic: bool
+    ) -> Float[Array, "B N D"]:
+        """Encodes normalised images into patch features z_v."""
+        if image.shape[-3:-1] != tuple(self.image_size):
+            raise ValueError(
+                f"Images of {image.shape[-3:-1]} pixels (height, width) were given to "
+                f"a vision encoder made for {tuple(self.image_size)}; resize the "
+                "images or build the model with their size."
+            )
+        patches = patchify(image, self.patch_size)
+        xavier = nn.initializers.xavier_uniform()
+        x = linear(patches, self.width, "patch_embedding", kernel_init=xavier)
+        positions = self.param("positions", linear_init, (1, x.shape[-2], self.width))
+        x = TransformerEncoder(
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            mlp_dim=self.mlp_dim,
+            drop_path_rate=self.drop_path_rate,
+            name="encoder",
+        )(x + positions, deterministic=deterministic)
+        return layer_norm("norm")(x)

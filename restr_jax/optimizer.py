@@ -1,0 +1,73 @@
+"""AdamW with a linear warm-up and a polynomial decay, both from optax."""
+
+import jax
+import optax
+
+DECAY_MASKS = ("all", "matrices")
+
+
+def make_schedule(config) -> optax.Schedule:
+    """Returns the learning rate by update: 0 to the peak, then down to 0.
+
+    Args:
+        config: the ``optimizer`` part of a configuration.
+    """
+    decay_steps = config.total_steps - config.warmup_steps
+    return optax.join_schedules(
+        [
+            optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps),
+            optax.polynomial_schedule(
+                config.learning_rate, 0.0, config.poly_power, decay_steps
+            ),
+        ],
+        [config.warmup_steps],
+    )
+
+
+def make_optimizer(config) -> optax.GradientTransformation:
+    """Returns AdamW as ``config`` (the ``optimizer`` part) describes it.
+
+    Each part of the model learns at the schedule's rate times its own scale, so a
+    scale of 0 freezes it.
+
+    Raises:
+        ValueError: if the decay mask is unknown, or the warm-up is not shorter than
+            the run.
+    """
+    if config.decay_mask not in DECAY_MASKS:
+        raise ValueError(
+            f"Unknown config.optimizer.decay_mask {config.decay_mask!r}; it is one of "
+            f"{DECAY_MASKS}."
+        )
+    if not 0 <= config.warmup_steps < config.total_steps:
+        raise ValueError(
+            f"The warm-up of {config.warmup_steps} steps has to be shorter than "
+            f"config.optimizer.total_steps, {config.total_steps}."
+        )
+    scales = {part: optax.scale(scale) for part, scale in config.lr_scale.items()}
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip_norm)
+        if config.clip_norm
+        else optax.identity(),
+        optax.adamw(
+            make_schedule(config),
+            b1=config.beta1,
+            b2=config.beta2,
+            weight_decay=config.weight_decay,
+            mask=_matrices if config.decay_mask == "matrices" else None,
+        ),
+        optax.partition(scales, _parts),
+    )
+
+
+def _matrices(params):
+    """Marks what weight decay applies to: all but biases, norms and single vectors."""
+    return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def _parts(params):
+    """Labels every parameter with the part of the model it belongs to."""
+    return {
+        part: jax.tree.map(lambda _, part=part: part, tree)
+        for part, tree in params.items()
+    }

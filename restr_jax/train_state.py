@@ -1,0 +1,62 @@
+"""What training carries from step to step."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+
+from restr_jax.models import ReSTR
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything a checkpoint needs; the position in the data is the step.
+
+    Attributes:
+        step: updates done so far.
+        params: the model's parameters.
+        opt_state: the optimizer's moments.
+    """
+
+    step: Int[Array, ""]
+    params: Any
+    opt_state: Any
+
+
+def init_params(model: ReSTR, max_words: int, seed: int) -> Any:
+    """Draws parameters; the padding row of the word table is zero."""
+    image = jnp.zeros((1, *model.vision.image_size, 3))
+    tokens = jnp.ones((1, 1, max_words), jnp.int32)
+
+    def init(key):
+        params = model.init(key, image, tokens, deterministic=True)["params"]
+        words = params["language"]["words"]
+        words["embedding"] = words["embedding"].at[0].set(0.0)
+        return params
+
+    return jax.jit(init)(jax.random.key(seed))
+
+
+def with_word_vectors(params: Any, table: Float[np.ndarray, "V E"]) -> Any:
+    """Returns the parameters with another word table.
+
+    Raises:
+        ValueError: if the table has not the shape of the model's.
+    """
+    shape = params["language"]["words"]["embedding"].shape
+    if table.shape != shape:
+        raise ValueError(
+            f"The word table has shape {table.shape}, the model's {shape} (words, "
+            "config.model.language.width)."
+        )
+    language = dict(params["language"], words={"embedding": jnp.asarray(table)})
+    return dict(params, language=language)
+
+
+def create(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
+    """Returns the state before the first update."""
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))

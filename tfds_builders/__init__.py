@@ -1,0 +1,1 @@
+"""TFDS builders of the referring segmentation data sets; no TensorFlow needed."""

@@ -1,0 +1,1 @@
+"""`gref`: Google RefExp on MS COCO images, read from the `refer` distribution."""

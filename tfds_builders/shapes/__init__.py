@@ -1,0 +1,1 @@
+"""`shapes`: scenes of coloured shapes with expressions that need every word."""

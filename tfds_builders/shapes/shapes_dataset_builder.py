@@ -1,0 +1,68 @@
+"""The `shapes` data set: made, not downloaded."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from tfds_builders import records
+from tfds_builders.shapes import scenes
+
+_DESCRIPTION = """
+Scenes of three to six coloured shapes on a plain or noisy ground. Every scene has the
+same number of expressions, a third of each kind: by attribute ("large red circle"), by
+superlative ("leftmost square") and by relation ("the circle left of the blue
+triangle"). Each expression is true of exactly one object. Generated from a seed.
+"""
+
+# Splits differ by seed alone, so any number of scenes can be made of each.
+_SEEDS = {"train": 1, "val": 2, "test": 3}
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Builds `shapes`; a config of it is a number of scenes."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First version."}
+    SIDE = 64  # pixels, height and width of a scene
+    EXPRESSIONS = 9  # expressions of a scene, a third of each kind
+    SCENES = {"train": 16_000, "val": 200, "test": 500}
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return records.dataset_info(self, _DESCRIPTION)
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
+        del dl_manager  # Nothing to download.
+        return {split: self._generate_examples(split) for split in self.SCENES}
+
+    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict]]:
+        made = (self._record(split, i) for i in range(self.SCENES[split]))
+        return records.numbered(self, split, made)
+
+    def _record(self, split: str, index: int) -> dict:
+        rng = np.random.default_rng((_SEEDS[split], index))
+        scene = scenes.make_scene(rng, self.SIDE, self.EXPRESSIONS)
+        name = f"{split}_{index:06d}"
+        return {
+            "image": records.encode_png(scene.image),
+            "image_id": name,
+            "objects": [
+                {
+                    "object_id": f"{name}_{i}",
+                    "ref_id": f"{name}_{i}",
+                    "category": f"{shape.size} {shape.color} {shape.shape}",
+                    "mask": records.encode_mask(shape.mask(self.SIDE)),
+                }
+                for i, shape in enumerate(scene.shapes)
+            ],
+            "expressions": [
+                {
+                    "object": expression.target,
+                    "sent_id": f"{name}_{i}",
+                    "sent": expression.words,
+                    "raw": expression.words,
+                    "kind": expression.kind,
+                }
+                for i, expression in enumerate(scene.expressions)
+            ],
+        }
