@@ -50,6 +50,18 @@ def main(argv: list[str]) -> None:
         sys.exit(f"{type(error).__name__}: {error}")
 
 
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parses the command line; a config key that does not exist is said plainly."""
+    try:
+        return app.parse_flags_with_usage(argv)
+    except (AttributeError, KeyError) as error:
+        key = str(error).strip("'\"")
+        sys.exit(
+            f"ValueError: There is no config key {key!r}; configs/common.py lists "
+            "every key with its meaning."
+        )
+
+
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

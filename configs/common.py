@@ -16,9 +16,21 @@ SIZES = {
     "tiny": {
         "patch_size": 8,
         "image_size": (64, 64),
-        "vision": {"width": 128, "num_layers": 3, "num_heads": 4, "mlp_dim": 256},
-        "language": {"width": 64, "num_layers": 1, "num_heads": 2, "mlp_dim": 128},
-        "fusion": {"width": 128, "num_heads": 4, "mlp_dim": 256},
+        "vision": {
+            "width": 128,
+            "num_layers": 3,
+            "num_heads": 4,
+            "mlp_dim": 256,
+            "init_std": 0.08,
+        },
+        "language": {
+            "width": 64,
+            "num_layers": 1,
+            "num_heads": 2,
+            "mlp_dim": 128,
+            "init_std": 0.1,
+        },
+        "fusion": {"width": 128, "num_heads": 4, "mlp_dim": 256, "init_std": 0.08},
     },
 }
 
@@ -82,6 +94,7 @@ def get_config(size: str = "B/16") -> ml_collections.ConfigDict:
     vision.num_layers = 12
     vision.num_heads = 12
     vision.mlp_dim = 3072  # hidden width
+    vision.init_std = 0.02  # spread of the linears' first weights
     vision.drop_path_rate = 0.1  # stochastic depth of the last layer, a probability
 
     model.language = language = ml_collections.ConfigDict()
@@ -89,6 +102,7 @@ def get_config(size: str = "B/16") -> ml_collections.ConfigDict:
     language.num_layers = 6
     language.num_heads = 12
     language.mlp_dim = 3072  # hidden width
+    language.init_std = 0.02  # spread of the linears' first weights
 
     model.fusion = fusion = ml_collections.ConfigDict()
     fusion.kind = "cme"  # "cme", or the ablations "vme" and "ime"
@@ -96,6 +110,7 @@ def get_config(size: str = "B/16") -> ml_collections.ConfigDict:
     fusion.num_layers = 4  # in all; cme and ime give half to each of two encoders
     fusion.num_heads = 12
     fusion.mlp_dim = 3072  # hidden width
+    fusion.init_std = 0.02  # spread of the linears' first weights
     fusion.drop_path_rate = 0.1  # stochastic depth of each last layer, a probability
     fusion.share_weights = False  # one layer's weights per encoder, the paper's dagger
 

@@ -29,13 +29,18 @@ def check_config(config) -> None:
             f"Unknown config.data.resize {config.data.resize!r}; it is one of "
             f"{RESIZE_MODES}."
         )
-    for key in ("image_size",):
-        sides = config.model[key]
-        if any(side % config.model.patch_size for side in sides):
-            raise ValueError(
-                f"config.model.{key} {tuple(sides)} is not a whole number of patches "
-                f"of {config.model.patch_size} pixels (config.model.patch_size)."
-            )
+    sides, patch_size = tuple(config.model.image_size), config.model.patch_size
+    if any(side % patch_size for side in sides):
+        raise ValueError(
+            f"config.model.image_size {sides} is not a whole number of patches of "
+            f"{patch_size} pixels (config.model.patch_size)."
+        )
+    if config.checkpoint_every_steps % config.log_every_steps:
+        raise ValueError(
+            f"config.checkpoint_every_steps ({config.checkpoint_every_steps}) has to "
+            f"be a multiple of config.log_every_steps ({config.log_every_steps}), so "
+            "that a resumed run goes on with a whole line of metrics."
+        )
     if config.eval.every_steps % config.checkpoint_every_steps:
         raise ValueError(
             f"config.eval.every_steps ({config.eval.every_steps}) has to be a multiple "

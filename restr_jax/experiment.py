@@ -120,9 +120,11 @@ def start(config, workdir: str, *, training: bool) -> Experiment:
             "main.py first, or give its --workdir."
         )
     model = build_model(config.model, len(vocabulary))
+    run = Experiment(
+        config, pathlib.Path(workdir), parallel, vocabulary, model, optimizer
+    )
+    run.abstract_state()  # A model that cannot be built must not claim the workdir.
     claim_workdir(workdir, config)
     if not path.exists():
         vocabulary.save(path)
-    return Experiment(
-        config, pathlib.Path(workdir), parallel, vocabulary, model, optimizer
-    )
+    return run

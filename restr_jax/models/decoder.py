@@ -83,4 +83,4 @@ class Decoder(nn.Module):
         self, x: Float[Array, "*b C_in"], features: int, name: str
     ) -> Float[Array, "*b C_out"]:
         init = nn.initializers.xavier_uniform()
-        return linear(x, features, name, use_bias=False, kernel_init=init)
+        return linear(x, features, name, init, use_bias=False)

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from restr_jax.models.layers import (
+    EMBEDDING_INIT,
     TransformerEncoder,
     l2_normalize,
     layer_norm,
     linear,
-    linear_init,
 )
 
 FUSION_KINDS = ("cme", "vme", "ime")
@@ -26,6 +26,7 @@ class FusionEncoder(nn.Module):
         num_layers: layers in all; "cme" and "ime" give half to each encoder.
         num_heads: attention heads.
         mlp_dim: hidden width of the MLPs.
+        init_std: spread of the linears' first weights.
         drop_path_rate: stochastic depth of each encoder's last layer, in training.
         share_weights: each encoder applies one layer's weights repeatedly.
     """
@@ -35,6 +36,7 @@ class FusionEncoder(nn.Module):
     num_layers: int
     num_heads: int
     mlp_dim: int
+    init_std: float
     drop_path_rate: float
     share_weights: bool
 
@@ -56,11 +58,12 @@ class FusionEncoder(nn.Module):
         self._check()
         batch, expressions = language.shape[:2]
         num_patches = visual.shape[-2]
-        z_v = linear(l2_normalize(visual), self.width, "visual_linear")
-        z_l = linear(l2_normalize(language), self.width, "language_linear")
+        init = nn.initializers.truncated_normal(self.init_std)
+        z_v = linear(l2_normalize(visual), self.width, "visual_linear", init)
+        z_l = linear(l2_normalize(language), self.width, "language_linear", init)
         z_l = jnp.where(word_mask[..., None], z_l, 0.0)
         z_v = jnp.broadcast_to(z_v[:, None], (batch, expressions, *z_v.shape[-2:]))
-        seed = self.param("seed", linear_init, (1, self.width))
+        seed = self.param("seed", EMBEDDING_INIT, (1, self.width))
         seed = jnp.broadcast_to(seed, (batch, expressions, 1, self.width))
         # Patches and the seed are always attended to, words where they are words.
         patch_mask = jnp.ones(z_v.shape[:-1], bool)
@@ -93,6 +96,7 @@ class FusionEncoder(nn.Module):
             num_layers=self.num_layers if self.kind == "vme" else self.num_layers // 2,
             num_heads=self.num_heads,
             mlp_dim=self.mlp_dim,
+            init_std=self.init_std,
             drop_path_rate=self.drop_path_rate,
             share_weights=self.share_weights,
             name=name,

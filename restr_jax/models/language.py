@@ -38,6 +38,7 @@ class LanguageEncoder(nn.Module):
         num_layers: transformer layers.
         num_heads: attention heads.
         mlp_dim: hidden width of the MLPs.
+        init_std: spread of the linears' first weights.
     """
 
     vocab_size: int
@@ -45,6 +46,7 @@ class LanguageEncoder(nn.Module):
     num_layers: int
     num_heads: int
     mlp_dim: int
+    init_std: float
 
     @nn.compact
     def __call__(
@@ -69,6 +71,7 @@ class LanguageEncoder(nn.Module):
             num_layers=self.num_layers,
             num_heads=self.num_heads,
             mlp_dim=self.mlp_dim,
+            init_std=self.init_std,
             name="encoder",
         )(x, mask, deterministic=deterministic)
         return layer_norm("norm")(x), mask

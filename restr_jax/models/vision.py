@@ -3,7 +3,12 @@
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from restr_jax.models.layers import TransformerEncoder, layer_norm, linear, linear_init
+from restr_jax.models.layers import (
+    EMBEDDING_INIT,
+    TransformerEncoder,
+    layer_norm,
+    linear,
+)
 
 
 def patchify(image: Float[Array, "*b H W 3"], size: int) -> Float[Array, "*b N C"]:
@@ -42,6 +47,7 @@ class VisionEncoder(nn.Module):
         num_layers: transformer layers.
         num_heads: attention heads.
         mlp_dim: hidden width of the MLPs.
+        init_std: spread of the linears' first weights.
         drop_path_rate: stochastic depth of the last layer, in training.
     """
 
@@ -51,6 +57,7 @@ class VisionEncoder(nn.Module):
     num_layers: int
     num_heads: int
     mlp_dim: int
+    init_std: float
     drop_path_rate: float
 
     @nn.compact
@@ -66,12 +73,15 @@ class VisionEncoder(nn.Module):
             )
         patches = patchify(image, self.patch_size)
         xavier = nn.initializers.xavier_uniform()
-        x = linear(patches, self.width, "patch_embedding", kernel_init=xavier)
-        positions = self.param("positions", linear_init, (1, x.shape[-2], self.width))
+        x = linear(patches, self.width, "patch_embedding", xavier)
+        positions = self.param(
+            "positions", EMBEDDING_INIT, (1, x.shape[-2], self.width)
+        )
         x = TransformerEncoder(
             num_layers=self.num_layers,
             num_heads=self.num_heads,
             mlp_dim=self.mlp_dim,
+            init_std=self.init_std,
             drop_path_rate=self.drop_path_rate,
             name="encoder",
         )(x + positions, deterministic=deterministic)

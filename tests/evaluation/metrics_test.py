@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+
+from restr_jax.evaluation import metrics
+
+
+def record(intersection, union, *, image="a", length=1, kind="", stretched=(1, 1)):
+    return {
+        "image_id": image,
+        "length": length,
+        "kind": kind,
+        "intersection": intersection,
+        "union": union,
+        "stretched_intersection": stretched[0],
+        "stretched_union": stretched[1],
+    }
+
+
+def test_overlap_counts_pixels():
+    prediction = np.array([[True, True], [False, False]])
+    truth = np.array([[True, False], [True, False]])
+    assert metrics.overlap(prediction, truth) == (1, 3)
+
+
+def test_cumulative_and_mean_iou_by_hand():
+    records = [record(1, 2), record(90, 100)]
+    summary = metrics.summarize(records, [(1, 20)])
+    assert summary["oiou"] == 91 / 102
+    assert summary["miou"] == (0.5 + 0.9) / 2
+    assert summary["num_expressions"] == 2
+    assert summary["num_images"] == 1
+
+
+def test_precision_counts_an_iou_equal_to_the_threshold():
+    records = [record(1, 2), record(7, 10), record(6, 10), record(9, 10)]
+    precision = metrics.summarize(records, [])["precision"]
+    assert precision == {"0.5": 1.0, "0.6": 0.75, "0.7": 0.5, "0.8": 0.25, "0.9": 0.25}
+
+
+def test_an_empty_prediction_scores_zero():
+    assert metrics.ious([record(0, 50), record(0, 0)]).tolist() == [0.0, 0.0]
+    assert metrics.cumulative_iou([record(0, 0)]) == 0.0
+
+
+def test_adding_over_batches_equals_scoring_at_once():
+    rng = np.random.default_rng(0)
+    records = [record(i, i + int(j)) for i, j in rng.integers(1, 1000, (50, 2))]
+    halves = records[:20], records[20:]
+    sums = [
+        sum(r[c] for r in half) for c in ("intersection", "union") for half in halves
+    ]
+    assert metrics.cumulative_iou(records) == (sums[0] + sums[1]) / (sums[2] + sums[3])
+
+
+def test_stretched_scores_use_their_own_columns():
+    records = [record(1, 2, stretched=(3, 4)), record(1, 2, stretched=(1, 4))]
+    stretched = metrics.summarize(records, [])["stretched"]
+    assert stretched == {"oiou": 0.5, "miou": 0.5}
+
+
+def test_length_buckets_hold_their_ends_and_skip_empty_ones():
+    records = [record(1, 2, length=n) for n in (1, 2, 3, 5)]
+    rows = metrics.summarize(records, [(1, 2), (3, 4), (5, 5), (6, 20)])["by_length"]
+    assert [(r["min"], r["max"], r["count"]) for r in rows] == [
+        (1, 2, 2),
+        (3, 4, 1),
+        (5, 5, 1),
+    ]
+
+
+def test_kinds_are_scored_apart():
+    records = [record(1, 2, kind="relation"), record(3, 3, kind="attribute")]
+    by_kind = metrics.summarize(records, [])["by_kind"]
+    assert by_kind == {
+        "attribute": {"count": 1, "oiou": 1.0},
+        "relation": {"count": 1, "oiou": 0.5},
+    }
+    assert "by_kind" not in metrics.summarize([record(1, 2)], [])
+
+
+def test_bootstrap_draws_images_not_expressions():
+    one_image = [record(i, 10, image="a") for i in range(10)]
+    low, high = metrics.bootstrap_interval(one_image)
+    # With a single image every draw is the same sample.
+    assert low == high == metrics.cumulative_iou(one_image)
+    many = [record(i, 10, image=str(i)) for i in range(10)]
+    low, high = metrics.bootstrap_interval(many)
+    assert low < metrics.cumulative_iou(many) < high
+    assert metrics.bootstrap_interval(many) == (low, high)
+
+
+def test_no_record_is_an_error():
+    with pytest.raises(ValueError, match="no expression to score"):
+        metrics.summarize([], [])

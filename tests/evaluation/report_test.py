@@ -1,0 +1,59 @@
+import csv
+import json
+
+from restr_jax.evaluation import report
+
+
+def row(step, oiou, **more):
+    return {
+        "dataset": "gref",
+        "split": "val",
+        "step": step,
+        "checkpoint": f"checkpoints/{step}",
+        "preset": "paper",
+        "threshold": 0.5,
+        "num_images": 2,
+        "num_expressions": 3,
+        "oiou": oiou,
+        "miou": 0.25,
+        "precision": {str(x): 0.5 for x in (0.5, 0.6, 0.7, 0.8, 0.9)},
+        "stretched": {"oiou": 0.125, "miou": 0.5},
+        "by_length": [
+            {"min": 1, "max": 5, "count": 3, "oiou": oiou, "ci95": [0.1, 0.9]}
+        ],
+        "paper": 0.5448,
+    } | more
+
+
+def test_rows_are_added_and_a_repeated_one_is_replaced(tmp_path):
+    report.add_rows(tmp_path, [row(20, 0.1), row(10, 0.2)])
+    rows = report.add_rows(tmp_path, [row(20, 0.3)])
+    assert [(r["step"], r["oiou"]) for r in rows] == [(10, 0.2), (20, 0.3)]
+    assert json.loads((tmp_path / "results.json").read_text()) == rows
+
+
+def test_another_threshold_is_another_row(tmp_path):
+    rows = report.add_rows(tmp_path, [row(1, 0.1), row(1, 0.2, threshold=0.35)])
+    assert len(rows) == 2
+
+
+def test_the_csv_holds_every_scalar(tmp_path):
+    report.add_rows(tmp_path, [row(10, 0.2), row(20, 0.3, oiou_shuffled_text=0.05)])
+    with (tmp_path / "results.csv").open() as file:
+        first, second = csv.DictReader(file)
+    assert first["oiou"] == "0.2"
+    assert first["precision.0.5"] == "0.5"
+    assert first["oiou_shuffled_text"] == ""
+    assert second["oiou_shuffled_text"] == "0.05"
+
+
+def test_the_report_states_score_paper_and_interval(tmp_path):
+    report.add_rows(tmp_path, [row(10, 0.2, oiou_shuffled_text=0.0625)])
+    text = (tmp_path / "report.md").read_text()
+    for part in ("0.2000", "0.5448", "0.1000 to 0.9000", "0.0625"):
+        assert part in text
+
+
+def test_buckets_are_those_of_table_2():
+    assert report.length_buckets("gref") == [(1, 5), (6, 7), (8, 10), (11, 20)]
+    assert report.PAPER_OIOU["gref", "val"] == 0.5448

@@ -1,0 +1,236 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from restr_jax import experiment, train
+from restr_jax.data import pipeline
+from restr_jax.parallel import Parallel
+
+
+def read_metrics(workdir):
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def without_speed(rows):
+    timed = ("expressions_per_second", "minutes_left")
+    return [{k: v for k, v in row.items() if k not in timed} for row in rows]
+
+
+def assert_equal_trees(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def final_state(config, workdir):
+    run = experiment.start(config, workdir, training=False)
+    checkpoints = run.checkpoints()
+    state = run.restore(checkpoints, checkpoints.steps()[-1])
+    checkpoints.close()
+    return jax.device_get(state)
+
+
+def batch_of(run, size):
+    config = run.config
+    loader = pipeline.Loader(
+        run.open_split("train"),
+        run.vocabulary,
+        tuple(config.model.image_size),
+        config.data.resize,
+        config.data.max_words,
+        config.data.expressions_per_image,
+    )
+    stream = pipeline.train_batches(loader, size, seed=0, start_step=0, num_workers=0)
+    batch = next(stream)
+    stream.close()
+    return batch
+
+
+def test_jit_and_pmap_on_eight_devices_equal_one_device(tiny_config, tmp_path):
+    config = tiny_config("shapes")
+    run = experiment.start(config, tmp_path, training=True)
+    batch = batch_of(run, 16)
+    # An uneven share of valid expressions: a mean of means would be wrong.
+    batch["valid"][:3] = False
+    batch["valid"][5, 1:] = False
+    step = train.make_train_step(run.model, run.optimizer, config)
+    results = {}
+    for mode in ("one", "jit", "pmap"):
+        # Drawn anew: the jitted step takes the memory of the state it is given.
+        state = run.fresh_state()
+        if mode == "one":
+            state = jax.device_put(state, jax.devices()[0])
+            take = jax.jit(lambda s, b: step(s, b, None))
+            feed = batch
+        else:
+            parallel = Parallel(mode)
+            assert parallel.num_devices == 8
+            take, feed = parallel.train_step(step), parallel.shard(batch)
+        losses = []
+        for _ in range(5):
+            state, sums = take(state, feed)
+            losses.append(float(sums["loss"]))
+        results[mode] = losses, jax.device_get(state.params), float(sums["count"])
+    for mode in ("jit", "pmap"):
+        # Devices add in another order: float32 rounding, and what five updates that
+        # divide by its square root make of it.
+        np.testing.assert_allclose(results[mode][0], results["one"][0], rtol=1e-5)
+        assert results[mode][2] == results["one"][2] == batch["valid"].sum()
+    # The two parallel modes divide the work alike, so they agree closer.
+    np.testing.assert_allclose(results["pmap"][0], results["jit"][0], rtol=1e-5)
+    differences = jax.tree.map(
+        lambda a, b: np.abs(a - b).max(), results["pmap"][1], results["jit"][1]
+    )
+    # The gradient of a key bias is zero but for rounding, which Adam scales up to
+    # whole updates; nothing depends on it.
+    for path, difference in jax.tree_util.tree_leaves_with_path(differences):
+        if not jax.tree_util.keystr(path).endswith("['qkv']['bias']"):
+            assert difference < 1e-5, jax.tree_util.keystr(path)
+
+
+def test_a_batch_that_devices_cannot_share_is_refused(tiny_config, tmp_path):
+    config = tiny_config("shapes")
+    config.batch_size = 6
+    with pytest.raises(ValueError, match="config.batch_size is 6, which 8 devices"):
+        train.train_and_evaluate(config, str(tmp_path))
+    config.batch_size = 8
+    config.eval.batch_size = 9
+    with pytest.raises(ValueError, match="config.eval.batch_size is 9"):
+        train.train_and_evaluate(config, str(tmp_path))
+
+
+class Killed(Exception):
+    pass
+
+
+def kill_after(monkeypatch, batches):
+    """Lets a run die when it asks for one batch too many."""
+    real = pipeline.train_batches
+
+    def limited(*args, **kwargs):
+        stream = real(*args, **kwargs)
+        for _ in range(batches):
+            yield next(stream)
+        stream.close()
+        raise Killed
+
+    monkeypatch.setattr(pipeline, "train_batches", limited)
+
+
+def test_a_killed_run_continues_to_bit_equal_weights(
+    tiny_config, tmp_path, monkeypatch
+):
+    config = tiny_config("shapes")
+    # Stochastic depth is on: its randomness has to resume as well.
+    config.model.fusion.drop_path_rate = 0.2
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    rows = train.train_and_evaluate(config, str(straight))
+    with monkeypatch.context() as patch:
+        kill_after(patch, 5)
+        with pytest.raises(Killed):
+            train.train_and_evaluate(config, str(broken))
+    # Checkpoint 4 is the last one; step 5 is lost and done again.
+    again = train.train_and_evaluate(config, str(broken))
+    assert_equal_trees(final_state(config, straight), final_state(config, broken))
+    history = without_speed(read_metrics(straight))
+    assert without_speed(read_metrics(broken)) == history
+    assert [r["step"] for r in history if "loss" in r] == [2, 4, 6, 8]
+    assert [r["oiou"] for r in again] == [r["oiou"] for r in rows]
+
+
+def test_a_finished_run_is_only_scored_again(tiny_config, tmp_path):
+    config = tiny_config("shapes")
+    rows = train.train_and_evaluate(config, str(tmp_path))
+    history = (tmp_path / "metrics.jsonl").read_text()
+    assert train.train_and_evaluate(config, str(tmp_path)) == rows
+    assert (tmp_path / "metrics.jsonl").read_text() == history
+
+
+def test_a_workdir_of_another_config_is_refused(tiny_config, tmp_path):
+    config = tiny_config("shapes")
+    experiment.start(config, str(tmp_path), training=True)
+    config.optimizer.learning_rate = 0.5
+    with pytest.raises(ValueError, match="learning_rate: 0.001 there, 0.5 now"):
+        experiment.start(config, str(tmp_path), training=True)
+    config.optimizer.learning_rate = 1e-3
+    config.log_every_steps = 1
+    experiment.start(config, str(tmp_path), training=True)
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tiny_config, tmp_path):
+    config = tiny_config("shapes")
+    config.optimizer.learning_rate = 1e30
+    with pytest.raises(FloatingPointError, match="between steps"):
+        train.train_and_evaluate(config, str(tmp_path))
+
+
+def test_a_missing_data_set_is_said_with_its_remedy(tiny_config, tmp_path):
+    config = tiny_config("shapes")
+    config.data.data_dir = str(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="tfds_builders.prepare shapes"):
+        train.train_and_evaluate(config, str(tmp_path / "run"))
+
+
+def test_a_split_that_does_not_exist_is_refused_before_training(tiny_config, tmp_path):
+    config = tiny_config("shapes")
+    config.eval.splits = "testA"
+    with pytest.raises(ValueError, match="no split 'testA'"):
+        train.train_and_evaluate(config, str(tmp_path))
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("data.resize", "crop", "config.data.resize 'crop'"),
+        ("model.image_size", (30, 32), "whole number of patches"),
+        ("eval.every_steps", 3, "multiple of config.checkpoint_every_steps"),
+        ("eval.threshold", 35.0, "between 0 and 1"),
+        ("parallel", "tpu", "config.parallel 'tpu'"),
+        ("model.fusion.kind", "sum", "fusion kind 'sum'"),
+        ("model.fusion.num_layers", 3, "even, not 3"),
+        ("checkpoint_every_steps", 3, "multiple of config.log_every_steps"),
+    ],
+)
+def test_a_config_that_cannot_work_is_refused(
+    tiny_config, tmp_path, key, value, message
+):
+    config = tiny_config("shapes")
+    with config.unlocked():
+        config.update_from_flattened_dict({key: value})
+    with pytest.raises(ValueError, match=message):
+        train.train_and_evaluate(config, str(tmp_path))
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_glove_vectors_start_the_word_table(tiny_config, tmp_path, testdata):
+    config = tiny_config("gref")
+    config.model.language.width = 300
+    config.data.glove = str(testdata / "glove_subset.300d.txt.gz")
+    run = experiment.start(config, str(tmp_path), training=True)
+    table = run.fresh_state().params["language"]["words"]["embedding"]
+    row = table[run.vocabulary.words.index("of")]
+    drawn = run.abstract_state().params["language"]["words"]["embedding"]
+    assert table.shape == drawn.shape
+    # The vector of "of" in glove.6B.300d starts so.
+    np.testing.assert_allclose(row[:3], [-0.076947, -0.021211, 0.21271], atol=1e-6)
+    assert not jnp.any(table[0])
+
+
+@pytest.mark.parametrize("dataset", ["gref"])
+def test_real_photographs_can_be_learned_by_heart(tiny_config, tmp_path, dataset):
+    # The whole pipeline on real input: a model that cannot overfit two photographs
+    # has its images, masks or words mixed up.
+    config = tiny_config(dataset)
+    config.parallel = "jit"
+    config.batch_size = 8
+    config.optimizer.total_steps = 150
+    config.optimizer.warmup_steps = 10
+    config.log_every_steps = config.checkpoint_every_steps = 50
+    config.eval.every_steps = 150
+    config.eval.splits = "train"
+    (row,) = train.train_and_evaluate(config, str(tmp_path))
+    assert row["num_expressions"] == 2
+    assert row["oiou"] >= 0.8
