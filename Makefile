@@ -7,7 +7,6 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$p && break; done)
 BIN := .venv/bin
-CPUS := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
 .PHONY: demo test test-slow lint format
 
@@ -25,8 +24,7 @@ CPUS := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
 demo: .venv/demo
 	$(BIN)/python -m tfds_builders.prepare shapes --data_dir=data
-	JAX_NUM_CPU_DEVICES=$(CPUS) $(BIN)/python main.py \
-		--config=configs/shapes.py --workdir=runs/demo
+	$(BIN)/python main.py --config=configs/shapes.py --workdir=runs/demo
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n 2

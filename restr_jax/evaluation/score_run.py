@@ -46,8 +46,9 @@ def score_checkpoints(run: Experiment, evaluator: Evaluator) -> list[dict]:
         for split in splits:
             row = _score_split(run, evaluator, params, split, step)
             rows = report.add_rows(run.workdir / "eval", [row])
-            logger.info("%s, step %d: oIoU %.4f", split.name, step, row["oiou"])
+            logger.info("%s, step %d: %s", split.name, step, _in_words(row))
     checkpoints.close()
+    logger.info("all scores and pictures: %s", run.workdir / "eval")
     return rows
 
 
@@ -88,6 +89,16 @@ def _score_split(
         deaf = [scored.record for scored in evaluator.score(params, shuffled)]
         row["oiou_shuffled_text"] = metrics.cumulative_iou(deaf)
     return row
+
+
+def _in_words(row: dict) -> str:
+    """Says the main numbers of a row in a line."""
+    said = [f"oIoU {row['oiou']:.4f} over {row['num_expressions']} expressions"]
+    if "oiou_shuffled_text" in row:
+        said.append(f"with their texts shuffled {row['oiou_shuffled_text']:.4f}")
+    kinds = row.get("by_kind", {}).items()
+    said += [f"{kind} {k['oiou']:.4f}" for kind, k in kinds]
+    return ", ".join(said)
 
 
 def _draw(path: pathlib.Path, scored: Scored, threshold: float) -> None:

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from restr_jax.models.layers import (
-    EMBEDDING_INIT,
     TransformerEncoder,
     l2_normalize,
     layer_norm,
@@ -26,7 +25,7 @@ class FusionEncoder(nn.Module):
         num_layers: layers in all; "cme" and "ime" give half to each encoder.
         num_heads: attention heads.
         mlp_dim: hidden width of the MLPs.
-        init_std: spread of the linears' first weights.
+        init_std: spread of the first weights of linears and seed.
         drop_path_rate: stochastic depth of each encoder's last layer, in training.
         share_weights: each encoder applies one layer's weights repeatedly.
     """
@@ -63,7 +62,7 @@ class FusionEncoder(nn.Module):
         z_l = linear(l2_normalize(language), self.width, "language_linear", init)
         z_l = jnp.where(word_mask[..., None], z_l, 0.0)
         z_v = jnp.broadcast_to(z_v[:, None], (batch, expressions, *z_v.shape[-2:]))
-        seed = self.param("seed", EMBEDDING_INIT, (1, self.width))
+        seed = self.param("seed", init, (1, self.width))
         seed = jnp.broadcast_to(seed, (batch, expressions, 1, self.width))
         # Patches and the seed are always attended to, words where they are words.
         patch_mask = jnp.ones(z_v.shape[:-1], bool)

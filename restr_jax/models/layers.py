@@ -8,9 +8,6 @@ from jaxtyping import Array, Bool, Float
 # PyTorch's default, which the released model uses in every LayerNorm.
 LAYER_NORM_EPSILON = 1e-5
 
-# Of free vectors, positions and the class seed, as in the released model.
-EMBEDDING_INIT = nn.initializers.truncated_normal(stddev=0.02)
-
 
 def layer_norm(name: str) -> nn.LayerNorm:
     """Returns a LayerNorm with the epsilon that the whole model uses."""

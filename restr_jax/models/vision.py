@@ -4,7 +4,6 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from restr_jax.models.layers import (
-    EMBEDDING_INIT,
     TransformerEncoder,
     layer_norm,
     linear,
@@ -47,7 +46,7 @@ class VisionEncoder(nn.Module):
         num_layers: transformer layers.
         num_heads: attention heads.
         mlp_dim: hidden width of the MLPs.
-        init_std: spread of the linears' first weights.
+        init_std: spread of the first weights of linears and positions.
         drop_path_rate: stochastic depth of the last layer, in training.
     """
 
@@ -74,9 +73,8 @@ class VisionEncoder(nn.Module):
         patches = patchify(image, self.patch_size)
         xavier = nn.initializers.xavier_uniform()
         x = linear(patches, self.width, "patch_embedding", xavier)
-        positions = self.param(
-            "positions", EMBEDDING_INIT, (1, x.shape[-2], self.width)
-        )
+        init = nn.initializers.truncated_normal(self.init_std)
+        positions = self.param("positions", init, (1, *x.shape[-2:]))
         x = TransformerEncoder(
             num_layers=self.num_layers,
             num_heads=self.num_heads,

@@ -23,7 +23,7 @@ COLORS = {
 }
 SHAPES = ("circle", "square", "triangle")
 # Radius as a share of the scene's side: (least, most).
-SIZES = {"small": (0.11, 0.13), "large": (0.18, 0.22)}
+SIZES = {"small": (0.13, 0.155), "large": (0.21, 0.25)}
 DIRECTIONS = {
     # word: (axis of the centre (0 is x), sign of "more so")
     "left": (0, -1),

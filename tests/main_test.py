@@ -1,0 +1,162 @@
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from restr_jax import predict, train
+from restr_jax.evaluation import score_run
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def run_main(*arguments):
+    """Runs the command as a user would, on one device."""
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    return subprocess.run(
+        [sys.executable, "main.py", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+def assert_says(result, *parts):
+    """The last line carries the message, and no traceback stands before it."""
+    assert result.returncode != 0
+    assert "Traceback" not in result.stderr
+    for part in parts:
+        assert part in result.stderr
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_config, tmp_path_factory):
+    config = tiny_config("shapes")
+    workdir = tmp_path_factory.mktemp("trained")
+    train.train_and_evaluate(config, str(workdir))
+    return config, workdir
+
+
+def test_training_leaves_what_the_readme_lists(trained):
+    config, workdir = trained
+    (row,) = json.loads((workdir / "eval" / "results.json").read_text())
+    assert row["dataset"] == "shapes" and row["split"] == "val"
+    assert {"oiou", "miou", "precision", "stretched", "by_length", "by_kind"} <= set(
+        row
+    )
+    assert set(row["by_kind"]) == {"attribute", "superlative", "relation"}
+    assert 0.0 <= row["oiou_shuffled_text"] <= 1.0
+    for file in ("config.json", "metrics.jsonl", "vocabulary.txt", "eval/report.md"):
+        assert (workdir / file).stat().st_size
+    assert (workdir / "eval" / "results.csv").stat().st_size
+    assert list(workdir.glob("events.out.tfevents.*"))
+    assert len(list((workdir / "eval" / "figures").glob("*.png"))) == (
+        config.eval.num_figures
+    )
+    (predictions,) = (workdir / "eval" / "predictions").glob("*.jsonl")
+    lines = [json.loads(line) for line in predictions.read_text().splitlines()]
+    assert len(lines) == row["num_expressions"]
+    assert row["oiou"] == sum(x["intersection"] for x in lines) / sum(
+        x["union"] for x in lines
+    )
+
+
+def test_scoring_alone_repeats_the_numbers_and_sweeps_checkpoints(trained):
+    config, workdir = trained
+    (row,) = json.loads((workdir / "eval" / "results.json").read_text())
+    config.eval.checkpoints = "all"
+    rows = score_run.score_workdir(config, str(workdir))
+    assert [r["step"] for r in rows] == [4, 6, 8]
+    assert row in rows
+    config.eval.checkpoints = "5"
+    with pytest.raises(FileNotFoundError, match=r"'5' were asked for; there are \[4"):
+        score_run.score_workdir(config, str(workdir))
+    config.eval.checkpoints = "best"
+
+
+def test_predicting_writes_masks_at_the_photographs_size(trained, tmp_path, testdata):
+    config, workdir = trained
+    photograph = next(testdata.rglob("COCO_train2014_*.jpg"))
+    rows = predict.predict(
+        config,
+        str(workdir),
+        [str(photograph)],
+        ["the large red circle", "leftmost square"],
+        str(tmp_path),
+    )
+    with Image.open(photograph) as image:
+        width, height = image.size
+    assert json.loads((tmp_path / "predictions.json").read_text()) == rows
+    for n, row in enumerate(rows, start=1):
+        mask = np.asarray(Image.open(tmp_path / f"{photograph.stem}-{n}.png"))
+        assert mask.shape == (height, width)
+        assert set(np.unique(mask)) <= {0, 255}
+        assert row["area"] == (mask > 0).sum()
+        assert (tmp_path / f"{photograph.stem}-{n}-figure.png").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [("  ", "is empty"), ("zebra on stilts", "knows none of the words")],
+)
+def test_an_expression_without_known_words_is_refused(
+    trained, tmp_path, testdata, expression, message
+):
+    config, workdir = trained
+    photograph = str(next(testdata.rglob("COCO_train2014_*.jpg")))
+    with pytest.raises(ValueError, match=message):
+        predict.predict(
+            config,
+            str(workdir),
+            [photograph],
+            ["red circle", expression],
+            str(tmp_path),
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_image_that_cannot_be_read_is_refused(trained, tmp_path, testdata):
+    config, workdir = trained
+    whole = next(testdata.rglob("COCO_train2014_*.jpg")).read_bytes()
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="cut.jpg is truncated"):
+        predict.predict(config, str(workdir), [str(cut)], ["red circle"], "out")
+    with pytest.raises(FileNotFoundError, match="absent.jpg"):
+        predict.predict(config, str(workdir), ["absent.jpg"], ["red circle"], "out")
+
+
+def test_images_whose_masks_would_overwrite_each_other_are_refused(trained, tmp_path):
+    config, workdir = trained
+    paths = []
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        paths.append(str(tmp_path / folder / "a.png"))
+        Image.new("RGB", (8, 8)).save(paths[-1])
+    with pytest.raises(ValueError, match="would write the same files a-"):
+        predict.predict(config, str(workdir), paths, ["red circle"], str(tmp_path))
+
+
+def test_predicting_and_scoring_need_a_trained_workdir(tiny_config, tmp_path):
+    config = tiny_config("shapes")
+    with pytest.raises(FileNotFoundError, match="holds no trained model"):
+        score_run.score_workdir(config, str(tmp_path))
+    with pytest.raises(ValueError, match="at least one --image"):
+        predict.predict(config, str(tmp_path), [], ["red circle"], str(tmp_path))
+
+
+def test_the_command_line_says_what_is_wrong_without_a_traceback(tmp_path):
+    common = ("--config=configs/shapes.py", f"--workdir={tmp_path}")
+    assert_says(
+        run_main(*common, "--config.optimizer.speed=3"), "no config key 'speed'"
+    )
+    assert_says(
+        run_main(*common, f"--config.data.data_dir={tmp_path}"),
+        "FileNotFoundError: There is no data set 'shapes'",
+        "python -m tfds_builders.prepare shapes",
+    )
