@@ -22,15 +22,23 @@ SIZES = {
             "num_heads": 4,
             "mlp_dim": 256,
             "init_std": 0.08,
+            "drop_path_rate": 0.0,
+            "positions_init": "sinusoidal",
         },
         "language": {
             "width": 64,
             "num_layers": 1,
             "num_heads": 2,
             "mlp_dim": 128,
-            "init_std": 0.1,
+            "init_std": 0.08,
         },
-        "fusion": {"width": 128, "num_heads": 4, "mlp_dim": 256, "init_std": 0.08},
+        "fusion": {
+            "width": 128,
+            "num_heads": 4,
+            "mlp_dim": 256,
+            "init_std": 0.08,
+            "drop_path_rate": 0.0,
+        },
     },
 }
 
@@ -96,6 +104,7 @@ def get_config(size: str = "B/16") -> ml_collections.ConfigDict:
     vision.mlp_dim = 3072  # hidden width
     vision.init_std = 0.02  # spread of the linears' first weights
     vision.drop_path_rate = 0.1  # stochastic depth of the last layer, a probability
+    vision.positions_init = "normal"  # or "sinusoidal": first values of the table
 
     model.language = language = ml_collections.ConfigDict()
     language.width = 300  # E of a word vector, GloVe's

@@ -47,7 +47,7 @@ class MetricWriter:
         self._board.close()
 
 
-def _step(line: str) -> float:
+def _step(line: str) -> int | float:
     """Returns the step of a line; a line cut off by a kill counts as lost."""
     try:
         return json.loads(line)["step"]

@@ -64,7 +64,7 @@ def make_train_step(
         gradient = jax.tree.map(lambda g: g / count, gradient)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        sums["gradient_norm"] = optax.global_norm(gradient)
+        sums["gradient_norm"] = optax.tree.norm(gradient)
         return TrainState(state.step + 1, params, opt_state), sums
 
     return step

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float
 
 from restr_jax.models import ReSTR
 
@@ -16,13 +16,15 @@ from restr_jax.models import ReSTR
 class TrainState:
     """Everything a checkpoint needs; the position in the data is the step.
 
+    The fields are arrays, or their shapes where JAX only traces.
+
     Attributes:
-        step: updates done so far.
+        step: updates done so far, an int32 scalar.
         params: the model's parameters.
         opt_state: the optimizer's moments.
     """
 
-    step: Int[Array, ""]
+    step: Any
     params: Any
     opt_state: Any
 

@@ -25,7 +25,7 @@ def assert_equal_trees(one, other):
 
 
 def final_state(config, workdir):
-    run = experiment.start(config, workdir, training=False)
+    run = experiment.start(config, str(workdir), training=False)
     checkpoints = run.checkpoints()
     state = run.restore(checkpoints, checkpoints.steps()[-1])
     checkpoints.close()
@@ -50,7 +50,9 @@ def batch_of(run, size):
 
 def test_jit_and_pmap_on_eight_devices_equal_one_device(tiny_config, tmp_path):
     config = tiny_config("shapes")
-    run = experiment.start(config, tmp_path, training=True)
+    # Under pmap each device draws its own stochastic depth, so the modes differ in it.
+    config.model.vision.drop_path_rate = config.model.fusion.drop_path_rate = 0.0
+    run = experiment.start(config, str(tmp_path), training=True)
     batch = batch_of(run, 16)
     # An uneven share of valid expressions: a mean of means would be wrong.
     batch["valid"][:3] = False
@@ -219,17 +221,15 @@ def test_glove_vectors_start_the_word_table(tiny_config, tmp_path, testdata):
     assert not jnp.any(table[0])
 
 
-@pytest.mark.parametrize("dataset", ["gref"])
-def test_real_photographs_can_be_learned_by_heart(tiny_config, tmp_path, dataset):
+def test_real_photographs_can_be_learned_by_heart(tiny_config, tmp_path):
     # The whole pipeline on real input: a model that cannot overfit two photographs
     # has its images, masks or words mixed up.
-    config = tiny_config(dataset)
-    config.parallel = "jit"
-    config.batch_size = 8
-    config.optimizer.total_steps = 150
+    config = tiny_config("gref")
+    config.model.vision.drop_path_rate = config.model.fusion.drop_path_rate = 0.0
+    config.optimizer.total_steps = 300
     config.optimizer.warmup_steps = 10
     config.log_every_steps = config.checkpoint_every_steps = 50
-    config.eval.every_steps = 150
+    config.eval.every_steps = 300
     config.eval.splits = "train"
     (row,) = train.train_and_evaluate(config, str(tmp_path))
     assert row["num_expressions"] == 2

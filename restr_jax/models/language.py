@@ -2,31 +2,15 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from restr_jax.models.layers import TransformerEncoder, layer_norm
+from restr_jax.models.layers import (
+    TransformerEncoder,
+    layer_norm,
+    sinusoidal_positions,
+)
 
 PAD_ID = 0
-
-
-def sinusoidal_positions(length: int, width: int) -> Float[np.ndarray, "L E"]:
-    """Returns the fixed position table of "Attention Is All You Need".
-
-    Column 2i is sin(p / 10000^(2i / E)) and column 2i + 1 the cosine of the same.
-
-    Args:
-        length: L, number of positions.
-        width: E, even.
-
-    Raises:
-        ValueError: if the width is odd.
-    """
-    if width % 2:
-        raise ValueError(f"Sinusoidal positions need an even width, not {width}.")
-    angles = np.arange(length)[:, None] * 10000.0 ** (-np.arange(0, width, 2) / width)
-    table = np.stack([np.sin(angles), np.cos(angles)], axis=-1)
-    return table.reshape(length, width).astype(np.float32)
 
 
 class LanguageEncoder(nn.Module):

@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 # PyTorch's default, which the released model uses in every LayerNorm.
@@ -37,6 +38,25 @@ def l2_normalize(x: Float[Array, "*b D"]) -> Float[Array, "*b D"]:
     The floor lies under the root, so that the gradient of a zero vector is finite.
     """
     return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, -1, keepdims=True), 1e-24))
+
+
+def sinusoidal_positions(length: int, width: int) -> Float[np.ndarray, "T D"]:
+    """Returns the position table of "Attention Is All You Need".
+
+    Column 2i is sin(p / 10000^(2i / D)) and column 2i + 1 the cosine of the same.
+
+    Args:
+        length: T, number of positions.
+        width: D, even.
+
+    Raises:
+        ValueError: if the width is odd.
+    """
+    if width % 2:
+        raise ValueError(f"Sinusoidal positions need an even width, not {width}.")
+    angles = np.arange(length)[:, None] * 10000.0 ** (-np.arange(0, width, 2) / width)
+    table = np.stack([np.sin(angles), np.cos(angles)], axis=-1)
+    return table.reshape(length, width).astype(np.float32)
 
 
 class SelfAttention(nn.Module):

@@ -1,12 +1,15 @@
 """The vision encoder: a ViT without convolutions and without a class token (Eq. 6)."""
 
 import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from restr_jax.models.layers import (
     TransformerEncoder,
     layer_norm,
     linear,
+    sinusoidal_positions,
 )
 
 
@@ -36,6 +39,17 @@ def patchify(image: Float[Array, "*b H W 3"], size: int) -> Float[Array, "*b N C
     return cut.reshape(*batch, rows * columns, size * size * channels)
 
 
+def sinusoidal_grid(height: int, width: int, dim: int) -> Float[np.ndarray, "N D"]:
+    """Returns sinusoidal positions of a grid: half the columns say the row."""
+    rows = sinusoidal_positions(height, dim // 2)
+    columns = sinusoidal_positions(width, dim // 2)
+    grid = [
+        np.repeat(rows, width, axis=0),
+        np.tile(columns, (height, 1)),
+    ]
+    return np.concatenate(grid, axis=-1)
+
+
 class VisionEncoder(nn.Module):
     """Patches, a linear map, learnable positions and a transformer (Eq. 6).
 
@@ -48,6 +62,8 @@ class VisionEncoder(nn.Module):
         mlp_dim: hidden width of the MLPs.
         init_std: spread of the first weights of linears and positions.
         drop_path_rate: stochastic depth of the last layer, in training.
+        positions_init: "normal", or "sinusoidal" where training starts from scratch:
+            a small model finds out where a patch is only after thousands of steps.
     """
 
     image_size: tuple[int, int]
@@ -58,6 +74,7 @@ class VisionEncoder(nn.Module):
     mlp_dim: int
     init_std: float
     drop_path_rate: float
+    positions_init: str
 
     @nn.compact
     def __call__(
@@ -73,8 +90,7 @@ class VisionEncoder(nn.Module):
         patches = patchify(image, self.patch_size)
         xavier = nn.initializers.xavier_uniform()
         x = linear(patches, self.width, "patch_embedding", xavier)
-        init = nn.initializers.truncated_normal(self.init_std)
-        positions = self.param("positions", init, (1, *x.shape[-2:]))
+        positions = self.param("positions", self._first_positions)
         x = TransformerEncoder(
             num_layers=self.num_layers,
             num_heads=self.num_heads,
@@ -84,3 +100,16 @@ class VisionEncoder(nn.Module):
             name="encoder",
         )(x + positions, deterministic=deterministic)
         return layer_norm("norm")(x)
+
+    def _first_positions(self, key: Array) -> Float[Array, "1 N D"]:
+        """Returns what the learnable position table starts from."""
+        grid = [side // self.patch_size for side in self.image_size]
+        if self.positions_init == "sinusoidal":
+            return jnp.asarray(sinusoidal_grid(*grid, self.width))[None]
+        if self.positions_init != "normal":
+            raise ValueError(
+                f"Unknown positions_init {self.positions_init!r}; it is one of "
+                "'normal', 'sinusoidal'."
+            )
+        normal = nn.initializers.truncated_normal(self.init_std)
+        return normal(key, (1, grid[0] * grid[1], self.width))

@@ -9,7 +9,7 @@ from tfds_builders import records
 from tfds_builders.shapes import scenes
 
 _DESCRIPTION = """
-Scenes of three to six coloured shapes on a plain or noisy ground. Every scene has the
+Scenes of three or four coloured shapes on a plain or noisy ground. Every scene has the
 same number of expressions, a third of each kind: by attribute ("large red circle"), by
 superlative ("leftmost square") and by relation ("the circle left of the blue
 triangle"). Each expression is true of exactly one object. Generated from a seed.
@@ -26,7 +26,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES = {"1.0.0": "First version."}
     SIDE = 64  # pixels, height and width of a scene
     EXPRESSIONS = 9  # expressions of a scene, a third of each kind
-    SCENES = {"train": 16_000, "val": 200, "test": 500}
+    SCENES = {"train": 8_000, "val": 200, "test": 500}
 
     def _info(self) -> tfds.core.DatasetInfo:
         return records.dataset_info(self, _DESCRIPTION)

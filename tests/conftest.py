@@ -1,0 +1,79 @@
+"""Fixtures of all tests; eight fake devices, full float32 precision."""
+
+import pathlib
+import sys
+
+import absl.flags
+import jax
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))  # configs/ is part of the checkout, not of the package.
+
+# Before JAX is used: the tests of several devices need several.
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_default_matmul_precision", "highest")
+absl.flags.FLAGS.mark_as_parsed()  # Data workers read flags.
+
+
+@pytest.fixture(scope="session")
+def testdata():
+    """The folder of small files from real data sets."""
+    return pathlib.Path(__file__).parent / "testdata"
+
+
+@pytest.fixture(scope="session")
+def shapes_dir(tmp_path_factory):
+    """A data_dir with a small `shapes`."""
+    from tfds_builders import prepare
+    from tfds_builders.shapes import shapes_dataset_builder
+
+    folder = str(tmp_path_factory.mktemp("shapes"))
+    with pytest.MonkeyPatch.context() as patch:
+        few = {"train": 40, "val": 8, "test": 8}
+        patch.setattr(shapes_dataset_builder.Builder, "SCENES", few)
+        prepare.prepare("shapes", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def gref_dir(tmp_path_factory, testdata):
+    """A data_dir with `gref` built from the real sample."""
+    from tfds_builders import prepare
+
+    folder = str(tmp_path_factory.mktemp("gref"))
+    prepare.prepare("gref", folder, str(testdata / "gref"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_config(shapes_dir, gref_dir):
+    """Makes the configuration of a run of eight steps that takes seconds."""
+    from configs import common
+
+    def make(dataset):
+        config = common.get_config("tiny")
+        config.data.dataset = dataset
+        config.data.data_dir = {"shapes": shapes_dir, "gref": gref_dir}[dataset]
+        config.data.max_words = 10
+        config.data.expressions_per_image = 3 if dataset == "shapes" else 1
+        config.model.image_size = (64, 64)
+        config.model.patch_size = 8
+        for part in ("vision", "language", "fusion"):
+            config.model[part].width = 32
+            config.model[part].mlp_dim = 64
+        config.model.vision.num_layers = 2
+        config.optimizer.total_steps = 8
+        config.optimizer.warmup_steps = 2
+        config.optimizer.learning_rate = 1e-3
+        config.log_every_steps = 2
+        config.checkpoint_every_steps = 4
+        config.eval.every_steps = 4
+        config.eval.batch_size = 8
+        config.eval.expressions_per_image = 3
+        config.eval.num_figures = 2
+        config.eval.shuffled_text = dataset == "shapes"
+        return config
+
+    return make
