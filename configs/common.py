@@ -79,7 +79,7 @@ def get_config(size: str = "B/16") -> ml_collections.ConfigDict:
     config.data = data = ml_collections.ConfigDict()
     data.dataset = ml_collections.config_dict.placeholder(str)  # a folder of data_dir
     data.data_dir = "data"  # folder of the built data sets
-    data.train_split = "train"
+    data.train_split = "train"  # what is trained on
     data.val_split = "val"  # scored during training; its best checkpoint is kept
     data.resize = "stretch"  # "stretch" or "letterbox": how images get to image_size
     data.max_words = 20  # L, words per expression; later ones are cut off

@@ -3,8 +3,8 @@
     python -m tfds_builders.prepare shapes --data_dir=data
     python main.py --config=configs/shapes.py --workdir=runs/shapes
 
-The default trains for some minutes on two CPU cores; `:long` is for an hour and more, or
-for minutes on a GPU.
+The default trains for some minutes on two CPU cores; `:long` is for an hour and more,
+or for minutes on a GPU.
 """
 
 import ml_collections

@@ -11,7 +11,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # configs/ is part of the checkout, not of the package.
 
 # Before JAX is used: the tests of several devices need several.
-jax.config.update("jax_platforms", "cpu")
+if not jax.config.jax_platforms:  # JAX_PLATFORMS chooses other devices.
+    jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_default_matmul_precision", "highest")
 absl.flags.FLAGS.mark_as_parsed()  # Data workers read flags.

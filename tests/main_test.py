@@ -71,7 +71,7 @@ def test_scoring_alone_repeats_the_numbers_and_sweeps_checkpoints(trained):
     (row,) = json.loads((workdir / "eval" / "results.json").read_text())
     config.eval.checkpoints = "all"
     rows = score_run.score_workdir(config, str(workdir))
-    assert [r["step"] for r in rows] == [4, 6, 8]
+    assert [r["step"] for r in rows] == [4, 8]
     assert row in rows
     config.eval.checkpoints = "5"
     with pytest.raises(FileNotFoundError, match=r"'5' were asked for; there are \[4"):

@@ -138,24 +138,47 @@ class Loader:
         ]
 
 
-def _stack(loader: Loader, examples: list[Example], batch_size: int) -> Batch:
+@dataclasses.dataclass(frozen=True)
+class _TrainExamples:
+    """The group of expressions at a position of the stream; workers get a copy."""
+
+    loader: Loader
+    groups: list[tuple[int, int]]
+    seed: int
+
+    def __call__(self, position: int, group: int) -> Example:
+        record, part = self.groups[group]
+        epoch = position // len(self.groups)
+        rng = np.random.default_rng((self.seed, epoch, record))
+        order = rng.permutation(len(self.loader.split.sentences[record]))
+        k = self.loader.expressions
+        return self.loader.load(record, order[part * k : (part + 1) * k])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Stack:
     """Stacks examples; a batch that is short is filled with invalid ones."""
-    height, width = loader.image_size
-    k = loader.expressions
-    batch = {
-        "image": np.zeros((batch_size, height, width, 3), np.float32),
-        "tokens": np.zeros((batch_size, k, loader.max_words), np.int32),
-        "valid": np.zeros((batch_size, k), bool),
-        "mask": np.zeros((batch_size, k, height, width), np.float32),
-    }
-    for i, example in enumerate(examples):
-        batch["image"][i] = example.image
-        batch["tokens"][i] = example.tokens
-        batch["valid"][i] = example.valid
-        for j, mask in enumerate(example.masks):
-            fitted = preprocess.fit_mask(mask, loader.image_size, loader.resize)
-            batch["mask"][i, j] = fitted
-    return batch
+
+    loader: Loader
+    batch_size: int
+
+    def __call__(self, examples: list[Example]) -> Batch:
+        loader, k = self.loader, self.loader.expressions
+        height, width = loader.image_size
+        batch = {
+            "image": np.zeros((self.batch_size, height, width, 3), np.float32),
+            "tokens": np.zeros((self.batch_size, k, loader.max_words), np.int32),
+            "valid": np.zeros((self.batch_size, k), bool),
+            "mask": np.zeros((self.batch_size, k, height, width), np.float32),
+        }
+        for i, example in enumerate(examples):
+            batch["image"][i] = example.image
+            batch["tokens"][i] = example.tokens
+            batch["valid"][i] = example.valid
+            for j, mask in enumerate(example.masks):
+                fitted = preprocess.fit_mask(mask, loader.image_size, loader.resize)
+                batch["mask"][i, j] = fitted
+        return batch
 
 
 def train_batches(
@@ -179,18 +202,10 @@ def train_batches(
     """
     groups = loader.groups()
 
-    def load(position: int, group: int) -> Example:
-        record, part = groups[group]
-        epoch = position // len(groups)
-        rng = np.random.default_rng((seed, epoch, record))
-        order = rng.permutation(len(loader.split.sentences[record]))
-        k = loader.expressions
-        return loader.load(record, order[part * k : (part + 1) * k])
-
     positions = grain.MapDataset.range(len(groups)).seed(seed).shuffle().repeat()
-    batches = positions.map_with_index(load).batch(
-        batch_size, batch_fn=lambda examples: _stack(loader, examples, batch_size)
-    )[start_step:]
+    examples = positions.map_with_index(_TrainExamples(loader, groups, seed))
+    batches = examples.batch(batch_size, batch_fn=_Stack(loader, batch_size))
+    batches = batches[start_step:]
     stream = batches.to_iter_dataset(
         # On a short list of batches grain's default would decode far ahead.
         grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)
@@ -217,10 +232,11 @@ def eval_batches(
         every = np.arange(len(loader.split.sentences[record]))
         return loader.load(record, every[part * k : (part + 1) * k])
 
+    stack = _Stack(loader, batch_size)
     batches = (
         grain.MapDataset.source(groups)
         .map(load)
-        .batch(batch_size, batch_fn=lambda e: (_stack(loader, e, batch_size), e))
+        .batch(batch_size, batch_fn=lambda examples: (stack(examples), examples))
     )
     return iter(
         batches.to_iter_dataset(

@@ -96,7 +96,7 @@ def _bucket(records: list[dict], least: int, most: int) -> dict:
         "max": most,
         "count": len(inside),
         "oiou": cumulative_iou(inside),
-        "ci95": bootstrap_interval(inside),
+        "ci95": list(bootstrap_interval(inside)),
     }
 
 

@@ -1,0 +1,60 @@
+import jax.numpy as jnp
+import numpy as np
+
+from restr_jax.losses import patch_labels, segmentation_losses
+from restr_jax.models import Segmentation
+
+
+def test_a_patch_is_positive_above_the_threshold_only():
+    mask = np.zeros((5, 15), np.float32)
+    mask[:4, :5] = 1  # exactly 0.8 of the first patch
+    mask[:, 5:10] = 1
+    mask[0, 5] = 0  # 0.96 of the second
+    mask[0, 10] = 1  # one pixel of the third
+    assert patch_labels(jnp.asarray(mask), 5, 0.8).tolist() == [[0, 1, 0]]
+    assert patch_labels(jnp.asarray(mask), 5, 0.0).tolist() == [[1, 1, 1]]
+
+
+def losses(pixel, patch, mask, valid, weight=0.1):
+    return segmentation_losses(
+        Segmentation(jnp.asarray(pixel), jnp.asarray(patch)),
+        jnp.asarray(mask, jnp.float32),
+        jnp.asarray(valid),
+        patch_size=2,
+        patch_threshold=0.8,
+        patch_weight=weight,
+    )
+
+
+def test_the_loss_is_equation_12_by_hand():
+    pixel = np.array([[[[2.0, -1.0], [0.5, 0.0]]]], np.float32)
+    mask = np.array([[[[1, 0], [1, 1]]]])
+    patch = np.array([[[[-0.7]]]], np.float32)
+    sums = losses(pixel, patch, mask, [[True]])
+    # BCE of a logit x is log(1 + e^-x) for label 1 and log(1 + e^x) for label 0.
+    by_pixel = np.log1p(np.exp([-2.0, -1.0, -0.5, 0.0])).mean()
+    by_patch = np.log1p(np.exp(-0.7))  # 3 of 4 pixels: the patch's label is 0
+    np.testing.assert_allclose(sums["pixel_loss"], by_pixel, rtol=1e-6)
+    np.testing.assert_allclose(sums["patch_loss"], by_patch, rtol=1e-6)
+    np.testing.assert_allclose(sums["loss"], by_pixel + 0.1 * by_patch, rtol=1e-6)
+    assert sums["count"] == 1
+
+
+def test_expressions_that_fill_the_batch_count_nothing():
+    rng = np.random.default_rng(0)
+    pixel = rng.normal(size=(1, 3, 4, 4)).astype(np.float32)
+    patch = rng.normal(size=(1, 3, 2, 2)).astype(np.float32)
+    mask = rng.integers(0, 2, (1, 3, 4, 4))
+    one = losses(pixel[:, :1], patch[:, :1], mask[:, :1], [[True]])
+    pixel[:, 1:] = 1e30
+    three = losses(pixel, patch, mask, [[True, False, False]])
+    assert {k: float(v) for k, v in one.items()} == {
+        k: float(v) for k, v in three.items()
+    }
+
+
+def test_large_logits_give_a_finite_loss():
+    pixel = np.full((1, 1, 2, 2), 1e4, np.float32)
+    sums = losses(pixel, -pixel[..., :1, :1], np.zeros((1, 1, 2, 2)), [[True]])
+    np.testing.assert_allclose(sums["pixel_loss"], 1e4)
+    assert sums["patch_loss"] == 0

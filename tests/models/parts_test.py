@@ -1,0 +1,201 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from restr_jax.models import Decoder, FusionEncoder, LanguageEncoder, VisionEncoder
+from restr_jax.models.decoder import interpolation_matrix, upsample
+from restr_jax.models.vision import patchify, sinusoidal_grid
+
+SMALL = {"num_heads": 2, "mlp_dim": 12, "init_std": 0.3}
+
+
+def random(*shape, seed=0):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def count(tree):
+    return sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def vision(**changes):
+    fields = {
+        "image_size": (8, 12),
+        "patch_size": 4,
+        "width": 8,
+        "num_layers": 2,
+        "drop_path_rate": 0.0,
+        "positions_init": "normal",
+    }
+    return VisionEncoder(**(SMALL | fields | changes))
+
+
+def test_patches_are_cut_row_by_row():
+    image = jnp.arange(1 * 4 * 6 * 3).reshape(1, 4, 6, 3).astype(jnp.float32)
+    patches = patchify(image, 2)
+    assert patches.shape == (1, 6, 12)
+    np.testing.assert_array_equal(patches[0, 0], image[0, :2, :2].ravel())
+    np.testing.assert_array_equal(patches[0, 1], image[0, :2, 2:4].ravel())
+    np.testing.assert_array_equal(patches[0, 3], image[0, 2:4, :2].ravel())
+
+
+def test_an_image_of_the_wrong_size_is_refused():
+    with pytest.raises(ValueError, match="4 x 5 pixels is not a whole number"):
+        patchify(jnp.zeros((1, 4, 5, 3)), 2)
+    with pytest.raises(ValueError, match=r"\(12, 8\) pixels .* made for \(8, 12\)"):
+        vision().init(jax.random.key(0), jnp.zeros((1, 12, 8, 3)), deterministic=True)
+
+
+def test_vit_b16_has_its_published_number_of_parameters():
+    model = vision(
+        image_size=(224, 224),
+        patch_size=16,
+        width=768,
+        num_layers=12,
+        num_heads=12,
+        mlp_dim=3072,
+    )
+    image = jnp.zeros((1, 224, 224, 3))
+    shapes = jax.eval_shape(
+        lambda: model.init(jax.random.key(0), image, deterministic=True)["params"]
+    )
+    # Published with a class token and its position, which Eq. 6 does not have.
+    assert count(shapes) == 85_798_656 - 2 * 768
+
+
+def test_sinusoidal_positions_tell_row_and_column():
+    grid = sinusoidal_grid(2, 3, 8)
+    assert grid.shape == (6, 8)
+    np.testing.assert_array_equal(grid[0, :4], grid[2, :4])  # the same row
+    np.testing.assert_array_equal(grid[1, 4:], grid[4, 4:])  # the same column
+    assert len(np.unique(grid.round(6), axis=0)) == 6
+    model = vision(positions_init="sinusoidal")
+    image = jnp.zeros((1, 8, 12, 3))
+    params = model.init(jax.random.key(0), image, deterministic=True)["params"]
+    np.testing.assert_array_equal(params["positions"][0], grid)
+    with pytest.raises(ValueError, match="positions_init 'flat'"):
+        vision(positions_init="flat").init(jax.random.key(0), image, deterministic=True)
+
+
+def test_padding_changes_no_word_and_its_row_gets_no_gradient():
+    model = LanguageEncoder(vocab_size=9, width=8, num_layers=2, **SMALL)
+    short, long = jnp.array([[3, 5, 2]]), jnp.array([[3, 5, 2, 0, 0, 0]])
+    variables = model.init(jax.random.key(0), long, deterministic=True)
+    few, _ = model.apply(variables, short, deterministic=True)
+    many, mask = model.apply(variables, long, deterministic=True)
+    assert mask.tolist() == [[True, True, True, False, False, False]]
+    # Sums over more terms, the added ones zero, in another order.
+    np.testing.assert_allclose(many[:, :3], few, rtol=0, atol=1e-6)
+
+    def words_sum(params):
+        words, _ = model.apply({"params": params}, long, deterministic=True)
+        return (words[:, :3] ** 3).sum()
+
+    gradient = jax.grad(words_sum)(variables["params"])["words"]["embedding"]
+    rows = jnp.abs(gradient).sum(-1) > 0
+    assert rows.tolist() == [i in (3, 5, 2) for i in range(9)]
+
+
+def fusion(kind, **changes):
+    fields = {"width": 8, "num_layers": 4, "drop_path_rate": 0.0}
+    return FusionEncoder(
+        kind=kind, **(SMALL | fields | {"share_weights": False} | changes)
+    )
+
+
+def fuse(model, visual, words=None, seed=0):
+    words = random(1, 2, 3, 6, seed=9) if words is None else words
+    mask = jnp.ones(words.shape[:-1], bool)
+    arguments = visual, words, mask
+    variables = model.init(jax.random.key(seed), *arguments, deterministic=True)
+    return model.apply(variables, *arguments, deterministic=True)
+
+
+@pytest.mark.parametrize("kind", ["cme", "vme", "ime"])
+def test_fusion_gives_patches_and_a_classifier_per_expression(kind):
+    patches, classifier = fuse(fusion(kind), random(1, 4, 5))
+    assert patches.shape == (1, 2, 4, 8) and classifier.shape == (1, 2, 8)
+    assert jnp.abs(patches[:, 0] - patches[:, 1]).max() > 1e-3
+
+
+def test_only_ime_keeps_the_classifier_from_the_image():
+    one, other = random(1, 4, 5, seed=1), random(1, 4, 5, seed=2)
+    for kind in ("cme", "vme", "ime"):
+        first, second = (fuse(fusion(kind), image)[1] for image in (one, other))
+        assert bool((first == second).all()) == (kind == "ime"), kind
+
+
+def test_fusion_layers_have_the_paper_s_parameters():
+    def encoders(share_weights):
+        full = {"width": 768, "num_heads": 12, "mlp_dim": 3072}
+        model = fusion("cme", share_weights=share_weights, **full)
+        visual, words = jnp.zeros((1, 4, 768)), jnp.zeros((1, 1, 3, 300))
+        mask = jnp.ones((1, 1, 3), bool)
+        params = jax.eval_shape(
+            lambda: model.init(
+                jax.random.key(0), visual, words, mask, deterministic=True
+            )["params"]
+        )
+        return count(params["visual_linguistic"]) + count(params["linguistic_seed"])
+
+    layer = 12 * 768**2 + 13 * 768
+    assert encoders(False) == 4 * layer  # 28.35 M, Table 3b
+    assert encoders(True) == 2 * layer  # 14.18 M
+    assert round(4 * layer / 1e6, 2) == 28.35 and round(2 * layer / 1e6, 2) == 14.18
+
+
+def test_fusion_that_cannot_be_built_is_refused():
+    with pytest.raises(ValueError, match="fusion kind 'sum'"):
+        fuse(fusion("sum"), random(1, 4, 5))
+    with pytest.raises(ValueError, match="even, not 3"):
+        fuse(fusion("cme", num_layers=3), random(1, 4, 5))
+
+
+def test_interpolation_aligns_the_corners():
+    signal = np.array([1.0, 5.0, 2.0])
+    expected = np.interp(np.linspace(0, 2, 6), np.arange(3), signal)
+    np.testing.assert_allclose(interpolation_matrix(3, 6) @ signal, expected, rtol=1e-6)
+    np.testing.assert_allclose(interpolation_matrix(1, 4), np.ones((4, 1)))
+
+
+def decode_as_printed(params, visual, masked):
+    """The paper's order: upsample, linear, activation."""
+    x = jnp.concatenate([visual, masked], axis=-1)
+    for i in range(3):
+        x = upsample(x, 2) @ params[f"linear_{i}"]["kernel"]
+        x = nn.leaky_relu(x, 0.01)
+    return (x @ params["to_logit"]["kernel"])[..., 0]
+
+
+def test_linear_before_upsampling_equals_the_paper_s_order():
+    visual, masked = random(1, 3, 2, 8), random(1, 3, 2, 8, seed=1)
+    model = Decoder(patch_size=8, width=8)
+    variables = model.init(jax.random.key(0), visual, masked)
+    ours = model.apply(variables, visual, masked)
+    printed = decode_as_printed(variables["params"], visual, masked)
+    assert ours.shape == (1, 24, 16)
+    # Exact in real numbers; float32 rounding of sums in another order.
+    np.testing.assert_allclose(ours, printed, rtol=0, atol=2e-6)
+
+    def both(function):
+        return jax.grad(lambda v, m: (function(v, m) ** 2).sum(), argnums=(0, 1))
+
+    for one, other in zip(
+        both(lambda v, m: model.apply(variables, v, m))(visual, masked),
+        both(lambda v, m: decode_as_printed(variables["params"], v, m))(visual, masked),
+        strict=True,
+    ):
+        scale = float(jnp.abs(other).max())
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * scale)
+
+
+def test_a_linear_with_bias_commutes_with_upsampling_too():
+    x, kernel, bias = random(1, 3, 2, 4), random(4, 5, seed=1), random(5, seed=2)
+    first, last = upsample(x @ kernel + bias, 2), upsample(x, 2) @ kernel + bias
+    np.testing.assert_allclose(first, last, rtol=0, atol=3e-6)
+
+
+def test_a_patch_that_doubling_cannot_reach_is_refused():
+    with pytest.raises(ValueError, match="patch size of 6 with a width of 8"):
+        Decoder(6, 8).init(jax.random.key(0), random(1, 2, 2, 8), random(1, 2, 2, 8))

@@ -1,0 +1,100 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import common
+from restr_jax.optimizer import make_optimizer, make_schedule
+
+
+def config(**changes):
+    optimizer = common.get_config().optimizer
+    optimizer.update(changes)
+    return optimizer
+
+
+PARAMS = {
+    "vision": {"kernel": jnp.array([[0.5, -2.0]]), "bias": jnp.array([1.0])},
+    "fusion": {"kernel": jnp.array([[0.5, -2.0]])},
+}
+GRADIENT = {
+    "vision": {"kernel": jnp.array([[0.1, -3.0]]), "bias": jnp.array([0.2])},
+    "fusion": {"kernel": jnp.array([[0.1, -3.0]])},
+}
+
+
+def two_updates(optimizer_config):
+    """The second update; the first has a learning rate of 0."""
+    optimizer = make_optimizer(optimizer_config)
+    state = optimizer.init(PARAMS)
+    first, state = optimizer.update(GRADIENT, state, PARAMS)
+    assert all(not jnp.any(u) for u in jax.tree.leaves(first))
+    return optimizer.update(GRADIENT, state, PARAMS)[0]
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"),
+    [
+        (0, 0.0),
+        (20_000, 5e-6),
+        (40_000, 1e-5),
+        (220_000, 1e-5 * 0.5**0.9),
+        (399_999, 1e-5 * (1 / 360_000) ** 0.9),
+        (400_000, 0.0),
+        (500_000, 0.0),
+    ],
+)
+def test_the_schedule_warms_up_and_decays_as_the_paper_s(step, rate):
+    # float32 arithmetic; near the end the fraction left is a difference of near ones.
+    tolerance = 1e-2 if step == 399_999 else 1e-6
+    np.testing.assert_allclose(make_schedule(config())(step), rate, rtol=tolerance)
+
+
+def test_an_update_is_adamw_by_hand():
+    settings = config(learning_rate=0.1, warmup_steps=10, total_steps=100)
+    update = two_updates(settings)
+    # Equal gradients: both bias-corrected moments are the gradient and its square.
+    p, g = np.array([[0.5, -2.0]]), np.array([[0.1, -3.0]])
+    expected = -0.01 * (g / (np.abs(g) + 1e-8) + 5e-4 * p)
+    np.testing.assert_allclose(update["vision"]["kernel"], expected, rtol=1e-5)
+
+
+def test_each_part_learns_at_its_own_rate():
+    settings = config(learning_rate=0.1, warmup_steps=10, total_steps=100)
+    full = two_updates(settings)
+    settings.lr_scale.vision = 0.1
+    tenth = two_updates(settings)
+    np.testing.assert_allclose(
+        tenth["vision"]["kernel"], 0.1 * full["vision"]["kernel"], rtol=1e-6
+    )
+    np.testing.assert_array_equal(tenth["fusion"]["kernel"], full["fusion"]["kernel"])
+    settings.lr_scale.vision = 0.0
+    assert not jnp.any(two_updates(settings)["vision"]["kernel"])
+
+
+def test_decay_can_spare_all_but_matrices():
+    settings = config(learning_rate=0.1, warmup_steps=10, total_steps=100)
+    every = two_updates(settings)
+    settings.decay_mask = "matrices"
+    matrices = two_updates(settings)
+    np.testing.assert_array_equal(
+        matrices["vision"]["kernel"], every["vision"]["kernel"]
+    )
+    difference = every["vision"]["bias"] - matrices["vision"]["bias"]
+    np.testing.assert_allclose(difference, [-0.01 * 5e-4], rtol=1e-3)
+
+
+def test_clipping_bounds_the_gradient_that_the_moments_see():
+    settings = config(warmup_steps=0, total_steps=100, clip_norm=1.0)
+    optimizer = make_optimizer(settings)
+    _, state = optimizer.update(GRADIENT, optimizer.init(PARAMS), PARAMS)
+    norm = np.sqrt(2 * (0.1**2 + 3.0**2) + 0.2**2)
+    mu = state[1][0].mu["vision"]["kernel"]
+    np.testing.assert_allclose(mu, 0.1 * np.array([[0.1, -3.0]]) / norm, rtol=1e-5)
+
+
+def test_settings_that_cannot_work_are_refused():
+    with pytest.raises(ValueError, match="decay_mask 'some'"):
+        make_optimizer(config(decay_mask="some"))
+    with pytest.raises(ValueError, match="warm-up of 100 steps .* 100"):
+        make_optimizer(config(warmup_steps=100, total_steps=100))

@@ -1,0 +1,105 @@
+import ast
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from configs import common, gref, shapes
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def imports_of(folder):
+    """Yields (file, imported module) below a folder or of a file."""
+    path = ROOT / folder
+    for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                yield str(file.relative_to(ROOT)), node.module
+                for name in node.names:
+                    yield str(file.relative_to(ROOT)), f"{node.module}.{name.name}"
+            elif isinstance(node, ast.Import):
+                for name in node.names:
+                    yield str(file.relative_to(ROOT)), name.name
+
+
+@pytest.mark.parametrize(
+    ("folder", "forbidden"),
+    [
+        ("restr_jax/models", ("configs", "restr_jax.data", "restr_jax.parallel")),
+        ("restr_jax/models", ("restr_jax.train", "restr_jax.evaluation")),
+        ("restr_jax/data", ("jax", "flax", "restr_jax.models", "configs")),
+        ("restr_jax/evaluation/metrics.py", ("jax", "restr_jax")),
+        ("restr_jax/losses.py", ("restr_jax.data", "configs", "restr_jax.parallel")),
+        ("tfds_builders", ("restr_jax", "configs", "jax")),
+        ("configs", ("restr_jax", "jax")),
+    ],
+)
+def test_imports_go_one_way(folder, forbidden):
+    found = list(imports_of(folder))
+    assert found
+    wrong = [
+        (file, module)
+        for file, module in found
+        if any(module == f or module.startswith(f + ".") for f in forbidden)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("module", "only_file"),
+    [
+        ("orbax", "restr_jax/checkpoint.py"),
+        ("jax.sharding", "restr_jax/parallel.py"),
+        ("tensorboardX", "restr_jax/metric_writer.py"),
+        ("grain", "restr_jax/data/pipeline.py"),
+    ],
+)
+def test_each_library_has_one_room(module, only_file):
+    users = {f for f, m in imports_of("restr_jax") if m.split(".")[0] == module}
+    users |= {f for f, m in imports_of("restr_jax") if m.startswith(module)}
+    assert users == {only_file}
+
+
+def test_nothing_imports_tensorflow():
+    code = (
+        "import sys, restr_jax.train, restr_jax.predict, tfds_builders.prepare; "
+        "sys.exit('tensorflow' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize("words", ["", "B/16", "tiny"])
+def test_experiments_set_only_declared_keys(words):
+    declared = set(common.get_config().to_dict())
+    config = gref.get_config(words)
+    assert set(config.to_dict()) == declared
+    assert set(shapes.get_config().to_dict()) == declared
+    for part in ("vision", "language", "fusion"):
+        assert set(config.model[part]) == set(common.get_config().model[part])
+
+
+def test_a_size_is_what_its_name_says():
+    assert gref.get_config().model.vision.width == 768
+    assert gref.get_config("tiny").model.vision.width == 128
+    steps = [shapes.get_config(w).optimizer.total_steps for w in ("", "long")]
+    assert steps[0] < steps[1]
+
+
+@pytest.mark.parametrize("words", ["huge", "tiny,B/16"])
+def test_unknown_or_contradicting_words_are_refused(words):
+    with pytest.raises(ValueError, match="choose at most one of each"):
+        gref.get_config(words)
+
+
+def test_every_key_says_what_it_is():
+    source = (ROOT / "configs" / "common.py").read_text()
+    body = source[source.index("def get_config") : source.index("for part, changes")]
+    keys = [line for line in body.splitlines() if re.match(r" +\w+\.\w+ = ", line)]
+    assert len(keys) > 40
+    silent = [k for k in keys if "#" not in k and "ConfigDict()" not in k]
+    # Layers and heads of a transformer need no words.
+    plain = ("num_layers", "num_heads", "beta1", "beta2", "weight_decay", "total_steps")
+    assert [k for k in silent if not any(p in k for p in (*plain, "lr_scale"))] == []
