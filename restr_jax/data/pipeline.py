@@ -17,6 +17,10 @@ from restr_jax.data.text import Vocabulary
 
 Batch = dict[str, np.ndarray]
 
+# Positions in the training stream. Grain's own endless repeat has as many as an index
+# can count, which overflows in batches of one.
+_ENDLESS = 2**48
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:
@@ -202,7 +206,8 @@ def train_batches(
     """
     groups = loader.groups()
 
-    positions = grain.MapDataset.range(len(groups)).seed(seed).shuffle().repeat()
+    epochs = _ENDLESS // len(groups) + 1
+    positions = grain.MapDataset.range(len(groups)).seed(seed).shuffle().repeat(epochs)
     examples = positions.map_with_index(_TrainExamples(loader, groups, seed))
     batches = examples.batch(batch_size, batch_fn=_Stack(loader, batch_size))
     batches = batches[start_step:]
