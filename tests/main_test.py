@@ -79,6 +79,19 @@ def test_scoring_alone_repeats_the_numbers_and_sweeps_checkpoints(trained):
     config.eval.checkpoints = "best"
 
 
+def test_pmap_scores_as_jit_does(trained):
+    config, workdir = trained
+    config.eval.checkpoints = "latest"
+    scores = []
+    for config.parallel in ("jit", "pmap"):
+        rows = score_run.score_workdir(config, str(workdir))
+        scores.append(next(r for r in rows if r["step"] == 8))
+    config.parallel, config.eval.checkpoints = "jit", "best"
+    assert scores[0]["num_expressions"] == scores[1]["num_expressions"] == 72
+    # A pixel may flip where the modes round a logit differently.
+    assert scores[0]["oiou"] == pytest.approx(scores[1]["oiou"], abs=1e-3)
+
+
 def test_predicting_writes_masks_at_the_photographs_size(trained, tmp_path, testdata):
     config, workdir = trained
     photograph = next(testdata.rglob("COCO_train2014_*.jpg"))

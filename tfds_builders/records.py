@@ -88,7 +88,7 @@ def numbered(
     for key, record in enumerate(records):
         sents = [e["sent"] for e in record["expressions"]]
         for sent in sents:
-            if not sent.strip():
+            if sent.strip() in ("", "."):
                 raise ValueError(
                     f"Image {record['image_id']} of split {split!r} has an empty "
                     "expression; remove it from the annotations."

@@ -6,8 +6,8 @@ Layout under a manual directory, as https://github.com/lichengunc/refer unpacks 
     <dataset>/instances.json                  images, objects, polygons
     images/mscoco/images/train2014/*.jpg      MS COCO train2014
 
-Nothing here trusts a file: pickles may hold plain containers only, and every reference
-between the files is checked before anything is built.
+Nothing here trusts a file: pickles may hold plain containers only, masks and references
+between the files are checked, and what is wrong is named.
 """
 
 import io
@@ -23,6 +23,12 @@ from pycocotools import mask as mask_util
 from tfds_builders import records
 
 _REF_FIELDS = ("ref_id", "ann_id", "image_id", "split", "sentences")
+_SENTENCE_FIELDS = ("sent_id", "sent", "raw")
+_ENTRY_FIELDS = {
+    "images": ("file_name", "height", "width"),
+    "annotations": ("image_id", "segmentation"),
+    "categories": ("name",),
+}
 # How many missing files an error message names before it only counts them.
 _MOST_NAMED = 5
 
@@ -61,6 +67,13 @@ def read_refs(path: str) -> list[dict]:
                 f"{path}, entry {i}: a ref needs the fields {_REF_FIELDS}; "
                 f"{missing} are missing."
             )
+        for sentence in ref["sentences"]:
+            missing = [f for f in _SENTENCE_FIELDS if f not in sentence]
+            if missing:
+                raise ValueError(
+                    f"{path}, ref {ref['ref_id']}: a sentence needs the fields "
+                    f"{_SENTENCE_FIELDS}; {missing} are missing."
+                )
     return refs
 
 
@@ -79,9 +92,13 @@ def read_instances(path: str) -> dict:
     try:
         with open(path, encoding="utf-8") as file:
             instances = json.load(file)
+        for part, fields in _ENTRY_FIELDS.items():
+            for entry in instances[part]:
+                for field in fields:
+                    entry[field]  # Raises KeyError.
         return {
             part: {entry["id"]: entry for entry in instances[part]}
-            for part in ("images", "annotations", "categories")
+            for part in _ENTRY_FIELDS
         }
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
@@ -104,32 +121,66 @@ def encode_segmentation(segmentation, height: int, width: int, what: str) -> str
         COCO's compressed RLE.
 
     Raises:
-        ValueError: if the mask has another size than its image, or no pixel.
+        ValueError: if the mask has another size than its image, no pixel, or cannot be
+            read.
     """
+    if not isinstance(segmentation, list | dict):
+        raise ValueError(f"{what}: the segmentation cannot be read: {segmentation!r}")
     parts = [segmentation] if isinstance(segmentation, dict) else list(segmentation)
     for part in parts:
-        if isinstance(part, dict) and list(part["size"]) != [height, width]:
+        if isinstance(part, dict) and part.get("size") != [height, width]:
             raise ValueError(
-                f"{what}: the mask is {part['size']} pixels (height, width), its image "
-                f"[{height}, {width}]; the annotation and the image do not belong "
-                "together."
+                f"{what}: the mask is {part.get('size')} pixels (height, width), its "
+                f"image [{height}, {width}]; the annotation and the image do not "
+                "belong together."
             )
     try:
-        merged = mask_util.merge(
-            [
-                mask_util.frPyObjects(part, height, width)
-                if isinstance(part, dict) and isinstance(part["counts"], list)
-                else part
-                if isinstance(part, dict)
-                else mask_util.frPyObjects([part], height, width)[0]
-                for part in parts
-            ]
-        )
+        merged = mask_util.merge([_part(part, height, width) for part in parts])
     except Exception as error:  # pycocotools raises bare Exceptions.
         raise ValueError(f"{what}: the segmentation cannot be read: {error}") from error
     if not mask_util.area(merged):
         raise ValueError(f"{what}: the mask has no pixel.")
     return merged["counts"].decode("ascii")
+
+
+def _part(part, height: int, width: int) -> dict:
+    """Turns one polygon or RLE into an RLE that pycocotools can be trusted with.
+
+    It checks neither polygons nor runs, and crashes or reads past them.
+    """
+    if not isinstance(part, dict):
+        points = np.asarray(part, np.float64)
+        # Rounding may take a polygon a little out of its image, never far.
+        near = np.abs(points) <= 10 * max(height, width)
+        if points.ndim != 1 or points.size < 6 or points.size % 2 or not near.all():
+            raise ValueError("a polygon is not a list x, y, x, y, ... on the image")
+        return mask_util.frPyObjects([part], height, width)[0]
+    counts = part["counts"]
+    runs = counts if isinstance(counts, list) else _runs(counts)
+    if min(runs) < 0 or sum(runs) != height * width:
+        raise ValueError(f"its runs cover {sum(runs)} pixels, not {height * width}")
+    if isinstance(counts, list):
+        return mask_util.frPyObjects(part, height, width)
+    return part
+
+
+def _runs(counts: str | bytes) -> list[int]:
+    """Decodes COCO's string of run lengths: 5 bits a character, low bits first."""
+    runs, value, shift = [], 0, 0
+    for char in counts.encode() if isinstance(counts, str) else counts:
+        bits = char - 48
+        if not 0 <= bits < 64:
+            raise ValueError(f"{chr(char)!r} is no character of a compressed RLE")
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:  # More bits follow.
+            continue
+        if bits & 16:  # Negative.
+            value -= 1 << shift
+        # From the fourth run on, the difference to the last but one is stored.
+        runs.append(value + runs[-2] if len(runs) > 2 else value)
+        value = shift = 0
+    return runs
 
 
 def read_image(path: str, height: int, width: int) -> io.BytesIO:
@@ -215,6 +266,11 @@ def _object(ref: dict, instances: dict, height: int, width: int) -> dict:
         raise ValueError(
             f"{what} has no entry in instances.json; refs and instances do not "
             "belong together."
+        )
+    if annotation["image_id"] != ref["image_id"]:
+        raise ValueError(
+            f"{what} is on image {annotation['image_id']}, not on {ref['image_id']}; "
+            "refs and instances do not belong together."
         )
     category = instances["categories"].get(annotation.get("category_id"), {})
     segmentation = annotation["segmentation"]

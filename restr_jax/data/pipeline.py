@@ -45,8 +45,8 @@ def open_split(data_dir: str, dataset: str, split: str) -> Split:
         ValueError: if it has no such split, or was built by something else.
     """
     folder = os.path.join(data_dir, dataset)
-    versions = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    versions = [v for v in versions if not v.startswith("incomplete")]
+    found = os.listdir(folder) if os.path.isdir(folder) else []
+    versions = [v for v in found if tfds.core.Version.is_valid(v)]
     if not versions:
         raise FileNotFoundError(
             f"There is no data set {dataset!r} in {data_dir!r}. Build it with\n"
@@ -54,7 +54,9 @@ def open_split(data_dir: str, dataset: str, split: str) -> Split:
             f"(tfds_builders/{dataset}/README.md says what it needs), or set "
             "config.data.data_dir to where it is."
         )
-    builder = tfds.builder_from_directory(os.path.join(folder, versions[-1]))
+    builder = tfds.builder_from_directory(
+        os.path.join(folder, max(versions, key=tfds.core.Version))
+    )
     if split not in builder.info.splits:
         raise ValueError(
             f"The data set {dataset!r} has no split {split!r}; it has "
@@ -251,7 +253,7 @@ def eval_batches(
 
 
 def with_shuffled_text(split: Split, seed: int) -> Split:
-    """Deals the sentences of a split out anew, each to an object it was not said of.
+    """Deals the sentences of a split out anew, at random over all its objects.
 
     What a model scores on it is what it scores without listening.
     """

@@ -106,7 +106,8 @@ def fit_mask(mask: np.ndarray, target: Size, mode: str) -> np.ndarray:
 def restore(logits: np.ndarray, original: Size, mode: str) -> np.ndarray:
     """Brings logits [H, W] back to the size of the image, float32."""
     top, left, height, width = inner_box(original, logits.shape, mode)
-    box = (left, top, left + width, top + height)
-    image = Image.fromarray(np.asarray(logits, np.float32))
+    # Cut out, not `box=`: that would mix in what lies beside the box.
+    inner = np.asarray(logits, np.float32)[top : top + height, left : left + width]
     size = (original[1], original[0])
-    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box))
+    resized = Image.fromarray(inner).resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(resized)

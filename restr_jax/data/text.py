@@ -120,6 +120,14 @@ class Vocabulary:
         return ids
 
 
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def read_glove(
     path: str | pathlib.Path, vocabulary: Vocabulary, width: int, seed: int
 ) -> tuple[np.ndarray, list[str]]:
@@ -148,10 +156,11 @@ def read_glove(
         for number, line in enumerate(file, start=1):
             # A few words of glove.840B hold spaces, so values are cut off the end.
             word, *values = line.rstrip("\n").rsplit(" ", width)
-            if len(values) != width:
+            extra = sum(map(_is_number, word.split(" ")[1:]))
+            if len(values) != width or extra:
                 raise ValueError(
-                    f"{path}, line {number} has {len(values)} values, not {width}; "
-                    "give the GloVe file whose vectors are as wide as "
+                    f"{path}, line {number} has {len(values) + extra} values, not "
+                    f"{width}; give the GloVe file whose vectors are as wide as "
                     "config.model.language.width."
                 )
             row = wanted.pop(word, None)

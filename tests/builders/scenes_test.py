@@ -115,7 +115,6 @@ def test_no_shape_is_cut_off_or_invisible(made):
             assert mask.sum() == moved.mask(3 * SIDE).sum() > 0
 
 
-@pytest.mark.xfail(strict=True, reason="squares may meet at their corners")
 def test_shapes_do_not_overlap(made):
     for scene in made:
         covered = sum(shape.mask(SIDE).astype(int) for shape in scene.shapes)

@@ -1,4 +1,5 @@
 import itertools
+import json
 from collections import Counter
 
 import numpy as np
@@ -118,3 +119,47 @@ def test_a_record_that_cannot_be_decoded_is_named(shapes_dir, monkeypatch):
     monkeypatch.setattr(type(loader.split.source), "__getitem__", lambda *_: record)
     with pytest.raises(ValueError, match="shapes/train, image train_000000 is trunc"):
         loader.load(0, np.array([0]))
+
+
+def test_a_stream_that_workers_resume_goes_on_where_it_was(shapes_dir):
+    loader = make_loader(shapes_dir, 9)
+    straight = take(loader, 13)  # an epoch is ten batches
+    resumed = take(loader, 4, start_step=9, num_workers=2)
+    assert_equal_batches(straight[9:], resumed)
+
+
+def test_epochs_differ_in_their_order(shapes_dir):
+    loader = make_loader(shapes_dir, 9)
+    first, second = take(loader, 10), take(loader, 10, start_step=10)
+    images = [np.concatenate([b["image"] for b in epoch]) for epoch in (first, second)]
+    assert (images[0] != images[1]).any(axis=(1, 2, 3)).sum() > 20
+    # ... and an image's expressions come in another order than before.
+    by_image = [
+        {
+            i.tobytes(): t.tolist()
+            for b in epoch
+            for i, t in zip(b["image"], b["tokens"], strict=True)
+        }
+        for epoch in (first, second)
+    ]
+    assert by_image[0].keys() == by_image[1].keys() and len(by_image[0]) == 40
+    assert sum(by_image[0][i] != by_image[1][i] for i in by_image[0]) > 30
+
+
+def test_each_expression_comes_with_the_mask_of_its_own_object(gref_dir, testdata):
+    expected = json.loads((testdata / "expected_gref.json").read_text())
+    areas = {
+        o["expressions"][0]: o["area_px"]
+        for split in ("train", "val")
+        for o in expected[split]["objects"]
+    }
+    for split in ("train", "val"):
+        loader = make_loader(gref_dir, 1, "gref", split)
+        found = {
+            loader.split.sentences[example.record][i]: mask.sum()
+            for _, examples in pipeline.eval_batches(loader, 2)
+            for example in examples
+            for i, mask in zip(example.chosen, example.masks, strict=True)
+        }
+        assert found == {sentence: areas[sentence] for sentence in found}
+        assert len(found) == 2

@@ -87,3 +87,22 @@ def test_masks_survive_their_encoding():
     mask = np.random.default_rng(0).random((7, 9)) > 0.7
     counts = records.encode_mask(mask).encode()
     np.testing.assert_array_equal(preprocess.decode_mask(counts, (7, 9)), mask)
+
+
+def test_colors_survive_the_conversion_to_rgb():
+    palette = Image.new("P", (6, 4), 1)
+    palette.putpalette([0, 0, 0, 200, 100, 50])
+    pixels = preprocess.decode_image(encoded(palette, format="png"), "it")
+    assert (pixels == (200, 100, 50)).all()
+    grey = encoded(Image.new("L", (6, 4), 90), format="jpeg")
+    assert (preprocess.decode_image(grey, "it") == 90).all()
+    # Full ink of cyan alone takes the red out and leaves the rest.
+    cyan = encoded(Image.new("CMYK", (6, 4), (255, 0, 0, 0)), format="jpeg")
+    assert (abs(preprocess.decode_image(cyan, "it") - (0.0, 255, 255)) < 3).all()
+
+
+def test_what_lies_beside_a_letterboxed_image_does_not_leak_into_it():
+    logits = np.full((64, 64), -50.0, np.float32)
+    logits[16:48] = 5.0  # where an image twice as wide as high lies
+    restored = preprocess.restore(logits, (100, 200), "letterbox")
+    np.testing.assert_allclose(restored, 5.0, rtol=1e-6)

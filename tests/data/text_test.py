@@ -87,3 +87,22 @@ def test_vectors_of_another_width_are_refused(tmp_path):
         text.read_glove(tmp_path / "glove.txt.gz", vocabulary, 3, seed=0)
     with pytest.raises(FileNotFoundError):
         text.read_glove(tmp_path / "absent.txt", vocabulary, 3, seed=0)
+
+
+def test_rows_of_the_table_are_lines_of_the_file(testdata):
+    path = testdata / "glove_subset.300d.txt.gz"
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        lines = [line.split() for line in file]
+    words = [line[0] for line in lines]
+    vocabulary = Vocabulary(["<pad>", "<unk>", *reversed(words)])
+    table, absent = text.read_glove(path, vocabulary, 300, seed=0)
+    values = np.array([line[1:] for line in lines], np.float32)
+    np.testing.assert_array_equal(table[2:], values[::-1])
+    assert absent == [] and len(words) > 20
+
+
+def test_vectors_wider_than_the_model_are_refused(testdata):
+    # Unnoticed, every word would start at random.
+    vocabulary = Vocabulary(["<pad>", "<unk>", "dog"])
+    with pytest.raises(ValueError, match="line 1"):
+        text.read_glove(testdata / "glove_subset.300d.txt.gz", vocabulary, 100, seed=0)

@@ -124,7 +124,10 @@ def _place_shapes(rng: np.random.Generator, side: int) -> list[Shape]:
         gaps = (np.hypot(*np.subtract(center, s.center)) - s.radius for s in shapes)
         if all(gap > 1.15 * radius + 1 for gap in gaps):
             shape, color = str(rng.choice(SHAPES)), str(rng.choice(colors))
-            shapes.append(Shape(shape, color, size, center, float(radius)))
+            placed = Shape(shape, color, size, center, float(radius))
+            # Corners reach farther than the radius.
+            if not any((placed.mask(side) & s.mask(side)).any() for s in shapes):
+                shapes.append(placed)
         if len(shapes) == wanted:
             break
     return shapes
