@@ -4,6 +4,7 @@ import json
 import pathlib
 
 from restr_jax.data.preprocess import RESIZE_MODES
+from restr_jax.files import write_whole
 
 # Keys that a run may change when it resumes, or that only scoring reads.
 _FREE_KEYS = (
@@ -63,7 +64,7 @@ def claim_workdir(workdir: str, config) -> None:
     path = pathlib.Path(workdir) / "config.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(config.to_json(indent=2) + "\n")
+        write_whole(path, config.to_json(indent=2) + "\n")
         return
     ours = _flatten(json.loads(config.to_json()))
     theirs = _flatten(json.loads(path.read_text()))

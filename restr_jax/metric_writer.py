@@ -6,6 +6,8 @@ import pathlib
 
 import tensorboardX
 
+from restr_jax.files import write_whole
+
 logger = logging.getLogger(__name__)
 
 
@@ -23,10 +25,7 @@ class MetricWriter:
         self._path = pathlib.Path(workdir) / "metrics.jsonl"
         lines = self._path.read_text().splitlines() if self._path.exists() else []
         kept = [line for line in lines if _step(line) <= first_step]
-        # Replaced in one move: a kill here leaves the old history or the new one.
-        partial = self._path.with_suffix(".partial")
-        partial.write_text("".join(line + "\n" for line in kept))
-        partial.replace(self._path)
+        write_whole(self._path, "".join(line + "\n" for line in kept))
         self._file = self._path.open("a")
         self._board = tensorboardX.SummaryWriter(
             str(workdir), purge_step=first_step + 1 if lines else None

@@ -14,6 +14,7 @@ from restr_jax import experiment
 from restr_jax.data import preprocess
 from restr_jax.evaluation import figures
 from restr_jax.evaluation.evaluator import probability, to_mask
+from restr_jax.files import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ def predict(
                 }
             )
             logger.info("%s: %r covers %d pixels", path, sentence, mask.sum())
-    (folder / "predictions.json").write_text(json.dumps(rows, indent=2) + "\n")
+    write_whole(folder / "predictions.json", json.dumps(rows, indent=2) + "\n")
     return rows
 
 

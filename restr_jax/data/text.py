@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from restr_jax.files import write_whole
+
 PAD, UNKNOWN = "<pad>", "<unk>"
 PAD_ID, UNKNOWN_ID = 0, 1
 # The spread of GloVe's own values, near enough, for words that GloVe lacks.
@@ -79,8 +81,7 @@ class Vocabulary:
 
     def save(self, path: str | pathlib.Path) -> None:
         """Writes a file of one word per line."""
-        text = "\n".join(self.words) + "\n"
-        pathlib.Path(path).write_text(text, encoding="utf-8")
+        write_whole(pathlib.Path(path), "\n".join(self.words) + "\n")
 
     def unknown(self, sentence: str) -> list[str]:
         """Returns the words of a sentence that the vocabulary lacks."""

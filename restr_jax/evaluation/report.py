@@ -4,6 +4,8 @@ import csv
 import json
 import pathlib
 
+from restr_jax.files import write_whole
+
 # The printed IoU (Table 1), by data set and split.
 PAPER_OIOU = {
     ("referit", "test"): 0.7018,
@@ -43,9 +45,9 @@ def add_rows(folder: pathlib.Path, rows: list[dict]) -> list[dict]:
     known = json.loads(path.read_text()) if path.exists() else []
     merged = {tuple(row[k] for k in _IDENTITY): row for row in [*known, *rows]}
     ordered = [merged[key] for key in sorted(merged)]
-    path.write_text(json.dumps(ordered, indent=2) + "\n")
+    write_whole(path, json.dumps(ordered, indent=2) + "\n")
     _write_csv(folder / "results.csv", ordered)
-    (folder / "report.md").write_text(to_markdown(ordered))
+    write_whole(folder / "report.md", to_markdown(ordered))
     return ordered
 
 
