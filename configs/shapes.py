@@ -39,6 +39,9 @@ def get_config(words: str = "") -> ml_collections.ConfigDict:
     config.eval.expressions_per_image = 9
     config.eval.shuffled_text = True
     if chosen["duration"] == "long":
+        # As many patches, of four times the pixels: circles from squares, finer edges.
+        config.model.image_size = (64, 64)
+        config.model.patch_size = 8
         config.optimizer.total_steps = 12_000
         config.checkpoint_every_steps = 1_000
         config.eval.every_steps = 4_000
