@@ -77,10 +77,13 @@ def get_config(size: str = "B/16") -> ml_collections.ConfigDict:
     config.preset = "paper"  # which reading of the paper the model keys spell out
 
     config.data = data = ml_collections.ConfigDict()
-    data.dataset = ml_collections.config_dict.placeholder(str)  # a folder of data_dir
+    data.dataset = ml_collections.config_dict.placeholder(
+        str
+    )  # folders of data_dir, by commas
     data.data_dir = "data"  # folder of the built data sets
     data.train_split = "train"  # what is trained on
-    data.val_split = "val"  # scored during training; its best checkpoint is kept
+    data.val_split = "val"  # or "unc:val"; scored in training, its best step is kept
+    data.exclude = ""  # sets, by commas, whose images outside train* are not trained on
     data.resize = "stretch"  # "stretch" or "letterbox": how images get to image_size
     data.max_words = 20  # L, words per expression; later ones are cut off
     data.expressions_per_image = 1  # K in training; 1 as in the paper
@@ -145,7 +148,7 @@ def get_config(size: str = "B/16") -> ml_collections.ConfigDict:
 
     config.eval = evaluation = ml_collections.ConfigDict()
     evaluation.every_steps = 5_000  # steps; a multiple of checkpoint_every_steps
-    evaluation.splits = "val"  # splits that are scored at the end, by commas
+    evaluation.splits = "val"  # scored at the end, by commas: "val" or "unc:val"
     evaluation.checkpoints = "best"  # scored at the end: latest, best, all or 1000,2000
     evaluation.batch_size = 8  # images
     evaluation.expressions_per_image = 8  # K at a time; an image with more takes turns

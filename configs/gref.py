@@ -1,10 +1,12 @@
-"""ReSTR on Gref (RefCOCOg, google partition), as the paper trains it.
+"""ReSTR on Gref (RefCOCOg), as the paper trains it.
 
-    python -m tfds_builders.prepare gref --manual_dir=downloads --data_dir=data
+    python -m tfds_builders.prepare gref/google --manual_dir=downloads --data_dir=data
     python main.py --config=configs/gref.py --workdir=runs/gref
 
 The paper reports an IoU of 0.5448 on val after 400,000 steps from a ViT-B/16 that was
-pre-trained on ImageNet-21k. `:tiny` is a model that a CPU can train.
+pre-trained on ImageNet-21k. That is the google
+partition, whose train and val share images; `:umd` is the one without that flaw. `:tiny`
+is a model that a CPU can train.
 """
 
 import ml_collections
@@ -13,8 +15,12 @@ from configs import common
 
 
 def get_config(words: str = "") -> ml_collections.ConfigDict:
-    """Returns the configuration; ``words`` may name a size."""
-    chosen = common.choose(words, {"size": tuple(common.SIZES)})
+    """Returns the configuration; ``words`` may name a size and a partition."""
+    chosen = common.choose(
+        words, {"size": tuple(common.SIZES), "partition": ("google", "umd")}
+    )
     config = common.get_config(chosen["size"])
-    config.data.dataset = "gref"
+    config.data.dataset = f"gref/{chosen['partition']}"
+    if chosen["partition"] == "umd":
+        config.eval.splits = "val,test"
     return config

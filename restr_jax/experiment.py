@@ -11,7 +11,8 @@ import optax
 from restr_jax import train_state
 from restr_jax.checkpoint import Checkpoints
 from restr_jax.config_checks import check_config, claim_workdir
-from restr_jax.data import pipeline, text
+from restr_jax.data import splits, text
+from restr_jax.data.splits import Split
 from restr_jax.data.text import Vocabulary
 from restr_jax.models import ReSTR, build_model
 from restr_jax.optimizer import make_optimizer
@@ -79,14 +80,53 @@ class Experiment:
         """Opens the workdir's checkpoints."""
         return Checkpoints(str(self.workdir), self.config.keep_checkpoints)
 
-    def open_split(self, split: str) -> pipeline.Split:
-        """Opens a split of the configured data set."""
-        data = self.config.data
-        return pipeline.open_split(data.data_dir, data.dataset, split)
+    def open_split(self, split: str) -> Split:
+        """Opens what is scored on.
+
+        Args:
+            split: a split of the configured data set, or "dataset:split".
+        """
+        return _open_split(self.config.data, split)
+
+    def open_training(self) -> Split:
+        """Opens what is trained on, see `open_training`."""
+        return open_training(self.config.data)
 
     def _params(self) -> Any:
         config = self.config
         return train_state.init_params(self.model, config.data.max_words, config.seed)
+
+
+def open_training(data) -> Split:
+    """Opens what is trained on: all sets in a row, without the excluded images.
+
+    Args:
+        data: the configuration's data.
+    """
+    without = set()
+    for dataset in filter(None, data.exclude.split(",")):
+        for name in splits.split_names(data.data_dir, dataset):
+            if not name.startswith("train"):
+                without.update(splits.open_split(data.data_dir, dataset, name).images)
+    parts = [
+        splits.open_split(data.data_dir, dataset, data.train_split)
+        for dataset in data.dataset.split(",")
+    ]
+    joined = splits.join(parts, without)
+    left_out = sum(len(part.source) for part in parts) - len(joined.source)
+    if left_out:
+        logger.info("%d training images are in a split that is scored on", left_out)
+    return joined
+
+
+def _open_split(data, split: str) -> Split:
+    dataset, _, name = split.rpartition(":")
+    if not dataset and "," in data.dataset:
+        raise ValueError(
+            f"The split {split!r} could be of any data set in config.data.dataset "
+            f"({data.dataset}); say which, as in {data.dataset.split(',')[0]}:{split}."
+        )
+    return splits.open_split(data.data_dir, dataset or data.dataset, name)
 
 
 def start(config, workdir: str, *, training: bool) -> Experiment:
@@ -110,8 +150,7 @@ def start(config, workdir: str, *, training: bool) -> Experiment:
     if path.exists():
         vocabulary = Vocabulary.load(path)
     elif training:
-        data = config.data
-        split = pipeline.open_split(data.data_dir, data.dataset, data.train_split)
+        split = open_training(config.data)
         sentences = (s for of_record in split.sentences for s in of_record)
         vocabulary = Vocabulary.from_sentences(sentences)
     else:

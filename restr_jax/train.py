@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from restr_jax import experiment
 from restr_jax.data import pipeline
+from restr_jax.data.splits import Split
 from restr_jax.evaluation import metrics, score_run
 from restr_jax.evaluation.evaluator import Evaluator
 from restr_jax.experiment import Experiment
@@ -86,7 +87,7 @@ def train_and_evaluate(config, workdir: str) -> list[dict]:
         ValueError: if the config cannot work, or the workdir is another config's.
     """
     run = experiment.start(config, workdir, training=True)
-    train_split = run.open_split(config.data.train_split)
+    train_split = run.open_training()
     val_split = run.open_split(config.data.val_split)
     for split in config.eval.splits.split(","):
         run.open_split(split)
@@ -108,8 +109,8 @@ def train_and_evaluate(config, workdir: str) -> list[dict]:
 def _train(
     run: Experiment,
     state: TrainState,
-    train_split: pipeline.Split,
-    val_split: pipeline.Split,
+    train_split: Split,
+    val_split: Split,
     evaluator: Evaluator,
     checkpoints,
 ) -> None:

@@ -20,17 +20,22 @@ A mask as RLE is exact, small, and decoded only when its object is drawn. Senten
 not nested in their objects: a sequence inside a sequence is ragged, and TFDS writes
 ragged features with TensorFlow only.
 
-The metadata hold the sentences of every split in the order of the records, so that a
-reader can plan an epoch, or make a vocabulary, without opening an image.
+The metadata:
+
+    image_source  whose names the image ids are, so that sets can be compared
+    sentences     the sentences of every record, by split
+    image_ids     the image of every record, by split
+    num_objects   the number of objects of every record, by split
+    skipped       what --skip_bad left out, a line each
+
+They follow the order of the records, so that a reader can plan an epoch, make a
+vocabulary or find shared images without opening one.
 """
 
-import io
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image
-from pycocotools import mask as mask_util
 
 
 def features() -> tfds.features.FeaturesDict:
@@ -62,16 +67,25 @@ def features() -> tfds.features.FeaturesDict:
 
 
 def dataset_info(
-    builder: tfds.core.GeneratorBasedBuilder, description: str, **kwargs
+    builder: tfds.core.GeneratorBasedBuilder,
+    description: str,
+    image_source: str,
+    **kwargs,
 ) -> tfds.core.DatasetInfo:
     """Returns the info of a data set of these records, in the order of generation."""
     return tfds.core.DatasetInfo(
         builder=builder,
         description=description,
         features=features(),
-        # The sentences in the metadata follow the order of the records.
+        # The lists in the metadata follow the order of the records.
         disable_shuffling=True,
-        metadata=tfds.core.MetadataDict(sentences={}),
+        metadata=tfds.core.MetadataDict(
+            image_source=image_source,
+            sentences={},
+            image_ids={},
+            num_objects={},
+            skipped=[],
+        ),
         **kwargs,
     )
 
@@ -79,33 +93,13 @@ def dataset_info(
 def numbered(
     builder: tfds.core.GeneratorBasedBuilder, split: str, records: Iterable[dict]
 ) -> Iterator[tuple[int, dict]]:
-    """Gives records their keys and notes their sentences in the metadata.
-
-    Raises:
-        ValueError: if a sentence is empty.
-    """
-    sentences = builder.info.metadata["sentences"][split] = []
+    """Gives records their keys and lists them in the metadata."""
+    metadata = builder.info.metadata
+    sentences = metadata["sentences"][split] = []
+    image_ids = metadata["image_ids"][split] = []
+    num_objects = metadata["num_objects"][split] = []
     for key, record in enumerate(records):
-        sents = [e["sent"] for e in record["expressions"]]
-        for sent in sents:
-            if sent.strip() in ("", "."):
-                raise ValueError(
-                    f"Image {record['image_id']} of split {split!r} has an empty "
-                    "expression; remove it from the annotations."
-                )
-        sentences.append(sents)
+        sentences.append([e["sent"] for e in record["expressions"]])
+        image_ids.append(record["image_id"])
+        num_objects.append(len(record["objects"]))
         yield key, record
-
-
-def encode_mask(mask: np.ndarray) -> str:
-    """Encodes a boolean mask [H, W] as COCO's compressed RLE."""
-    rle = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return rle["counts"].decode("ascii")
-
-
-def encode_png(image: np.ndarray) -> io.BytesIO:
-    """Encodes a uint8 image [H, W, 3] as a PNG file."""
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, format="png")
-    file.seek(0)
-    return file

@@ -5,14 +5,13 @@ and n alone, never on how many workers made it or where a run was resumed.
 """
 
 import dataclasses
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import grain
 import numpy as np
-import tensorflow_datasets as tfds
 
 from restr_jax.data import preprocess
+from restr_jax.data.splits import Split
 from restr_jax.data.text import Vocabulary
 
 Batch = dict[str, np.ndarray]
@@ -20,58 +19,6 @@ Batch = dict[str, np.ndarray]
 # Positions in the training stream. Grain's own endless repeat has as many as an index
 # can count, which overflows in batches of one.
 _ENDLESS = 2**48
-
-
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """One split of a built data set.
-
-    Attributes:
-        name: "dataset/split".
-        source: the records, by number.
-        sentences: the sentences of each record, in the order of its expressions.
-    """
-
-    name: str
-    source: Sequence[dict]
-    sentences: list[list[str]]
-
-
-def open_split(data_dir: str, dataset: str, split: str) -> Split:
-    """Opens a built data set.
-
-    Raises:
-        FileNotFoundError: if it has not been built.
-        ValueError: if it has no such split, or was built by something else.
-    """
-    folder = os.path.join(data_dir, dataset)
-    found = os.listdir(folder) if os.path.isdir(folder) else []
-    versions = [v for v in found if tfds.core.Version.is_valid(v)]
-    if not versions:
-        raise FileNotFoundError(
-            f"There is no data set {dataset!r} in {data_dir!r}. Build it with\n"
-            f"    python -m tfds_builders.prepare {dataset} --data_dir={data_dir}\n"
-            f"(tfds_builders/{dataset}/README.md says what it needs), or set "
-            "config.data.data_dir to where it is."
-        )
-    builder = tfds.builder_from_directory(
-        os.path.join(folder, max(versions, key=tfds.core.Version))
-    )
-    if split not in builder.info.splits:
-        raise ValueError(
-            f"The data set {dataset!r} has no split {split!r}; it has "
-            f"{sorted(builder.info.splits)}."
-        )
-    sentences = (builder.info.metadata or {}).get("sentences", {}).get(split)
-    source = builder.as_data_source(
-        split=split, decoders={"image": tfds.decode.SkipDecoding()}
-    )
-    if sentences is None or len(sentences) != len(source):
-        raise ValueError(
-            f"{folder} does not list the sentences of split {split!r}; build it again "
-            "with tfds_builders.prepare."
-        )
-    return Split(f"{dataset}/{split}", source, sentences)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,15 +197,3 @@ def eval_batches(
             grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)
         )
     )
-
-
-def with_shuffled_text(split: Split, seed: int) -> Split:
-    """Deals the sentences of a split out anew, at random over all its objects.
-
-    What a model scores on it is what it scores without listening.
-    """
-    flat = [s for sentences in split.sentences for s in sentences]
-    order = np.random.default_rng(seed).permutation(len(flat))
-    shuffled = iter(flat[i] for i in order)
-    dealt = [[next(shuffled) for _ in sentences] for sentences in split.sentences]
-    return dataclasses.replace(split, sentences=dealt)

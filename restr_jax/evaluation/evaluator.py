@@ -9,6 +9,7 @@ from pycocotools import mask as mask_util
 from tqdm import tqdm
 
 from restr_jax.data import pipeline, preprocess
+from restr_jax.data.splits import Split
 from restr_jax.data.text import Vocabulary, tokenize
 from restr_jax.evaluation import metrics
 from restr_jax.models import ReSTR
@@ -69,7 +70,7 @@ class Evaluator:
 
         self._predict = parallel.predict_step(predict)
 
-    def score(self, params: Any, split: pipeline.Split) -> Iterator[Scored]:
+    def score(self, params: Any, split: Split) -> Iterator[Scored]:
         """Yields every expression of a split once, scored."""
         config = self._config
         loader = pipeline.Loader(

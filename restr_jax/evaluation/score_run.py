@@ -7,7 +7,8 @@ import pathlib
 import numpy as np
 
 from restr_jax import experiment
-from restr_jax.data import pipeline
+from restr_jax.data import splits
+from restr_jax.data.splits import Split
 from restr_jax.evaluation import figures, metrics, report
 from restr_jax.evaluation.evaluator import Evaluator, Scored, probability, to_mask
 from restr_jax.experiment import Experiment
@@ -38,12 +39,12 @@ def score_checkpoints(run: Experiment, evaluator: Evaluator) -> list[dict]:
         FileNotFoundError: if a checkpoint or the data set does not exist.
     """
     config = run.config
-    splits = [run.open_split(name) for name in config.eval.splits.split(",")]
+    opened = [run.open_split(name) for name in config.eval.splits.split(",")]
     checkpoints = run.checkpoints()
     rows = []
     for step in checkpoints.select(config.eval.checkpoints):
         params = run.restore(checkpoints, step).params
-        for split in splits:
+        for split in opened:
             row = _score_split(run, evaluator, params, split, step)
             rows = report.add_rows(run.workdir / "eval", [row])
             logger.info("%s, step %d: %s", split.name, step, _in_words(row))
@@ -53,12 +54,12 @@ def score_checkpoints(run: Experiment, evaluator: Evaluator) -> list[dict]:
 
 
 def _score_split(
-    run: Experiment, evaluator: Evaluator, params, split: pipeline.Split, step: int
+    run: Experiment, evaluator: Evaluator, params, split: Split, step: int
 ) -> dict:
     """Scores one split with one checkpoint; returns its row."""
     config, folder = run.config, run.workdir / "eval"
-    dataset, split_name = split.name.split("/")
-    name = f"{dataset}-{split_name}-{step}"
+    dataset, split_name = split.name.split(":")
+    name = f"{dataset.replace('/', '-')}-{split_name}-{step}"
     (folder / "predictions").mkdir(parents=True, exist_ok=True)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
 
@@ -85,7 +86,7 @@ def _score_split(
     row |= metrics.summarize(records, report.length_buckets(dataset))
     row["paper"] = report.PAPER_OIOU.get((dataset, split_name))
     if config.eval.shuffled_text:
-        shuffled = pipeline.with_shuffled_text(split, config.seed)
+        shuffled = splits.with_shuffled_text(split, config.seed)
         deaf = [scored.record for scored in evaluator.score(params, shuffled)]
         row["oiou_shuffled_text"] = metrics.cumulative_iou(deaf)
     return row

@@ -7,7 +7,7 @@ import shutil
 import pytest
 import tensorflow_datasets as tfds
 
-from restr_jax.data import pipeline
+from restr_jax.data import splits
 from tfds_builders import prepare
 
 REFS = "refcocog/refs(google).p"
@@ -40,7 +40,7 @@ def assert_refused(downloads, *parts):
     for part in parts:
         assert part in str(raised.value)
     with pytest.raises(FileNotFoundError, match="There is no data set"):
-        pipeline.open_split(data_dir, "gref", "train")
+        splits.open_split(data_dir, "gref/google", "train")
 
 
 def test_a_record_has_the_documented_fields(gref_dir):
@@ -62,7 +62,7 @@ def test_a_record_has_the_documented_fields(gref_dir):
 
 
 def test_a_record_carries_the_sources_own_names(gref_dir):
-    record = pipeline.open_split(gref_dir, "gref", "train").source[0]
+    record = splits.open_split(gref_dir, "gref/google", "train").source[0]
     assert record["image_id"] == b"52461"
     assert list(record["objects"]["category"]) == [b"parking meter"]
     assert list(record["expressions"]["sent_id"]) == [b"2240"]
@@ -72,7 +72,7 @@ def test_a_record_carries_the_sources_own_names(gref_dir):
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_metadata_list_the_sentences_in_the_order_of_the_records(gref_dir, split):
-    opened = pipeline.open_split(gref_dir, "gref", split)
+    opened = splits.open_split(gref_dir, "gref/google", split)
     stored = [
         [sentence.decode() for sentence in opened.source[i]["expressions"]["sent"]]
         for i in range(len(opened.source))
@@ -88,7 +88,7 @@ def test_all_sentences_and_objects_of_an_image_share_its_record(downloads):
     change_refs(downloads, crowd)
     data_dir = str(downloads.parent / "data")
     prepare.prepare("gref", data_dir, str(downloads))
-    split = pipeline.open_split(data_dir, "gref", "train")
+    split = splits.open_split(data_dir, "gref/google", "train")
     assert list(map(len, split.sentences)) == [1, 3]
     pizza = split.source[1]
     assert list(pizza["objects"]["object_id"]) == [b"1072693", b"413852"]

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as mask_util
 
-from restr_jax.data import pipeline, preprocess
+from restr_jax.data import preprocess, splits
 from tfds_builders import prepare, refer_annotations
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -44,7 +44,7 @@ def objects_of(record):
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_counts_areas_and_boxes_are_those_measured_apart(gref_dir, testdata, split):
     expected = json.loads((testdata / "expected_gref.json").read_text())[split]
-    opened = pipeline.open_split(gref_dir, "gref", split)
+    opened = splits.open_split(gref_dir, "gref/google", split)
     assert len(opened.source) == expected["images"]
     built = {o["ref_id"]: o for record in opened.source for o in objects_of(record)}
     assert len(built) == expected["refs"]
@@ -57,7 +57,7 @@ def test_counts_areas_and_boxes_are_those_measured_apart(gref_dir, testdata, spl
 def test_images_are_stored_as_they_were(gref_dir, testdata):
     files = {f.read_bytes() for f in (testdata / "gref").rglob("*.jpg")}
     for split in ("train", "val"):
-        for record in pipeline.open_split(gref_dir, "gref", split).source:
+        for record in splits.open_split(gref_dir, "gref/google", split).source:
             assert record["image"] in files
 
 

@@ -4,14 +4,14 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from restr_jax.data import pipeline, preprocess
+from restr_jax.data import preprocess, splits
 from tfds_builders import prepare
 from tfds_builders.shapes import scenes
 from tfds_builders.shapes.shapes_dataset_builder import Builder
 
 
 def read(data_dir, split):
-    split = pipeline.open_split(data_dir, "shapes", split)
+    split = splits.open_split(data_dir, "shapes", split)
     return [split.source[i] for i in range(len(split.source))]
 
 
@@ -52,7 +52,7 @@ def test_a_record_says_of_its_objects_what_is_drawn(shapes_dir):
 
 def test_metadata_list_the_sentences_in_the_order_of_the_records(shapes_dir):
     for name in ("train", "val", "test"):
-        split = pipeline.open_split(shapes_dir, "shapes", name)
+        split = splits.open_split(shapes_dir, "shapes", name)
         stored = [
             [s.decode() for s in split.source[i]["expressions"]["sent"]]
             for i in range(len(split.source))

@@ -4,7 +4,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from restr_jax.data import pipeline
+from restr_jax.data import splits
 from tfds_builders.shapes import scenes
 
 SIDE = 64
@@ -117,7 +117,7 @@ def test_a_scene_follows_from_its_seed():
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_built_records_hold_what_was_drawn(shapes_dir, split):
-    opened = pipeline.open_split(shapes_dir, "shapes", split)
+    opened = splits.open_split(shapes_dir, "shapes", split)
     record = opened.source[5]
     stored = [s.decode() for s in record["expressions"]["sent"]]
     assert stored == opened.sentences[5] and len(stored) == 9
@@ -126,7 +126,7 @@ def test_built_records_hold_what_was_drawn(shapes_dir, split):
 
 def test_splits_share_no_scene(shapes_dir):
     images = [
-        {bytes(r["image"]) for r in pipeline.open_split(shapes_dir, "shapes", s).source}
+        {bytes(r["image"]) for r in splits.open_split(shapes_dir, "shapes", s).source}
         for s in ("train", "val", "test")
     ]
     assert [len(i) for i in images] == [40, 8, 8]

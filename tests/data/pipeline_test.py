@@ -5,12 +5,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from restr_jax.data import pipeline
+from restr_jax.data import pipeline, splits
 from restr_jax.data.text import Vocabulary
 
 
 def make_loader(data_dir, expressions, dataset="shapes", split="train"):
-    opened = pipeline.open_split(data_dir, dataset, split)
+    opened = splits.open_split(data_dir, dataset, split)
     sentences = (s for of_record in opened.sentences for s in of_record)
     vocabulary = Vocabulary.from_sentences(sentences)
     return pipeline.Loader(opened, vocabulary, (32, 32), "stretch", 10, expressions)
@@ -97,8 +97,8 @@ def test_scoring_sees_every_expression_once_and_fills_up(shapes_dir):
 
 
 def test_shuffling_texts_keeps_them_and_moves_them(shapes_dir):
-    split = pipeline.open_split(shapes_dir, "shapes", "test")
-    shuffled = pipeline.with_shuffled_text(split, 0)
+    split = splits.open_split(shapes_dir, "shapes", "test")
+    shuffled = splits.with_shuffled_text(split, 0)
     before = list(itertools.chain(*split.sentences))
     after = list(itertools.chain(*shuffled.sentences))
     assert Counter(before) == Counter(after)
@@ -108,9 +108,9 @@ def test_shuffling_texts_keeps_them_and_moves_them(shapes_dir):
 
 def test_what_is_not_there_is_said_with_its_remedy(shapes_dir, tmp_path):
     with pytest.raises(FileNotFoundError, match="tfds_builders.prepare gref"):
-        pipeline.open_split(str(tmp_path), "gref", "train")
+        splits.open_split(str(tmp_path), "gref", "train")
     with pytest.raises(ValueError, match=r"no split 'testA'; it has \['test', 'train'"):
-        pipeline.open_split(shapes_dir, "shapes", "testA")
+        splits.open_split(shapes_dir, "shapes", "testA")
 
 
 def test_a_record_that_cannot_be_decoded_is_named(shapes_dir, monkeypatch):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow_datasets as tfds
 
-from tfds_builders import records
+from tfds_builders import images, masks, records
 from tfds_builders.shapes import scenes
 
 _DESCRIPTION = """
@@ -29,7 +29,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     SCENES = {"train": 8_000, "val": 200, "test": 500}
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return records.dataset_info(self, _DESCRIPTION)
+        return records.dataset_info(self, _DESCRIPTION, image_source="shapes")
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
         del dl_manager  # Nothing to download.
@@ -44,14 +44,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         scene = scenes.make_scene(rng, self.SIDE, self.EXPRESSIONS)
         name = f"{split}_{index:06d}"
         return {
-            "image": records.encode_png(scene.image),
+            "image": images.encode_png(scene.image),
             "image_id": name,
             "objects": [
                 {
                     "object_id": f"{name}_{i}",
                     "ref_id": f"{name}_{i}",
                     "category": f"{shape.size} {shape.color} {shape.shape}",
-                    "mask": records.encode_mask(shape.mask(self.SIDE)),
+                    "mask": masks.encode_mask(shape.mask(self.SIDE)),
                 }
                 for i, shape in enumerate(scene.shapes)
             ],

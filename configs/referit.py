@@ -1,0 +1,24 @@
+"""ReSTR on ReferIt (text_objseg's files), as the paper trains it.
+
+    python -m tfds_builders.prepare referit --manual_dir=downloads --data_dir=data
+    python main.py --config=configs/referit.py --workdir=runs/referit
+
+The paper trains on trainval and reports an IoU of 0.7018 on test. Its val is part of what
+is trained on, so no checkpoint is chosen by it: the last one is scored. `:tiny` is a model
+that a CPU can train.
+"""
+
+import ml_collections
+
+from configs import common
+
+
+def get_config(words: str = "") -> ml_collections.ConfigDict:
+    """Returns the configuration; ``words`` may name a size."""
+    chosen = common.choose(words, {"size": tuple(common.SIZES)})
+    config = common.get_config(chosen["size"])
+    config.data.dataset = "referit/text_objseg"
+    config.data.train_split = "trainval"
+    config.eval.splits = "test"
+    config.eval.checkpoints = "latest"
+    return config

@@ -1,0 +1,210 @@
+"""The builder that every data set of downloaded files shares."""
+
+import abc
+import collections
+import concurrent.futures
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Iterator
+
+import tensorflow_datasets as tfds
+import tqdm
+
+from tfds_builders import images, masks, records
+from tfds_builders.annotations import (
+    AnnotatedImage,
+    Annotations,
+    Problems,
+    ReferredObject,
+    missing_files,
+)
+
+
+class ReferringBuilder(
+    tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True
+):
+    """Builds a data set from annotation files and images in a manual directory.
+
+    Everything that annotations and the heads of image files can show is checked before
+    anything is written, and said at once. Images and mask files are read in threads.
+
+    Attributes:
+        skip_bad: leave out what is wrong, and list it in the metadata, instead of
+            refusing to build.
+        num_workers: threads that read images.
+    """
+
+    skip_bad = False
+    num_workers = os.cpu_count() or 1
+
+    @abc.abstractmethod
+    def files(self) -> tuple[str, ...]:
+        """Returns the annotation files it needs, relative to the manual directory."""
+
+    @abc.abstractmethod
+    def read_annotations(self, root: pathlib.Path, problems: Problems) -> Annotations:
+        """Reads all annotations; what cannot be used goes into the problems.
+
+        Raises:
+            ValueError: if a file is not what it should be at all.
+        """
+
+    def check(self, root: pathlib.Path) -> tuple[Annotations, Problems]:
+        """Reads all annotations and the heads of all images.
+
+        Returns:
+            What can be built, and what is wrong with the rest.
+
+        Raises:
+            FileNotFoundError: if an annotation file is missing; all are named.
+            ValueError: if one is not what it should be at all.
+        """
+        missing = [str(root / f) for f in self.files() if not (root / f).is_file()]
+        if missing:
+            raise FileNotFoundError(missing_files(missing))
+        problems = Problems()
+        annotations = self.read_annotations(root, problems)
+        sizes = {i.path: i.size for split in annotations.values() for i in split}
+        bad = set()
+
+        def look(
+            item: tuple[pathlib.Path, tuple[int, int]],
+        ) -> tuple[pathlib.Path, str]:
+            return item[0], _complaint(images.check_size, *item)
+
+        for path, complaint in self._in_threads(look, sizes.items(), "heads of images"):
+            if complaint:
+                problems.add(str(path), complaint)
+                bad.add(path)
+        usable = {
+            split: [image for image in of_split if image.path not in bad]
+            for split, of_split in annotations.items()
+        }
+        return usable, problems
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
+        annotations, problems = self.check(pathlib.Path(dl_manager.manual_dir))
+        if not self.skip_bad:
+            _refuse(problems)
+        unfinished = set(annotations)
+        return {
+            split: self._generate_examples(split, of_split, problems, unfinished)
+            for split, of_split in annotations.items()
+        }
+
+    def _generate_examples(
+        self,
+        split: str,
+        annotated: list[AnnotatedImage],
+        problems: Problems,
+        unfinished: set[str],
+    ) -> Iterator[tuple[int, dict]]:
+        def make(image: AnnotatedImage) -> tuple[dict | None, Problems]:
+            own = Problems()
+            return make_record(image, own), own
+
+        def good() -> Iterator[dict]:
+            for record, own in self._in_threads(
+                make, annotated, f"{self.name} {split}"
+            ):
+                problems.lines += own.lines
+                if record:
+                    yield record
+
+        yield from records.numbered(self, split, good())
+        if not self.info.metadata["image_ids"][split]:
+            problems.add(split, "no image of this split can be used")
+            _refuse(problems)
+        unfinished.discard(split)
+        if not unfinished:
+            # Only now, so that whatever is damaged in any split is said at once.
+            if not self.skip_bad:
+                _refuse(problems)
+            self.info.metadata["skipped"] = list(problems.lines)
+
+    def _in_threads(self, function: Callable, items: Iterable, what: str) -> Iterator:
+        """Maps in order and in parallel, not far ahead, with a progress display."""
+        ahead: collections.deque = collections.deque()
+        with (
+            concurrent.futures.ThreadPoolExecutor(self.num_workers) as pool,
+            tqdm.tqdm(total=len(items), desc=what, disable=None) as progress,
+        ):
+            for item in items:
+                ahead.append(pool.submit(function, item))
+                if len(ahead) > 4 * self.num_workers:
+                    yield ahead.popleft().result()
+                    progress.update()
+            while ahead:
+                yield ahead.popleft().result()
+                progress.update()
+
+
+def make_record(image: AnnotatedImage, problems: Problems) -> dict | None:
+    """Opens an image and its masks.
+
+    Returns:
+        The record, or None if nothing of it can be used.
+    """
+    try:
+        content = images.read_image(image.path)
+    except (OSError, ValueError) as error:
+        problems.add(str(image.path), str(error))
+        return None
+    objects, expressions = [], []
+    for thing in image.objects:
+        mask = _mask(thing, image, problems)
+        if mask is None:
+            continue
+        for sentence in thing.sentences:
+            expressions.append(
+                {
+                    "object": len(objects),
+                    "sent_id": sentence.sent_id,
+                    "sent": sentence.sent,
+                    "raw": sentence.raw,
+                    "kind": "",
+                }
+            )
+        objects.append(
+            {
+                "object_id": thing.object_id,
+                "ref_id": thing.ref_id,
+                "category": thing.category,
+                "mask": mask,
+            }
+        )
+    if not objects:
+        return None
+    return {
+        "image": content,
+        "image_id": image.image_id,
+        "objects": objects,
+        "expressions": expressions,
+    }
+
+
+def _mask(
+    thing: ReferredObject, image: AnnotatedImage, problems: Problems
+) -> str | None:
+    if isinstance(thing.mask, str):
+        return thing.mask
+    try:
+        return masks.read_mask_file(thing.mask, *image.size)
+    except ValueError as error:
+        problems.add(f"{thing.mask}, object {thing.object_id}", str(error))
+        return None
+
+
+def _complaint(check: Callable, *arguments) -> str:
+    try:
+        check(*arguments)
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+def _refuse(problems: Problems) -> None:
+    if problems.lines:
+        raise ValueError(
+            f"{problems.text()}\nMend them, or build without them by --skip_bad."
+        )

@@ -1,0 +1,70 @@
+"""Image files: looked at before a build, read whole while it runs."""
+
+import io
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+# A photograph holds some 10 to 200 million pixels; a file that claims more is refused.
+MOST_PIXELS = 200_000_000
+
+
+def encode_png(image: np.ndarray) -> io.BytesIO:
+    """Encodes a uint8 image [H, W, 3] as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, format="png")
+    file.seek(0)
+    return file
+
+
+def read_size(path: pathlib.Path) -> tuple[int, int]:
+    """Reads (height, width) from the head of an image file.
+
+    Raises:
+        ValueError: if it is missing, empty, no image or absurdly large.
+    """
+    if not path.exists():
+        raise ValueError("the image is missing")
+    if not path.stat().st_size:
+        raise ValueError("the file has no bytes; download it again")
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    except Exception as error:
+        raise ValueError(f"it is not an image ({error})") from error
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"{height} x {width} pixels are too many for a photograph")
+    return height, width
+
+
+def check_size(path: pathlib.Path, size: tuple[int, int]) -> None:
+    """Checks the head of an image file.
+
+    Raises:
+        ValueError: as `read_size`, or if it has another size than its annotations say.
+    """
+    found = read_size(path)
+    if found != size:
+        raise ValueError(
+            f"it is {found[0]} x {found[1]} pixels, but its annotations say "
+            f"{size[0]} x {size[1]}; the image is not the one that was annotated"
+        )
+
+
+def read_image(path: pathlib.Path) -> io.BytesIO:
+    """Reads an image file whole and returns it as an RGB file.
+
+    Raises:
+        ValueError: if it is truncated or no image.
+    """
+    content = path.read_bytes()
+    try:
+        image = Image.open(io.BytesIO(content))
+        image.load()
+    except Exception as error:
+        raise ValueError(f"it is truncated or not an image ({error})") from error
+    if image.mode != "RGB":
+        # Backends disagree on how to decode grey and CMYK files, so none is stored.
+        return encode_png(np.asarray(image.convert("RGB")))
+    return io.BytesIO(content)

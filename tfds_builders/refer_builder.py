@@ -1,0 +1,39 @@
+"""The builder of data sets in the layout of the `refer` distribution."""
+
+import pathlib
+
+from tfds_builders import refer_annotations
+from tfds_builders.annotations import Annotations, Problems
+from tfds_builders.builder import ReferringBuilder
+
+
+class ReferBuilder(ReferringBuilder, skip_registration=True):
+    """Builds one data set of the `refer` distribution; a subclass says which.
+
+    Attributes:
+        FOLDER: of the annotations, under the manual directory.
+        IMAGES: folder of the images, under the manual directory.
+    """
+
+    FOLDER = ""
+    IMAGES = "images/mscoco/images/train2014"
+
+    def partition(self) -> tuple[str, tuple[str, ...]]:
+        """Returns the partition's name in the file of the refs, and its splits."""
+        raise NotImplementedError
+
+    def files(self) -> tuple[str, ...]:
+        """See the base class."""
+        name, _ = self.partition()
+        return f"{self.FOLDER}/refs({name}).p", f"{self.FOLDER}/instances.json"
+
+    def read_annotations(self, root: pathlib.Path, problems: Problems) -> Annotations:
+        """See the base class."""
+        refs, instances = self.files()
+        return refer_annotations.make_annotations(
+            refer_annotations.read_refs(root / refs, problems),
+            refer_annotations.read_instances(root / instances, problems),
+            self.partition()[1],
+            root / self.IMAGES,
+            problems,
+        )

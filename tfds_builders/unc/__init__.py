@@ -1,0 +1,1 @@
+"""`unc`: RefCOCO with the unc partition, read from the `refer` distribution."""

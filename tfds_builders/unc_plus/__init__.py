@@ -1,0 +1,1 @@
+"""`unc_plus`: RefCOCO+ with the unc partition, read from the `refer` distribution."""
