@@ -77,9 +77,7 @@ def get_config(size: str = "B/16") -> ml_collections.ConfigDict:
     config.preset = "paper"  # which reading of the paper the model keys spell out
 
     config.data = data = ml_collections.ConfigDict()
-    data.dataset = ml_collections.config_dict.placeholder(
-        str
-    )  # folders of data_dir, by commas
+    data.dataset = ml_collections.config_dict.placeholder(str)  # sets, by commas
     data.data_dir = "data"  # folder of the built data sets
     data.train_split = "train"  # what is trained on
     data.val_split = "val"  # or "unc:val"; scored in training, its best step is kept

@@ -4,9 +4,8 @@
     python main.py --config=configs/gref.py --workdir=runs/gref
 
 The paper reports an IoU of 0.5448 on val after 400,000 steps from a ViT-B/16 that was
-pre-trained on ImageNet-21k. That is the google
-partition, whose train and val share images; `:umd` is the one without that flaw. `:tiny`
-is a model that a CPU can train.
+pre-trained on ImageNet-21k. That is the google partition, whose train and val share
+images; `:umd` is the one without that flaw. `:tiny` is a model that a CPU can train.
 """
 
 import ml_collections

@@ -3,9 +3,9 @@
     python -m tfds_builders.prepare referit --manual_dir=downloads --data_dir=data
     python main.py --config=configs/referit.py --workdir=runs/referit
 
-The paper trains on trainval and reports an IoU of 0.7018 on test. Its val is part of what
-is trained on, so no checkpoint is chosen by it: the last one is scored. `:tiny` is a model
-that a CPU can train.
+The paper trains on trainval and reports an IoU of 0.7018 on test. Its val is part of
+what is trained on, so no checkpoint is chosen by it: the last one is scored. `:tiny` is
+a model that a CPU can train.
 """
 
 import ml_collections

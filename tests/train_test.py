@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from restr_jax import experiment, train
-from restr_jax.data import pipeline, splits
+from restr_jax.data import pipeline
 from restr_jax.parallel import Parallel
 
 

@@ -67,9 +67,7 @@ class ReferringBuilder(
         sizes = {i.path: i.size for split in annotations.values() for i in split}
         bad = set()
 
-        def look(
-            item: tuple[pathlib.Path, tuple[int, int]],
-        ) -> tuple[pathlib.Path, str]:
+        def look(item):
             return item[0], _complaint(images.check_size, *item)
 
         for path, complaint in self._in_threads(look, sizes.items(), "heads of images"):
@@ -104,9 +102,8 @@ class ReferringBuilder(
             return make_record(image, own), own
 
         def good() -> Iterator[dict]:
-            for record, own in self._in_threads(
-                make, annotated, f"{self.name} {split}"
-            ):
+            what = f"{self.name}, {split}"
+            for record, own in self._in_threads(make, annotated, what):
                 problems.lines += own.lines
                 if record:
                     yield record

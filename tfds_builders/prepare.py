@@ -12,19 +12,30 @@ import warnings
 
 import tensorflow_datasets as tfds
 
-DATASETS = ("gref", "shapes")
+DATASETS = ("gref", "unc", "unc_plus", "referit", "custom", "shapes")
 
 
 def make_builder(name: str, data_dir: str) -> tfds.core.GeneratorBasedBuilder:
     """Returns the builder of a data set.
 
+    Args:
+        name: "unc", or with one of the data set's forms, "gref/umd".
+        data_dir: folder of all built data sets.
+
     Raises:
         ValueError: if there is no such data set.
     """
-    if name not in DATASETS:
-        raise ValueError(f"Unknown data set {name!r}; it is one of {DATASETS}.")
-    module = importlib.import_module(f"tfds_builders.{name}.{name}_dataset_builder")
-    return module.Builder(data_dir=data_dir, file_format="array_record")
+    dataset, _, form = name.partition("/")
+    if dataset not in DATASETS:
+        raise ValueError(f"Unknown data set {dataset!r}; it is one of {DATASETS}.")
+    module = f"tfds_builders.{dataset}.{dataset}_dataset_builder"
+    builder = importlib.import_module(module).Builder
+    if form and form not in builder.builder_configs:
+        raise ValueError(
+            f"The data set {dataset!r} has no form {form!r}; it has "
+            f"{sorted(builder.builder_configs)}."
+        )
+    return builder(config=form or None, data_dir=data_dir, file_format="array_record")
 
 
 def prepare(name: str, data_dir: str, manual_dir: str | None = None) -> str:

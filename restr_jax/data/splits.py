@@ -49,9 +49,7 @@ def open_split(data_dir: str, dataset: str, split: str) -> Split:
     records = source(split)
     metadata = info.metadata or {}
     lists = [metadata.get(key, {}).get(split) for key in ("sentences", "image_ids")]
-    if any(
-        of_records is None or len(of_records) != len(records) for of_records in lists
-    ):
+    if any(items is None or len(items) != len(records) for items in lists):
         raise ValueError(
             f"{os.path.join(data_dir, dataset)} does not list the sentences and images "
             f"of split {split!r}; build it again with tfds_builders.prepare."
@@ -99,9 +97,8 @@ def _open_dataset(data_dir: str, dataset: str):
 
 def _is_version_folder(folder: str, name: str) -> bool:
     path = os.path.join(folder, name)
-    return os.path.isdir(path) and any(
-        map(tfds.core.Version.is_valid, os.listdir(path))
-    )
+    names = os.listdir(path) if os.path.isdir(path) else []
+    return any(map(tfds.core.Version.is_valid, names))
 
 
 @dataclasses.dataclass(frozen=True)

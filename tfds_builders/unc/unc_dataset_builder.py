@@ -6,9 +6,9 @@ from tfds_builders import records
 from tfds_builders.refer_builder import ReferBuilder
 
 _DESCRIPTION = """
-UNC (RefCOCO) in the unc partition: short expressions, collected in a game of two players,
-for objects of MS COCO train2014 images, with COCO's masks. testA holds images of several
-people, testB of several objects of another kind. The splits share no image.
+UNC (RefCOCO) in the unc partition: short expressions, collected in a game of two
+players, for objects of MS COCO train2014 images, with COCO's masks. testA holds images
+of several people, testB of several objects of another kind. The splits share no image.
 """
 
 _CITATION = """

@@ -7,8 +7,8 @@ from tfds_builders.refer_builder import ReferBuilder
 
 _DESCRIPTION = """
 UNC+ (RefCOCO+) in the unc partition: short expressions without words of place, such as
-"left", for objects of MS COCO train2014 images, with COCO's masks. testA holds images of
-several people, testB of several objects of another kind. The splits share no image.
+"left", for objects of MS COCO train2014 images, with COCO's masks. testA holds images
+of several people, testB of several objects of another kind. The splits share no image.
 """
 
 _CITATION = """
