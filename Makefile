@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	&& echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint format
+.PHONY: demo test test-slow test-tf lint format
 
 .venv/demo: requirements.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: JAX has no \
@@ -31,6 +31,16 @@ test: .venv/dev
 
 test-slow: .venv/dev
 	$(BIN)/python -m pytest -m slow
+
+# In an environment of its own: nothing else here wants TensorFlow.
+.venv-tf/dev: requirements.txt requirements-dev.txt
+	test -x .venv-tf/bin/python || $(PYTHON) -m venv .venv-tf
+	.venv-tf/bin/pip install --quiet --disable-pip-version-check \
+		-r requirements-dev.txt tensorflow-cpu apache-beam mlcroissant dill
+	touch $@
+
+test-tf: .venv-tf/dev
+	.venv-tf/bin/python -m pytest -m tf tests/builders
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -81,12 +81,8 @@ class Experiment:
         return Checkpoints(str(self.workdir), self.config.keep_checkpoints)
 
     def open_split(self, split: str) -> Split:
-        """Opens what is scored on.
-
-        Args:
-            split: a split of the configured data set, or "dataset:split".
-        """
-        return _open_split(self.config.data, split)
+        """Opens what is scored on, see `open_split`."""
+        return open_split(self.config.data, split)
 
     def open_training(self) -> Split:
         """Opens what is trained on, see `open_training`."""
@@ -119,7 +115,16 @@ def open_training(data) -> Split:
     return joined
 
 
-def _open_split(data, split: str) -> Split:
+def open_split(data, split: str) -> Split:
+    """Opens what is scored on.
+
+    Args:
+        data: the configuration's data.
+        split: a split of the configured data set, or "dataset:split".
+
+    Raises:
+        ValueError: if it could be of several data sets.
+    """
     dataset, _, name = split.rpartition(":")
     if not dataset and "," in data.dataset:
         raise ValueError(

@@ -44,7 +44,7 @@ def gref_dir(tmp_path_factory, testdata):
     from tfds_builders import prepare
 
     folder = str(tmp_path_factory.mktemp("gref"))
-    prepare.prepare("gref", folder, str(testdata / "gref"))
+    prepare.prepare("gref/google", folder, str(testdata / "gref"))
     return folder
 
 
@@ -56,7 +56,7 @@ def tiny_config(shapes_dir, gref_dir):
     def make(dataset):
         config = common.get_config("tiny")
         config.data.dataset = dataset
-        config.data.data_dir = {"shapes": shapes_dir, "gref": gref_dir}[dataset]
+        config.data.data_dir = {"shapes": shapes_dir, "gref/google": gref_dir}[dataset]
         config.data.max_words = 10
         config.data.expressions_per_image = 3 if dataset == "shapes" else 1
         config.model.image_size = (64, 64)

@@ -6,6 +6,7 @@ out, as a problem, whatever cannot be used.
 
 import dataclasses
 import pathlib
+import reprlib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +88,23 @@ class Problems:
             f"{len(self.lines)} problems:\n  {shown}"
             f"{f'{chr(10)}  and {more} more' if more > 0 else ''}"
         )
+
+
+def expression_fault(expression) -> str:
+    """Says what is wrong with an expression, or "".
+
+    Tokenisers drop blanks and a final full stop, so a lone one is empty; "..." is not,
+    and ReferIt has it.
+    """
+    if not isinstance(expression, str):
+        return f"the expression is {reprlib.repr(expression)}, not text"
+    if expression.strip() in ("", "."):
+        return "the expression is empty"
+    try:
+        expression.encode("utf-8")
+    except UnicodeEncodeError as error:  # JSON can spell half a character.
+        return f"the expression cannot be stored ({error})"
+    return ""
 
 
 def missing_files(paths: list[str]) -> str:

@@ -3,9 +3,10 @@
 import abc
 import collections
 import concurrent.futures
+import hashlib
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import tensorflow_datasets as tfds
 import tqdm
@@ -29,13 +30,21 @@ class ReferringBuilder(
     anything is written, and said at once. Images and mask files are read in threads.
 
     Attributes:
+        PUBLISHED_FILES: "bytes" and "sha256" of annotation files as they were
+            published, where they are known, relative to the manual directory.
         skip_bad: leave out what is wrong, and list it in the metadata, instead of
             refusing to build.
         num_workers: threads that read images.
     """
 
+    PUBLISHED_FILES: Mapping[str, Mapping] = {}
     skip_bad = False
     num_workers = os.cpu_count() or 1
+
+    def __init__(self, **kwargs):
+        # A check takes minutes on a full data set, and comes before every build.
+        self._checked: dict[pathlib.Path, tuple[Annotations, Problems]] = {}
+        super().__init__(**kwargs)
 
     @abc.abstractmethod
     def files(self) -> tuple[str, ...]:
@@ -59,9 +68,28 @@ class ReferringBuilder(
             FileNotFoundError: if an annotation file is missing; all are named.
             ValueError: if one is not what it should be at all.
         """
-        missing = [str(root / f) for f in self.files() if not (root / f).is_file()]
+        if root not in self._checked:
+            self._checked[root] = self._check(root)
+        return self._checked[root]
+
+    def foreign_files(self, root: pathlib.Path) -> list[str]:
+        """Names the annotation files that are not as they were published."""
+        return [
+            f"{file} is not the published file of {known['bytes']:,} bytes"
+            for file, known in self.PUBLISHED_FILES.items()
+            if file in self.files() and not _is_file(root / file, known)
+        ]
+
+    def _described(self, root: pathlib.Path, file: str) -> str:
+        known = self.PUBLISHED_FILES.get(file)
+        size = f" ({known['bytes']:,} bytes, sha256 {known['sha256']})" if known else ""
+        return f"{root / file}{size}"
+
+    def _check(self, root: pathlib.Path) -> tuple[Annotations, Problems]:
+        missing = [f for f in self.files() if not (root / f).is_file()]
         if missing:
-            raise FileNotFoundError(missing_files(missing))
+            described = [self._described(root, file) for file in missing]
+            raise FileNotFoundError(missing_files(described))
         problems = Problems()
         annotations = self.read_annotations(root, problems)
         sizes = {i.path: i.size for split in annotations.values() for i in split}
@@ -104,7 +132,8 @@ class ReferringBuilder(
         def good() -> Iterator[dict]:
             what = f"{self.name}, {split}"
             for record, own in self._in_threads(make, annotated, what):
-                problems.lines += own.lines
+                # Splits may share images, as trainval does with train.
+                problems.lines += [x for x in own.lines if x not in problems.lines]
                 if record:
                     yield record
 
@@ -122,18 +151,19 @@ class ReferringBuilder(
     def _in_threads(self, function: Callable, items: Iterable, what: str) -> Iterator:
         """Maps in order and in parallel, not far ahead, with a progress display."""
         ahead: collections.deque = collections.deque()
-        with (
-            concurrent.futures.ThreadPoolExecutor(self.num_workers) as pool,
-            tqdm.tqdm(total=len(items), desc=what, disable=None) as progress,
-        ):
-            for item in items:
-                ahead.append(pool.submit(function, item))
-                if len(ahead) > 4 * self.num_workers:
+        pool = concurrent.futures.ThreadPoolExecutor(self.num_workers)
+        with tqdm.tqdm(total=len(items), desc=what, disable=None) as progress:
+            try:
+                for item in items:
+                    ahead.append(pool.submit(function, item))
+                    if len(ahead) > 4 * self.num_workers:
+                        yield ahead.popleft().result()
+                        progress.update()
+                while ahead:
                     yield ahead.popleft().result()
                     progress.update()
-            while ahead:
-                yield ahead.popleft().result()
-                progress.update()
+            finally:
+                pool.shutdown(cancel_futures=True)
 
 
 def make_record(image: AnnotatedImage, problems: Problems) -> dict | None:
@@ -190,6 +220,13 @@ def _mask(
     except ValueError as error:
         problems.add(f"{thing.mask}, object {thing.object_id}", str(error))
         return None
+
+
+def _is_file(path: pathlib.Path, known: Mapping) -> bool:
+    if path.stat().st_size != known["bytes"]:
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == known["sha256"]
 
 
 def _complaint(check: Callable, *arguments) -> str:

@@ -6,8 +6,9 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-# A photograph holds some 10 to 200 million pixels; a file that claims more is refused.
-MOST_PIXELS = 200_000_000
+# A photograph holds some 10 to 200 million pixels; Pillow warns of a file that claims
+# more, and refuses one that claims twice as many.
+Image.MAX_IMAGE_PIXELS = 200_000_000
 
 
 def encode_png(image: np.ndarray) -> io.BytesIO:
@@ -33,7 +34,7 @@ def read_size(path: pathlib.Path) -> tuple[int, int]:
             width, height = image.size
     except Exception as error:
         raise ValueError(f"it is not an image ({error})") from error
-    if width * height > MOST_PIXELS:
+    if width * height > Image.MAX_IMAGE_PIXELS:
         raise ValueError(f"{height} x {width} pixels are too many for a photograph")
     return height, width
 

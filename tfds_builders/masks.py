@@ -102,7 +102,7 @@ def read_mask_file(path: pathlib.Path, height: int, width: int) -> str:
 
     Args:
         path: ``.mat`` as text_objseg has them: the object is 0, all else is not; or an
-            image, in which the object is what is not 0.
+            image, in which the object is what is neither 0 nor transparent.
         height: of the image, pixels.
         width: of the image, pixels.
 
@@ -138,5 +138,10 @@ def _read_mat(path: pathlib.Path) -> np.ndarray:
 
 def _read_mask_image(path: pathlib.Path) -> np.ndarray:
     with Image.open(path) as image:
-        pixels = np.asarray(image)
-    return pixels.any(axis=-1) if pixels.ndim == 3 else pixels != 0
+        pixels, bands = np.asarray(image), image.getbands()
+    if pixels.ndim == 2:
+        return pixels != 0
+    if bands[-1] != "A":
+        return pixels.any(axis=-1)
+    # What an editor saves is opaque all over, or drawn on a transparent ground.
+    return pixels[..., :-1].any(axis=-1) & (pixels[..., -1] != 0)

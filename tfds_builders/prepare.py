@@ -1,16 +1,30 @@
 """Builds data sets as array_record files, without TensorFlow.
 
-python -m tfds_builders.prepare shapes --data_dir=data
-python -m tfds_builders.prepare gref --manual_dir=downloads --data_dir=data
+    python -m tfds_builders.prepare shapes --data_dir=data
+    python -m tfds_builders.prepare unc gref/umd --manual_dir=downloads --data_dir=data
+    python -m tfds_builders.prepare unc --data_dir=data --check
+    python -m tfds_builders.prepare unc gref/umd --data_dir=data --report
+
+Everything that is wrong with the files of all the data sets is said before the first is
+built. A build that is killed leaves nothing that could be taken for a data set.
 """
 
 import argparse
+import contextlib
+import fcntl
 import importlib
 import os
+import pathlib
+import shutil
+import signal
 import sys
 import warnings
+from collections.abc import Iterator
 
 import tensorflow_datasets as tfds
+
+from tfds_builders import published
+from tfds_builders.builder import ReferringBuilder
 
 DATASETS = ("gref", "unc", "unc_plus", "referit", "custom", "shapes")
 
@@ -19,7 +33,8 @@ def make_builder(name: str, data_dir: str) -> tfds.core.GeneratorBasedBuilder:
     """Returns the builder of a data set.
 
     Args:
-        name: "unc", or with one of the data set's forms, "gref/umd".
+        name: "unc", or with one of the data set's forms, "gref/umd". Your own sets are
+            "custom" or, with a name of yours, "custom/NAME".
         data_dir: folder of all built data sets.
 
     Raises:
@@ -30,21 +45,39 @@ def make_builder(name: str, data_dir: str) -> tfds.core.GeneratorBasedBuilder:
         raise ValueError(f"Unknown data set {dataset!r}; it is one of {DATASETS}.")
     module = f"tfds_builders.{dataset}.{dataset}_dataset_builder"
     builder = importlib.import_module(module).Builder
-    if form and form not in builder.builder_configs:
+    config = form or None
+    if dataset == "custom" and form:
+        config = tfds.core.BuilderConfig(name=form)
+    elif form and form not in builder.builder_configs:
         raise ValueError(
             f"The data set {dataset!r} has no form {form!r}; it has "
             f"{sorted(builder.builder_configs)}."
         )
-    return builder(config=form or None, data_dir=data_dir, file_format="array_record")
+    return builder(config=config, data_dir=data_dir, file_format="array_record")
 
 
-def prepare(name: str, data_dir: str, manual_dir: str | None = None) -> str:
-    """Builds a data set unless it is built already.
+def full_name(builder: tfds.core.GeneratorBasedBuilder) -> str:
+    """Returns the data set's folder in the data_dir: "unc", "gref/google"."""
+    config = builder.builder_config
+    return f"{builder.name}/{config.name}" if config else builder.name
+
+
+def prepare(
+    name: str,
+    data_dir: str,
+    manual_dir: str | None = None,
+    *,
+    skip_bad: bool = False,
+    num_workers: int | None = None,
+) -> str:
+    """Builds one data set unless it is built already.
 
     Args:
-        name: one of DATASETS.
+        name: as `make_builder` takes it.
         data_dir: folder of all built data sets.
         manual_dir: folder of what the user downloaded, for data sets that need it.
+        skip_bad: leave out what is wrong instead of refusing to build.
+        num_workers: threads that read images; by default one per core.
 
     Returns:
         The folder of the built data set.
@@ -54,38 +87,180 @@ def prepare(name: str, data_dir: str, manual_dir: str | None = None) -> str:
         ValueError: if a file is not what it should be.
     """
     builder = make_builder(name, data_dir)
-    if builder.MANUAL_DOWNLOAD_INSTRUCTIONS and not builder.data_path.exists():
-        if not manual_dir or not os.path.isdir(manual_dir):
-            raise FileNotFoundError(
-                f"{name} is built from files that you download yourself; --manual_dir "
-                f"has to be the folder that holds them, but it is {manual_dir!r}."
-                f"{builder.MANUAL_DOWNLOAD_INSTRUCTIONS.rstrip()}"
-            )
-    builder.download_and_prepare(
-        download_config=tfds.download.DownloadConfig(
-            manual_dir=manual_dir, register_checksums=False
-        )
-    )
+    if not builder.data_path.exists():
+        _configure(builder, manual_dir, skip_bad, num_workers)
+        _build(builder, manual_dir)
     return os.fspath(builder.data_path)
 
 
-def main() -> None:
-    """Runs the command line."""
+def prepare_all(
+    names: list[str],
+    data_dir: str,
+    manual_dir: str | None,
+    *,
+    skip_bad: bool,
+    num_workers: int | None,
+) -> Iterator[str]:
+    """Checks the files of all data sets, then builds one after the other.
+
+    Args:
+        names: of the data sets, as `make_builder` takes them.
+        data_dir: see `prepare`.
+        manual_dir: see `prepare`.
+        skip_bad: see `prepare`.
+        num_workers: see `prepare`.
+
+    Yields:
+        What was built, with its counts and how they differ from the published ones.
+
+    Raises:
+        ValueError: before anything is built, with all that is wrong.
+    """
+    builders = {name: make_builder(name, data_dir) for name in names}
+    new = {n: b for n, b in builders.items() if not b.data_path.exists()}
+    wrong = []
+    for name, builder in new.items():
+        try:
+            _configure(builder, manual_dir, skip_bad, num_workers)
+            if isinstance(builder, ReferringBuilder):
+                _, problems = builder.check(pathlib.Path(manual_dir))
+                if problems.lines and not skip_bad:
+                    wrong.append(f"{name}: {problems.text()}")
+        except (FileNotFoundError, ValueError) as error:
+            wrong.append(f"{name}: {error}")
+    if wrong:
+        hint = "Nothing was built. --skip_bad builds without what is wrong in records."
+        raise ValueError("\n".join([*wrong, hint]))
+    for name, builder in builders.items():
+        if name in new:
+            _build(builder, manual_dir)
+        yield f"{name}: {'built' if name in new else 'is'} in {builder.data_path}"
+        yield from _describe(builder)
+        if name in new and isinstance(builder, ReferringBuilder):
+            for line in builder.foreign_files(pathlib.Path(manual_dir)):
+                yield f"  differs: {line}"
+
+
+def _configure(builder, manual_dir, skip_bad, num_workers) -> None:
+    if not isinstance(builder, ReferringBuilder):
+        return
+    if not manual_dir or not os.path.isdir(manual_dir):
+        raise FileNotFoundError(
+            f"{builder.name} is built from files that you download yourself; "
+            f"--manual_dir has to be the folder that holds them, but it is "
+            f"{manual_dir!r}.{builder.MANUAL_DOWNLOAD_INSTRUCTIONS.rstrip()}"
+        )
+    builder.skip_bad = skip_bad
+    builder.num_workers = num_workers or builder.num_workers
+
+
+def _build(builder: tfds.core.GeneratorBasedBuilder, manual_dir: str | None) -> None:
+    with _alone(builder):
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(
+                manual_dir=manual_dir, register_checksums=False
+            )
+        )
+
+
+@contextlib.contextmanager
+def _alone(builder: tfds.core.GeneratorBasedBuilder) -> Iterator[None]:
+    """Keeps a second build of the data set out, and removes what a killed one left.
+
+    Raises:
+        ValueError: if it is being built.
+    """
+    data_path = pathlib.Path(builder.data_path)
+    parent = data_path.parent
+    parent.mkdir(parents=True, exist_ok=True)
+    with (parent / ".building").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"{parent} is being built by another process.") from error
+        for leftover in parent.glob("incomplete.*"):
+            shutil.rmtree(leftover)
+        yield
+
+
+def _describe(builder: tfds.core.GeneratorBasedBuilder) -> Iterator[str]:
+    """Yields the counts of a built data set, and what is noteworthy about them."""
+    metadata = builder.info.metadata
+    counts = {
+        split: {
+            "images": len(metadata["image_ids"][split]),
+            "objects": sum(metadata["num_objects"][split]),
+            "expressions": sum(map(len, metadata["sentences"][split])),
+        }
+        for split in builder.info.splits
+    }
+    for split, count in counts.items():
+        said = ", ".join(f"{number:,} {what}" for what, number in count.items())
+        yield f"  {split}: {said}"
+    for difference in published.differences(full_name(builder), counts):
+        yield f"  differs: {difference}"
+    skipped = metadata["skipped"]
+    if skipped:
+        yield f"  {len(skipped)} problems were left out:"
+    yield from (f"    {line}" for line in skipped)
+
+
+def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tfds_builders.prepare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="+", metavar="NAME", help=f"of {DATASETS}")
     parser.add_argument("--data_dir", default="data", help="where to build (data)")
     parser.add_argument("--manual_dir", help="where your downloads are")
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--skip_bad", action="store_true", help="leave out what is wrong, and list it"
+    )
+    parser.add_argument(
+        "--num_workers", type=int, help="threads that read images (one per core)"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="verify built data sets instead"
+    )
+    parser.add_argument(
+        "--report", action="store_true", help="describe built data sets instead"
+    )
+    return parser.parse_args()
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    if arguments.check or arguments.report:
+        # Only these need what draws plots.
+        from tfds_builders import check, report
+
+        if arguments.check:
+            check.check_all(arguments.data_dir, arguments.names)
+        if arguments.report:
+            report.write_all(arguments.data_dir, arguments.names)
+        return
+    for line in prepare_all(
+        arguments.names,
+        arguments.data_dir,
+        arguments.manual_dir,
+        skip_bad=arguments.skip_bad,
+        num_workers=arguments.num_workers,
+    ):
+        print(line, flush=True)
+
+
+def main() -> None:
+    """Runs the command line."""
+    arguments = _parse()
     # TFDS looks for TensorFlow wherever it might use it; nothing here does.
     warnings.filterwarnings("ignore", message=".*TensorFlow.*")
-    for name in arguments.names:
-        try:
-            folder = prepare(name, arguments.data_dir, arguments.manual_dir)
-        except (FileNotFoundError, ValueError) as error:
-            sys.exit(f"{name}: {error}")
-        print(f"{name}: built in {folder}")
+    tfds.disable_progress_bar()
+    # Killed politely, a build still removes what it has written.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        _run(arguments)
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

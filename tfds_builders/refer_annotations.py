@@ -24,6 +24,7 @@ from tfds_builders.annotations import (
     Problems,
     ReferredObject,
     Sentence,
+    expression_fault,
 )
 
 _REF_FIELDS = ("ref_id", "ann_id", "image_id", "split", "sentences")
@@ -177,7 +178,7 @@ def make_annotations(
 
 def splits_of(split: str) -> list[str]:
     """Returns the splits that a ref's `split` means; "testBC" is testB and testC."""
-    if split.startswith("test") and len(split) > 5:
+    if split.startswith("test") and len(split) > 4:
         return [f"test{letter}" for letter in split[4:]]
     return [split]
 
@@ -240,8 +241,9 @@ def _sentences(ref: dict, where: str, problems: Problems) -> tuple[Sentence, ...
         here = f"{where}, sentence {i}"
         if not _has_fields(sentence, ("sent_id", "sent", "raw"), here, problems):
             continue
-        if is_empty(sentence["sent"]):
-            problems.add(here, "the expression is empty")
+        fault = expression_fault(sentence["sent"]) or expression_fault(sentence["raw"])
+        if fault:
+            problems.add(here, fault)
             continue
         sentences.append(
             Sentence(str(sentence["sent_id"]), sentence["sent"], sentence["raw"])
@@ -249,8 +251,3 @@ def _sentences(ref: dict, where: str, problems: Problems) -> tuple[Sentence, ...
     if not ref["sentences"]:
         problems.add(where, "it has no sentence")
     return tuple(sentences)
-
-
-def is_empty(sentence: str) -> bool:
-    """Tells whether nothing is said, apart from full stops."""
-    return not sentence.strip(" \t\r\n.")

@@ -1,36 +1,172 @@
+import json
 import os
 import pathlib
+import shutil
+import signal
 import subprocess
 import sys
+import time
 
+import pytest
+
+from restr_jax.data import splits
 from tfds_builders import prepare
 
+ROOT = pathlib.Path(prepare.__file__).parent.parent
 
-def test_the_command_builds_without_tensorflow(testdata, tmp_path):
+
+def command(*arguments):
+    return [sys.executable, "-m", "tfds_builders.prepare", *map(str, arguments)]
+
+
+def run(*arguments, **environment):
+    return subprocess.run(
+        command(*arguments),
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture
+def manual(testdata, tmp_path):
+    """A copy of the real files, to be spoiled."""
+    return pathlib.Path(shutil.copytree(testdata / "gref", tmp_path / "manual"))
+
+
+def test_the_command_builds_several_sets_without_tensorflow(testdata, tmp_path):
     # A TensorFlow that ends whoever imports it, for it may not be installed here.
     (tmp_path / "tensorflow").mkdir()
     stub = "raise SystemExit('TensorFlow was imported')"
     (tmp_path / "tensorflow" / "__init__.py").write_text(stub)
-    folder = tmp_path / "data" / "gref" / "1.0.0"
-    result = subprocess.run(
-        [
-            *(sys.executable, "-m", "tfds_builders.prepare", "gref"),
-            f"--manual_dir={testdata / 'gref'}",
-            f"--data_dir={tmp_path / 'data'}",
-        ],
-        cwd=pathlib.Path(prepare.__file__).parent.parent,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
+    manual, data = (
+        f"--manual_dir={testdata / 'gref'}",
+        f"--data_dir={tmp_path / 'data'}",
     )
+    result = run("gref", "unc", manual, data, PYTHONPATH=str(tmp_path))
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == f"gref: built in {folder}"
+    for line in (
+        f"gref: built in {tmp_path / 'data' / 'gref' / 'google' / '1.0.0'}",
+        "  train: 2 images, 2 objects, 2 expressions",
+        f"unc: built in {tmp_path / 'data' / 'unc' / '1.0.0'}",
+        "  testA: 1 images, 1 objects, 3 expressions",
+    ):
+        assert line in result.stdout.splitlines()
+    # Four objects are not the published 49,822.
+    assert "differs: " in result.stdout
+    folder = tmp_path / "data" / "gref" / "google" / "1.0.0"
     assert len(list(folder.glob("*.array_record*"))) == 2
 
 
 def test_what_is_built_is_used_again_without_its_downloads(gref_dir):
-    folder = pathlib.Path(gref_dir) / "gref" / "1.0.0"
+    folder = pathlib.Path(gref_dir) / "gref" / "google" / "1.0.0"
     before = {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
     assert before
-    assert prepare.prepare("gref", gref_dir, manual_dir=None) == str(folder)
+    assert prepare.prepare("gref/google", gref_dir) == str(folder)
     assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir()} == before
+
+
+def test_all_that_is_wrong_with_all_sets_is_said_before_the_first_is_built(manual):
+    (manual / "refcoco+" / "instances.json").unlink()
+    path = manual / "refcocog" / "instances.json"
+    instances = json.loads(path.read_text())
+    instances["annotations"][0]["segmentation"] = []
+    path.write_text(json.dumps(instances))
+    data = manual.parent / "data"
+    result = run(
+        "unc", "unc_plus", "gref", f"--manual_dir={manual}", f"--data_dir={data}"
+    )
+    assert result.returncode == 1
+    for part in (
+        "unc_plus: 1 files are missing",
+        "gref: 1 problems",
+        "the mask has no pixel",
+        "Nothing was built",
+    ):
+        assert part in result.stderr
+    assert "Traceback" not in result.stderr and "\nunc:" not in result.stderr
+    assert not list(data.rglob("*.array_record*"))
+
+
+def test_with_skip_bad_the_command_says_what_was_left_out(manual):
+    image = manual / "images/mscoco/images/train2014/COCO_train2014_000000266240.jpg"
+    image.write_bytes(image.read_bytes()[:5000])
+    data = manual.parent / "data"
+    arguments = ("gref", f"--manual_dir={manual}", f"--data_dir={data}")
+    result = run(*arguments)
+    assert result.returncode == 1 and "266240.jpg: it is truncated" in result.stderr
+    result = run(*arguments, "--skip_bad")
+    assert result.returncode == 0
+    assert "  1 problems were left out:" in result.stdout
+    assert "266240.jpg: it is truncated" in result.stdout
+    # Also when it is only looked at.
+    assert "266240.jpg: it is truncated" in run(*arguments).stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("grev", "Unknown data set 'grev'"),
+        ("gref/unc", "has no form 'unc'; it has ['google', 'umd']"),
+    ],
+)
+def test_an_unknown_name_is_refused(name, message, tmp_path):
+    with pytest.raises(ValueError) as raised:
+        prepare.make_builder(name, str(tmp_path))
+    assert message in str(raised.value)
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path):
+    for folder in (None, str(tmp_path / "absent")):
+        with pytest.raises(FileNotFoundError, match="--manual_dir has to be"):
+            prepare.prepare("gref", str(tmp_path / "data"), folder)
+    result = run("unc", f"--data_dir={tmp_path / 'data'}")
+    assert result.returncode == 1 and "--manual_dir has to be" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_forms_of_a_data_set_have_to_be_named(gref_dir):
+    with pytest.raises(ValueError, match="several forms; say which: gref/google"):
+        splits.open_split(gref_dir, "gref", "train")
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_build_leaves_nothing_and_can_be_repeated(manual, how):
+    data = manual.parent / "data"
+    arguments = ("gref", f"--manual_dir={manual}", f"--data_dir={data}")
+    building = subprocess.Popen(
+        [sys.executable, "-c", _SLOW_BUILD, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    folder = data / "gref" / "google"
+    while not list(folder.glob("incomplete.*/*")):
+        assert building.poll() is None, building.stderr.read()
+        time.sleep(0.02)
+    second = run(*arguments)
+    assert second.returncode == 1 and "by another process" in second.stderr
+    building.send_signal(how)
+    building.communicate()
+    assert not (folder / "1.0.0").exists()
+    assert bool(list(folder.glob("incomplete.*"))) == (how == signal.SIGKILL)
+    assert run(*arguments).returncode == 0
+    assert not list(folder.glob("incomplete.*"))
+    assert len(splits.open_split(str(data), "gref/google", "val").source) == 2
+
+
+# The command, with images of the second split that take seconds to read.
+_SLOW_BUILD = """
+import sys, time
+from tfds_builders import images, prepare
+read = images.read_image
+def slow(path):
+    if "266240" in str(path):
+        time.sleep(8)
+    return read(path)
+images.read_image = slow
+sys.argv[0] = "prepare"
+prepare.main()
+"""

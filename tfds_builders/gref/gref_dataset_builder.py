@@ -7,8 +7,8 @@ from tfds_builders.refer_builder import ReferBuilder
 
 _DESCRIPTION = """
 Gref (Google RefExp, RefCOCOg): long expressions for objects of MS COCO train2014
-images, with COCO's masks. ReSTR is trained and scored on the google partition, which was
-drawn by object, so that its train and val share images; umd was drawn by image.
+images, with COCO's masks. ReSTR is trained and scored on the google partition, which
+was drawn by object, so that its train and val share images; umd was drawn by image.
 """
 
 _CITATION = """

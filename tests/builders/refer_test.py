@@ -1,0 +1,297 @@
+"""`gref`, `unc` and `unc_plus`, built from true files and from spoiled ones."""
+
+import io
+import json
+import pathlib
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from restr_jax.data import preprocess, splits
+from tfds_builders import prepare
+
+EXPECTED = json.loads(
+    (pathlib.Path(__file__).parent.parent / "testdata/expected_refer.json").read_text()
+)
+IMAGES = "images/mscoco/images/train2014"
+
+
+@pytest.fixture(scope="module")
+def data_dir(gref_dir, testdata):
+    """`gref_dir` with the other sets of the distribution as well."""
+    for name in EXPECTED:
+        prepare.prepare(name, gref_dir, str(testdata / "gref"))
+    return gref_dir
+
+
+def objects_of(record):
+    with Image.open(io.BytesIO(record["image"])) as image:
+        size = image.height, image.width
+    objects, expressions = record["objects"], record["expressions"]
+    for i, object_id in enumerate(objects["object_id"]):
+        mask = preprocess.decode_mask(objects["mask"][i], size)
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        said = zip(expressions["object"], expressions["sent"], strict=True)
+        yield {
+            "ann_id": int(object_id),
+            "ref_id": int(objects["ref_id"][i]),
+            "image_id": int(record["image_id"]),
+            "area_px": int(mask.sum()),
+            "bbox_xywh": [
+                int(columns[0]),
+                int(rows[0]),
+                int(columns[-1] - columns[0] + 1),
+                int(rows[-1] - rows[0] + 1),
+            ],
+            "expressions": [sent.decode() for o, sent in said if o == i],
+        }
+
+
+@pytest.mark.parametrize(
+    ("name", "split"), [(name, split) for name in EXPECTED for split in EXPECTED[name]]
+)
+def test_counts_areas_and_boxes_are_those_measured_apart(data_dir, name, split):
+    expected = EXPECTED[name][split]
+    opened = splits.open_split(data_dir, name, split)
+    assert len(opened.source) == expected["images"]
+    built = {o["ref_id"]: o for record in opened.source for o in objects_of(record)}
+    assert built == {wanted["ref_id"]: wanted for wanted in expected["objects"]}
+    assert len(built) == expected["refs"]
+    assert sum(map(len, opened.sentences)) == expected["expressions"]
+
+
+def test_images_are_stored_as_they_were(data_dir, testdata):
+    files = {f.read_bytes() for f in (testdata / "gref").rglob("*.jpg")}
+    for name in EXPECTED:
+        for record in splits.open_split(data_dir, name, "train").source:
+            assert record["image"] in files
+
+
+def test_a_record_has_the_documented_fields(data_dir):
+    features = tfds.builder_from_directory(f"{data_dir}/unc/1.0.0").info.features
+    assert {key: set(getattr(f, "feature", ())) for key, f in features.items()} == {
+        "image": set(),
+        "image_id": set(),
+        "objects": {"object_id", "ref_id", "category", "mask"},
+        "expressions": {"object", "sent_id", "sent", "raw", "kind"},
+    }
+
+
+def test_a_record_carries_the_sources_own_names(data_dir):
+    record = splits.open_split(data_dir, "gref/google", "train").source[0]
+    assert record["image_id"] == b"52461"
+    assert list(record["objects"]["category"]) == [b"parking meter"]
+    assert list(record["expressions"]["sent_id"]) == [b"2240"]
+    assert list(record["expressions"]["raw"]) == [b"meter on right"]
+    assert list(record["expressions"]["kind"]) == [b""]
+
+
+@pytest.mark.parametrize("split", ["train", "val", "testA", "testB"])
+def test_metadata_follow_the_order_of_the_records(data_dir, split):
+    opened = splits.open_split(data_dir, "unc", split)
+    stored = [[s.decode() for s in r["expressions"]["sent"]] for r in opened.source]
+    assert opened.sentences == stored
+    names = [f"mscoco/{r['image_id'].decode()}" for r in opened.source]
+    assert opened.images == names
+    info = tfds.builder_from_directory(f"{data_dir}/unc/1.0.0").info
+    counts = [len(record["objects"]["mask"]) for record in opened.source]
+    assert info.metadata["num_objects"][split] == counts
+    assert info.metadata["skipped"] == []
+
+
+# Spoiled files.
+
+
+@pytest.fixture
+def manual(testdata, tmp_path):
+    """A copy of the real files, to be spoiled."""
+    return pathlib.Path(shutil.copytree(testdata / "gref", tmp_path / "manual"))
+
+
+def edit_refs(manual, change):
+    path = manual / "refcocog" / "refs(google).p"
+    refs = pickle.loads(path.read_bytes())
+    path.write_bytes(pickle.dumps(change(refs) or refs, protocol=2))
+
+
+def edit_instances(manual, change):
+    path = manual / "refcocog" / "instances.json"
+    instances = json.loads(path.read_text())
+    change(instances)
+    path.write_text(json.dumps(instances))
+
+
+def build(manual, **options):
+    data_dir = str(manual.parent / "data")
+    prepare.prepare("gref/google", data_dir, str(manual), **options)
+    return data_dir
+
+
+def refused(manual, *parts):
+    """The build fails with a message that has every part, and leaves nothing."""
+    with pytest.raises(ValueError) as raised:
+        build(manual)
+    for part in parts:
+        assert part in str(raised.value)
+    with pytest.raises(FileNotFoundError, match="There is no data set"):
+        splits.open_split(str(manual.parent / "data"), "gref/google", "train")
+    return str(raised.value)
+
+
+def test_the_umd_partition_has_a_test_split(manual):
+    umd = manual / "refcocog" / "refs(umd).p"
+    (manual / "refcocog" / "refs(google).p").rename(umd)
+    refs = pickle.loads(umd.read_bytes())
+    refs[1]["split"] = "test"
+    umd.write_bytes(pickle.dumps(refs))
+    prepare.prepare("gref/umd", str(manual.parent / "data"), str(manual))
+    opened = splits.open_split(str(manual.parent / "data"), "gref/umd", "test")
+    assert len(opened.source) == 1 and opened.name == "gref/umd:test"
+
+
+def test_all_that_is_said_of_an_image_is_in_its_record(manual):
+    def crowd(refs):
+        refs[2]["split"] = "train"  # a second object of the pizza's image
+        refs[2]["sentences"].append({"sent_id": 5, "sent": "table", "raw": "Table!"})
+
+    edit_refs(manual, crowd)
+    split = splits.open_split(build(manual), "gref/google", "train")
+    assert list(map(len, split.sentences)) == [1, 3]
+    pizza = split.source[1]
+    assert list(pizza["objects"]["object_id"]) == [b"1072693", b"413852"]
+    assert list(pizza["expressions"]["object"]) == [0, 1, 1]
+    assert pizza["expressions"]["raw"][2] == b"Table!"
+
+
+def test_an_annotation_file_that_is_missing_is_named(manual):
+    for path in (manual / "refcocog").iterdir():
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match="2 files are missing") as raised:
+        build(manual)
+    for part in ("refs(google).p", "instances.json", "README.md"):
+        assert part in str(raised.value)
+
+
+def test_everything_that_can_be_seen_early_is_said_at_once(manual):
+    def spoil_refs(refs):
+        refs[0]["sentences"][0]["sent"] = " . "
+        refs[1]["ann_id"] = 5
+
+    edit_refs(manual, spoil_refs)
+    (manual / IMAGES / "COCO_train2014_000000353701.jpg").unlink()
+    message = refused(
+        manual,
+        "3 problems",
+        "object 1072693, sentence 0: the expression is empty",
+        "ref 990002, object 5: object 5 has no entry in instances.json",
+        "000000353701.jpg: the image is missing",
+        "--skip_bad",
+    )
+    assert message.count("\n") == 4
+
+
+def test_with_skip_bad_the_rest_is_built_and_the_problems_are_listed(manual):
+    edit_refs(manual, lambda refs: refs[0]["sentences"][0].update(sent=""))
+    image = manual / IMAGES / "COCO_train2014_000000266240.jpg"
+    image.write_bytes(image.read_bytes()[:5000])
+    data_dir = build(manual, skip_bad=True)
+    train = splits.open_split(data_dir, "gref/google", "train")
+    assert train.sentences == [["meter on right"]]
+    val = splits.open_split(data_dir, "gref/google", "val")
+    assert val.images == ["mscoco/353701"]
+    info = tfds.builder_from_directory(f"{data_dir}/gref/google/1.0.0").info
+    skipped = info.metadata["skipped"]
+    assert len(skipped) == 2
+    assert "990001, object 1072693, sentence 0: the expression is empty" in skipped[0]
+    assert "000000266240.jpg: it is truncated" in skipped[1]
+
+
+def test_a_split_of_which_nothing_is_left_is_refused_even_then(manual):
+    edit_refs(manual, lambda refs: [r["sentences"].clear() for r in refs[:2]] and None)
+    with pytest.raises(ValueError, match="train: no image of this split can be used"):
+        build(manual, skip_bad=True)
+
+
+def test_damage_that_only_shows_on_opening_is_said_at_once_too(manual):
+    # In images of both splits; the first is written by then.
+    for name in ("000000052461", "000000266240"):
+        image = manual / IMAGES / f"COCO_train2014_{name}.jpg"
+        image.write_bytes(image.read_bytes()[:5000])
+    named = (f"{name}.jpg: it is truncated" for name in ("052461", "266240"))
+    refused(manual, "2 problems", *named)
+
+
+def test_an_image_of_another_size_is_named(manual):
+    image = manual / IMAGES / "COCO_train2014_000000052461.jpg"
+    Image.new("RGB", (64, 48)).save(image)
+    refused(manual, "052461.jpg: it is 48 x 64 pixels, but its annotations say 484")
+
+
+def test_an_image_without_a_byte_is_named(manual):
+    (manual / IMAGES / "COCO_train2014_000000052461.jpg").write_bytes(b"")
+    refused(manual, "052461.jpg: the file has no bytes")
+
+
+def test_another_partition_s_file_is_refused(manual):
+    edit_refs(manual, lambda refs: refs[0].update(split="testA"))
+    refused(manual, "they are another partition's")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda refs: refs[1].update(ann_id=1084505), "it is on image 266240, not on"),
+        (lambda refs: refs[1].update(image_id=4), "image 4 has no entry in instances"),
+        (lambda refs: refs[1].update(ref_id=990003), "2 entries have this id"),
+        (
+            lambda refs: refs[1]["sentences"].clear(),
+            "object 418266: it has no sentence",
+        ),
+        *(
+            (lambda refs, f=field: refs[1]["sentences"][0].pop(f), f"it lacks {field}")
+            for field in ("sent_id", "sent", "raw")
+        ),
+    ],
+)
+def test_a_ref_that_is_wrong_is_named(manual, change, message):
+    edit_refs(manual, lambda refs: change(refs) and None)
+    refused(manual, message, "99000")
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        ("annotations", {"segmentation": [[-9, -9, -5, -9, -5, -5]]}, "has no pixel"),
+        ("annotations", {"segmentation": [[1, 1, 5, 5]]}, "2 points, fewer than 3"),
+        (
+            "annotations",
+            {"segmentation": {"size": [10, 10], "counts": [0, 100]}},
+            "the mask is [10, 10] pixels",
+        ),
+        ("annotations", {"segmentation": None}, "the segmentation cannot be read"),
+        ("annotations", {"id": 413852}, "id 413852: 2 entries have this id"),
+        ("images", {"id": 353701}, "id 353701: 2 entries have this id"),
+    ],
+)
+def test_an_instance_that_is_wrong_is_named(manual, part, change, message):
+    wanted = {"annotations": 418266, "images": 52461}[part]
+
+    def spoil(instances):
+        (entry,) = (e for e in instances[part] if e["id"] == wanted)
+        entry.update(change)
+
+    edit_instances(manual, spoil)
+    refused(manual, message)
+
+
+@pytest.mark.parametrize(
+    ("part", "field"),
+    [("annotations", "segmentation"), ("images", "file_name"), ("images", "height")],
+)
+def test_an_instance_that_lacks_a_field_is_named(manual, part, field):
+    edit_instances(manual, lambda instances: instances[part][0].pop(field))
+    refused(manual, f"instances.json: it lacks {field}")

@@ -1,0 +1,316 @@
+"""`referit` in its three forms, built from a real sample and from spoiled files."""
+
+import hashlib
+import io
+import json
+import pathlib
+import pickle
+import re
+import shutil
+
+import numpy as np
+import pytest
+import scipy.io
+from PIL import Image
+
+from restr_jax.data import preprocess, splits
+from tfds_builders import prepare
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+TESTDATA = ROOT / "tests" / "testdata"
+EXPECTED = json.loads((TESTDATA / "expected_referit.json").read_text())
+PACKAGE = ROOT / "tfds_builders" / "referit"
+
+
+def lay_out(folder):
+    """Copies the sample, and its images to where the refer distribution has them."""
+    shutil.copytree(TESTDATA / "referit", folder)
+    for image in sorted((folder / "referit/images").glob("*.jpg")):
+        place = folder / "images/saiapr_tc-12" / image.stem[:2] / "images"
+        place.mkdir(parents=True)
+        shutil.copy(image, place)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("referit")
+    manual = lay_out(folder / "manual")
+    for form in EXPECTED:
+        prepare.prepare(f"referit/{form}", str(folder / "data"), str(manual))
+    return str(folder / "data")
+
+
+@pytest.fixture
+def manual(tmp_path):
+    """A copy of the real files, to be spoiled."""
+    return lay_out(tmp_path / "manual")
+
+
+def builder_of(form, manual):
+    return prepare.make_builder(f"referit/{form}", str(manual.parent / "data"))
+
+
+def problems_of(form, manual):
+    _, problems = builder_of(form, manual).check(manual)
+    return problems.lines
+
+
+def masks_of(record):
+    with Image.open(io.BytesIO(record["image"])) as image:
+        size = image.height, image.width
+    objects = record["objects"]
+    return {
+        name.decode(): preprocess.decode_mask(rle, size)
+        for name, rle in zip(objects["object_id"], objects["mask"], strict=True)
+    }
+
+
+def objects_of(record):
+    objects, expressions = record["objects"], record["expressions"]
+    for i, (name, mask) in enumerate(masks_of(record).items()):
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
+        said = zip(expressions["object"], expressions["sent"], strict=True)
+        yield {
+            "ref_id": objects["ref_id"][i].decode(),
+            "object_id": name,
+            "image_id": record["image_id"].decode(),
+            "area_px": int(mask.sum()),
+            "bbox_xywh": [int(v) for v in (columns[0], rows[0], width, height)],
+            "expressions": [sent.decode() for o, sent in said if o == i],
+        }
+
+
+@pytest.mark.parametrize(
+    ("form", "split"), [(form, split) for form in EXPECTED for split in EXPECTED[form]]
+)
+def test_counts_areas_and_boxes_are_those_measured_apart(data_dir, form, split):
+    expected = EXPECTED[form][split]
+    opened = splits.open_split(data_dir, f"referit/{form}", split)
+    assert len(opened.source) == expected["images"]
+    built = {o["ref_id"]: o for record in opened.source for o in objects_of(record)}
+    assert built == {wanted["ref_id"]: wanted for wanted in expected["objects"]}
+    assert len(built) == expected["refs"]
+    assert sum(map(len, opened.sentences)) == expected["expressions"]
+
+
+@pytest.mark.parametrize("form", EXPECTED)
+def test_a_form_has_its_splits_and_no_other(data_dir, form):
+    names = splits.split_names(data_dir, f"referit/{form}")
+    assert sorted(names) == sorted(EXPECTED[form])
+
+
+def test_text_objseg_is_the_default_form(manual):
+    builder = prepare.make_builder("referit", str(manual.parent))
+    assert builder.builder_config.name == "text_objseg"
+
+
+def test_a_mask_whose_background_is_1_is_read_as_one_whose_background_is_minus_1(
+    data_dir,
+):
+    content = scipy.io.loadmat(TESTDATA / "referit/referit/mask/10002_2.mat")
+    assert content["segimg_t"].dtype == np.uint8
+    assert np.unique(content["segimg_t"]).tolist() == [0, 1]
+    (record,) = splits.open_split(data_dir, "referit/text_objseg", "val").source
+    (of_refclef,) = splits.open_split(data_dir, "referit/berkeley", "val").source
+    mask, others = masks_of(record)["10002_2"], masks_of(of_refclef)["10002_2"]
+    assert mask.sum() == 5308
+    np.testing.assert_array_equal(mask, others)
+    np.testing.assert_array_equal(mask, content["segimg_t"] == 0)
+
+
+def test_all_forms_name_an_image_alike(data_dir):
+    names = {
+        form: {
+            image
+            for split in EXPECTED[form]
+            for image in splits.open_split(data_dir, f"referit/{form}", split).images
+        }
+        for form in EXPECTED
+    }
+    assert names == dict.fromkeys(EXPECTED, {"saiapr/10002", "saiapr/38100"})
+
+
+def test_a_ref_of_two_splits_is_in_both(data_dir):
+    pairs = [
+        [
+            o["ref_id"]
+            for record in splits.open_split(data_dir, "referit/unc", split).source
+            for o in objects_of(record)
+        ]
+        for split in ("testB", "testC")
+    ]
+    assert "993003" in pairs[0] and "993003" in pairs[1]
+
+
+def test_a_record_of_text_objseg_carries_its_names(data_dir):
+    (record,) = splits.open_split(data_dir, "referit/text_objseg", "test").source
+    assert record["image_id"] == b"38100"
+    regions = [b"38100_1", b"38100_2", b"38100_3", b"38100_4"]
+    assert list(record["objects"]["object_id"]) == regions
+    assert list(record["objects"]["ref_id"]) == regions
+    assert list(record["objects"]["category"]) == [b""] * 4
+    assert list(record["expressions"]["sent_id"]) == [r + b"_0" for r in regions]
+    # Nothing is cleaned away: tokenisers do that.
+    sentences = list(record["expressions"]["sent"])
+    assert sentences[:2] == [b"-bridge", b"Sky above the bridge"]
+
+
+def test_a_record_of_refclef_carries_its_names(data_dir):
+    (record,) = splits.open_split(data_dir, "referit/berkeley", "test").source
+    assert record["objects"]["category"][1] == b"sky"
+    assert record["objects"]["ref_id"][1] == b"993011"
+    assert record["expressions"]["sent_id"][1] == b"9920012"
+    assert record["expressions"]["sent"][0] == b"bridge"
+    assert record["expressions"]["raw"][0] == b"-bridge"
+
+
+@pytest.mark.parametrize("form", EXPECTED)
+def test_images_are_stored_as_they_were(data_dir, form):
+    files = {f.read_bytes() for f in (TESTDATA / "referit").rglob("*.jpg")}
+    for split in EXPECTED[form]:
+        for record in splits.open_split(data_dir, f"referit/{form}", split).source:
+            assert record["image"] in files
+
+
+# Spoiled files.
+
+
+@pytest.mark.parametrize(
+    ("form", "folder", "count"),
+    [("text_objseg", "referit", 9), ("berkeley", "refclef", 2), ("unc", "refclef", 2)],
+)
+def test_a_form_needs_its_own_files_only(manual, form, folder, count):
+    other = {"referit": "refclef", "refclef": "referit"}[folder]
+    shutil.rmtree(manual / other)
+    assert problems_of(form, manual) == []
+    builder = builder_of(form, manual)
+    for name in builder.files():
+        (manual / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"{count} files are missing") as raised:
+        builder.check(manual)
+    assert all(str(manual / name) in str(raised.value) for name in builder.files())
+
+
+def test_a_missing_mask_is_named_once_though_two_splits_have_it(manual):
+    mask = manual / "referit/mask/10002_3.mat"
+    mask.unlink()
+    assert problems_of("text_objseg", manual) == [f"{mask}: the mask is missing"]
+
+
+def test_a_folder_without_masks_is_one_problem(manual):
+    shutil.rmtree(manual / "referit/mask")
+    with pytest.raises(FileNotFoundError, match=r"mask/\*\.mat") as raised:
+        problems_of("text_objseg", manual)
+    assert "README.md" in str(raised.value)
+
+
+def test_a_missing_image_is_named_once(manual):
+    image = manual / "referit/images/10002.jpg"
+    image.unlink()
+    assert problems_of("text_objseg", manual) == [f"{image}: the image is missing"]
+
+
+def test_an_image_of_another_size_is_named(manual):
+    image = manual / "referit/images/38100.jpg"
+    Image.new("RGB", (360, 480)).save(image)
+    (line,) = problems_of("text_objseg", manual)
+    assert (
+        "38100.jpg: it is 480 x 360 pixels, but its annotations say 360 x 480" in line
+    )
+
+
+def spoil_mask(path, **content):
+    scipy.io.savemat(path, content)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: path.write_bytes(b""), "missing, damaged or no mask"),
+        (lambda path: path.write_bytes(path.read_bytes()[:300]), "damaged or no mask"),
+        (lambda path: spoil_mask(path, other=np.zeros((360, 480))), "no variable"),
+        (
+            lambda path: spoil_mask(path, segimg_t=np.zeros((480, 360))),
+            r"the mask is \[480, 360\] pixels .* its image \[360, 480\]",
+        ),
+        (
+            # 255 is not the object: it is neither 1 nor -1, but not 0 either.
+            lambda path: spoil_mask(path, segimg_t=np.full((360, 480), 255, np.uint8)),
+            "the mask has no pixel",
+        ),
+    ],
+    ids=["empty", "truncated", "other variable", "turned", "no object"],
+)
+def test_a_mask_that_is_none_is_named(manual, spoil, message):
+    spoil(manual / "referit/mask/38100_4.mat")
+    with pytest.raises(ValueError, match=rf"38100_4\.mat.*{message}"):
+        prepare.prepare("referit", str(manual.parent / "data"), str(manual))
+    with pytest.raises(FileNotFoundError, match="There is no data set"):
+        splits.open_split(str(manual.parent / "data"), "referit/text_objseg", "train")
+
+
+def test_what_is_wrong_can_be_left_out_and_is_listed(manual):
+    (manual / "referit/mask/38100_4.mat").unlink()
+    query = manual / "referit/referit_query_val.json"
+    query.write_text(query.read_text().replace("bottom left", " "))
+    found = problems_of("text_objseg", manual)
+    assert len(found) == 2
+    data = str(manual.parent / "data")
+    prepare.prepare("referit", data, str(manual), skip_bad=True)
+    (record,) = splits.open_split(data, "referit/text_objseg", "test").source
+    assert list(masks_of(record)) == ["38100_1", "38100_2", "38100_3"]
+    (record,) = splits.open_split(data, "referit/text_objseg", "val").source
+    assert list(masks_of(record)) == ["10002_8"]
+    assert builder_of("text_objseg", manual).info.metadata["skipped"] == found
+
+
+def test_the_other_partition_s_refs_are_refused(manual):
+    refclef = manual / "refclef"
+    shutil.copy(refclef / "refs(unc).p", refclef / "refs(berkeley).p")
+    with pytest.raises(ValueError, match="they are another partition's"):
+        problems_of("berkeley", manual)
+
+
+def test_an_rle_of_another_image_is_named(manual):
+    path = manual / "refclef/instances.json"
+    instances = json.loads(path.read_text())
+    instances["annotations"][0]["segmentation"][0]["size"] = [480, 360]
+    path.write_text(json.dumps(instances))
+    (line,) = problems_of("unc", manual)
+    assert line.startswith("ref 993001, object 10002_1: the mask is [480, 360] pixels")
+
+
+def test_a_ref_without_its_object_is_named(manual):
+    path = manual / "refclef/refs(unc).p"
+    refs = pickle.loads(path.read_bytes())
+    refs[0]["ann_id"] = "10002_77"
+    path.write_bytes(pickle.dumps(refs, protocol=2))
+    # Now testA, whose only ref this was, is empty; that is said when it is built.
+    (line,) = problems_of("unc", manual)
+    assert line.startswith("ref 993001, object 10002_77: object 10002_77 has no entry")
+
+
+# What is known of the published files.
+
+
+def test_the_readme_lists_the_published_files():
+    listed = re.findall(
+        r"^\| `(referit/\S+)` \| ([\d,]+) \| `(\w{64})` \|$",
+        (PACKAGE / "README.md").read_text(),
+        re.MULTILINE,
+    )
+    published = json.loads((PACKAGE / "published_files.json").read_text())
+    assert {name: (size, sha) for name, size, sha in listed} == {
+        name: (f"{file['bytes']:,}", file["sha256"]) for name, file in published.items()
+    }
+
+
+def test_every_file_that_text_objseg_needs_has_a_published_hash(manual):
+    published = json.loads((PACKAGE / "published_files.json").read_text())
+    assert set(published) == set(builder_of("text_objseg", manual).files())
+    # The sample is not the published set, so a check must be able to tell.
+    for name, file in published.items():
+        content = (manual / name).read_bytes()
+        assert hashlib.sha256(content).hexdigest() != file["sha256"]

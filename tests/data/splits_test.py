@@ -1,0 +1,104 @@
+import pickle
+
+import pytest
+
+from configs import combined
+from restr_jax import experiment
+from restr_jax.data import splits
+from restr_jax.data.splits import Split
+from tfds_builders import prepare
+
+
+def make(name, records):
+    """A split of {image: [sentence, ...]}; its records are their images' names."""
+    source = [{"image_id": image} for image in records]
+    return Split(name, source, list(records.values()), list(records))
+
+
+A = make("a:train", {"coco/1": ["one"], "coco/2": ["two", "zwei"], "coco/3": ["three"]})
+B = make("b:train", {"coco/3": ["drei"], "iapr/1": ["eins"]})
+
+
+def ids(split):
+    return [split.source[i]["image_id"] for i in range(len(split.source))]
+
+
+def test_splits_are_joined_in_a_row():
+    joined = splits.join([A, B], without=set())
+    assert joined.name == "a:train + b:train"
+    assert ids(joined) == ["coco/1", "coco/2", "coco/3", "coco/3", "iapr/1"]
+    assert joined.images == ids(joined)
+    assert joined.sentences == [["one"], ["two", "zwei"], ["three"], ["drei"], ["eins"]]
+
+
+def test_images_are_left_out_of_every_part():
+    joined = splits.join([A, B], without={"coco/3", "coco/1", "elsewhere/2"})
+    assert ids(joined) == joined.images == ["coco/2", "iapr/1"]
+    assert joined.sentences == [["two", "zwei"], ["eins"]]
+
+
+def test_a_joined_split_can_be_sent_to_workers():
+    joined = pickle.loads(pickle.dumps(splits.join([A, B], {"coco/1"})))
+    assert ids(joined) == ["coco/2", "coco/3", "coco/3", "iapr/1"]
+
+
+def test_one_split_is_left_as_it_is():
+    assert splits.join([A], set()) is A
+
+
+def test_leaving_everything_out_is_refused():
+    with pytest.raises(ValueError, match="Every image of a:train is left out"):
+        splits.join([A], set(A.images))
+
+
+@pytest.fixture(scope="module")
+def all_sets(tmp_path_factory, testdata):
+    """A data_dir with the sets of configs/combined.py, as small samples."""
+    folder = str(tmp_path_factory.mktemp("all"))
+    refer, referit = str(testdata / "gref"), str(testdata / "referit")
+    for name in ("unc", "unc_plus", "gref/google"):
+        prepare.prepare(name, folder, refer)
+    prepare.prepare("referit", folder, referit)
+    return folder
+
+
+def test_the_combined_run_leaves_out_whatever_any_set_is_scored_on(all_sets):
+    data = combined.get_config("tiny").data
+    data.data_dir = all_sets
+    data.dataset = "unc,unc_plus,gref/google,referit/text_objseg"
+    data.exclude = data.dataset
+    # In the samples, 266240 is in train and val of UNC and UNC+, 353701 in train and
+    # val of Gref, and 10002 in train and val of ReferIt; 52461 is in Gref's train only.
+    assert experiment.open_training(data).images == ["mscoco/52461"]
+    data.exclude = ""
+    assert sorted(experiment.open_training(data).images) == [
+        "mscoco/266240",
+        "mscoco/266240",
+        "mscoco/353701",
+        "mscoco/52461",
+        "saiapr/10002",
+    ]
+
+
+def test_a_split_of_several_sets_has_to_be_named(all_sets, tiny_config):
+    config = tiny_config("shapes")
+    config.data.data_dir = all_sets
+    config.data.dataset = "unc,unc_plus"
+    with pytest.raises(ValueError, match="could be of any data set .* as in unc:val"):
+        experiment.open_split(config.data, "val")
+    assert experiment.open_split(config.data, "unc_plus:val").name == "unc_plus:val"
+
+
+def test_what_is_not_built_is_named(tmp_path, shapes_dir):
+    with pytest.raises(FileNotFoundError, match="tfds_builders.prepare gref/umd"):
+        splits.open_split(str(tmp_path), "gref/umd", "train")
+    with pytest.raises(ValueError, match="no split 'testA'; it has"):
+        splits.open_split(shapes_dir, "shapes", "testA")
+
+
+def test_sentences_are_dealt_out_among_all_records():
+    dealt = splits.with_shuffled_text(A, seed=0)
+    assert list(map(len, dealt.sentences)) == [1, 2, 1]
+    flat = [s for sentences in dealt.sentences for s in sentences]
+    assert sorted(flat) == ["one", "three", "two", "zwei"]
+    assert dealt.sentences != A.sentences and ids(dealt) == ids(A)
