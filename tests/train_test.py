@@ -208,7 +208,7 @@ def test_a_config_that_cannot_work_is_refused(
 
 
 def test_glove_vectors_start_the_word_table(tiny_config, tmp_path, testdata):
-    config = tiny_config("gref")
+    config = tiny_config("gref/google")
     config.model.language.width = 300
     config.data.glove = str(testdata / "glove_subset.300d.txt.gz")
     run = experiment.start(config, str(tmp_path), training=True)
@@ -224,7 +224,7 @@ def test_glove_vectors_start_the_word_table(tiny_config, tmp_path, testdata):
 def test_real_photographs_can_be_learned_by_heart(tiny_config, tmp_path):
     # The whole pipeline on real input: a model that cannot overfit two photographs
     # has its images, masks or words mixed up.
-    config = tiny_config("gref")
+    config = tiny_config("gref/google")
     config.model.vision.drop_path_rate = config.model.fusion.drop_path_rate = 0.0
     config.optimizer.total_steps = 300
     config.optimizer.warmup_steps = 10
