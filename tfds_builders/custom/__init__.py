@@ -1,0 +1,1 @@
+"""`custom`: images, expressions and masks of your own."""

@@ -1,0 +1,247 @@
+"""Reads users' own annotations: JSON lines or COCO-style JSON, one file per split.
+
+    <split>.jsonl   a line for each expression, with its image and its mask
+    <split>.json    COCO's format, with a list of `expressions` in each annotation
+
+tfds_builders/custom/README.md explains every field. Unlike in a published data set, all
+paths are users' to write, so none may lead out of the manual directory.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import re
+from collections.abc import Callable
+
+from tfds_builders import images, masks, own_coco
+from tfds_builders.annotations import (
+    AnnotatedImage,
+    Annotations,
+    Problems,
+    ReferredObject,
+    Sentence,
+    expression_fault,
+)
+from tfds_builders.own_entries import (
+    ID,
+    TEXT,
+    InThreads,
+    check_fields,
+    check_upright,
+    inside,
+    parse_json,
+    unknown_fields,
+)
+
+# The fields of a line.
+_REQUIRED = {
+    "image": TEXT,
+    "expression": TEXT,
+    "mask": ((str, list, dict), "the path of a PNG file, polygons or a COCO RLE"),
+}
+_OPTIONAL = {"object_id": ID, "category": TEXT}
+
+
+def read_annotations(
+    root: pathlib.Path, problems: Problems, in_threads: InThreads
+) -> Annotations:
+    """Reads all splits, the heads of their images and the mask files of JSON lines.
+
+    Args:
+        root: the manual directory.
+        problems: takes what cannot be used.
+        in_threads: maps a function over many files.
+
+    Raises:
+        FileNotFoundError: if there is no split.
+        ValueError: if a file is not what it should be at all.
+    """
+    read = {".jsonl": _read_lines, ".json": own_coco.read_split}
+    return {
+        split: read[path.suffix](path, root, problems, in_threads)
+        for split, path in find_splits(root).items()
+    }
+
+
+def find_splits(root: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Returns the file of each split.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if a split has two, or a name that no split can have.
+    """
+    found: dict[str, pathlib.Path] = {}
+    for path in sorted(root.glob("*.json*")):
+        split = path.stem
+        if path.suffix not in (".jsonl", ".json") or split.startswith("."):
+            continue
+        # TFDS means by "all" all splits together.
+        if not re.fullmatch(r"\w+", split, re.ASCII) or split == "all":
+            raise ValueError(
+                f"{path} would be a split called {split!r}; only letters, digits and _ "
+                "make a name, and 'all' is none. Rename it, or keep it elsewhere."
+            )
+        if split in found:
+            raise ValueError(
+                f"{root} has the split {split!r} twice, as {found[split].name} and as "
+                f"{path.name}; remove one."
+            )
+        found[split] = path
+    if not found:
+        raise FileNotFoundError(
+            f"{root} has no annotations. Put a file for each split there, train.jsonl "
+            "and val.jsonl (JSON lines) or train.json and val.json (COCO's format); "
+            "tfds_builders/custom/README.md shows both."
+        )
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Line:
+    """What a line says.
+
+    Attributes:
+        number: from 1.
+        image: its path.
+        size: (height, width) of the image, pixels.
+        mask: COCO's compressed RLE.
+        expression: as written.
+        object_id: or None.
+        category: or "".
+    """
+
+    number: int
+    image: str
+    size: tuple[int, int]
+    mask: str
+    expression: str
+    object_id: str | None
+    category: str
+
+
+class _LineReader:
+    """Reads single lines; the images and mask files that they share, once."""
+
+    def __init__(self, root: pathlib.Path):
+        self._root = root
+        self._size = functools.cache(_upright_size)
+        self._mask_file = functools.cache(masks.read_mask_file)
+
+    def read(self, number: int, content: bytes) -> _Line:
+        """Reads a line.
+
+        Raises:
+            OSError: if a file cannot be read.
+            ValueError: if anything is wrong with it.
+        """
+        entry = parse_json(content)
+        unknown = unknown_fields(entry, _REQUIRED | _OPTIONAL)
+        if unknown:
+            raise ValueError(
+                f"{unknown}; a line has {', '.join(_REQUIRED)} and may have "
+                f"{', '.join(_OPTIONAL)}"
+            )
+        fields = check_fields(entry, _REQUIRED, _OPTIONAL)
+        fault = expression_fault(fields["expression"])
+        if fault:
+            raise ValueError(fault)
+        image = inside(fields["image"])
+        size = self._of_file(self._size, image)
+        mask = fields["mask"]
+        if not isinstance(mask, str):
+            rle = masks.encode_segmentation(mask, *size)
+        elif pathlib.PurePosixPath(mask).suffix.lower() == ".png":
+            rle = self._of_file(self._mask_file, inside(mask), *size)
+        else:  # JPEG, for one, would smear the mask.
+            raise ValueError(f"the mask {mask!r} is not the path of a PNG file")
+        object_id = fields.get("object_id")
+        return _Line(
+            number=number,
+            image=image,
+            size=size,
+            mask=rle,
+            expression=fields["expression"],
+            object_id=None if object_id is None else str(object_id),
+            category=fields.get("category", ""),
+        )
+
+    def _of_file(self, read: Callable, path: str, *size: int):
+        try:
+            return read(self._root / path, *size)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
+def _upright_size(path: pathlib.Path) -> tuple[int, int]:
+    size = images.read_size(path)
+    check_upright(path)
+    return size
+
+
+def _read_lines(
+    path: pathlib.Path, root: pathlib.Path, problems: Problems, in_threads: InThreads
+) -> list[AnnotatedImage]:
+    content = path.read_bytes().split(b"\n")
+    numbered = [(n, line) for n, line in enumerate(content, start=1) if line.strip()]
+    if not numbered:
+        raise ValueError(f"{path} has no line; write one for each expression.")
+    reader = _LineReader(root)
+
+    def read(item: tuple[int, bytes]) -> tuple[int, _Line | str]:
+        try:
+            return item[0], reader.read(*item)
+        except (OSError, ValueError) as error:
+            return item[0], str(error)
+
+    # The lines of each object, by image.
+    gathered: dict[str, dict[tuple, list[_Line]]] = {}
+    for number, line in in_threads(read, numbered, path.name):
+        complaint = line if isinstance(line, str) else _gather(line, gathered)
+        if complaint:
+            problems.add(f"{path}, line {number}", complaint)
+    return [
+        AnnotatedImage(
+            image_id=image,
+            path=root / image,
+            size=next(iter(of_image.values()))[0].size,
+            objects=tuple(_object(path.name, lines) for lines in of_image.values()),
+        )
+        for image, of_image in gathered.items()
+    ]
+
+
+def _gather(line: _Line, gathered: dict[str, dict[tuple, list[_Line]]]) -> str:
+    """Puts a line to those of its object, or says how it contradicts them."""
+    # Without a name, an object is known by its mask.
+    key = (line.mask,) if line.object_id is None else ("named", line.object_id)
+    others = gathered.setdefault(line.image, {}).setdefault(key, [])
+    for other in others:
+        if other.mask != line.mask:
+            return (
+                f"its mask is not that of line {other.number}, which has the same "
+                f"object_id {line.object_id!r}"
+            )
+        if line.category and other.category and other.category != line.category:
+            return (
+                f"its category {line.category!r} is not that of line {other.number}, "
+                f"{other.category!r}, which is of the same object"
+            )
+    others.append(line)
+    return ""
+
+
+def _object(file: str, lines: list[_Line]) -> ReferredObject:
+    """Makes one object of its lines; what has no name is called after its line."""
+    object_id = lines[0].object_id
+    if object_id is None:
+        object_id = f"{file}:{lines[0].number}"
+    return ReferredObject(
+        object_id=object_id,
+        ref_id=object_id,
+        category=next((line.category for line in lines if line.category), ""),
+        mask=lines[0].mask,
+        sentences=tuple(
+            Sentence(f"{file}:{line.number}", line.expression.strip(), line.expression)
+            for line in lines
+        ),
+    )

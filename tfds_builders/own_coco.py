@@ -1,0 +1,225 @@
+"""Reads COCO's format with a list of `expressions` in each annotation.
+
+An annotation without expressions is an object that nobody refers to.
+"""
+
+import difflib
+import pathlib
+from collections import Counter
+
+from tfds_builders import images, masks
+from tfds_builders.annotations import (
+    AnnotatedImage,
+    Problems,
+    ReferredObject,
+    Sentence,
+    expression_fault,
+)
+from tfds_builders.own_entries import (
+    ID,
+    TEXT,
+    InThreads,
+    Kind,
+    check_fields,
+    check_upright,
+    inside,
+    parse_json,
+)
+
+_PIXELS: Kind = (int,), "a number of pixels"
+_IMAGE = {"id": ID, "file_name": TEXT, "height": _PIXELS, "width": _PIXELS}
+_ANNOTATION = {
+    "id": ID,
+    "image_id": ID,
+    "segmentation": ((list, dict), "polygons or a COCO RLE"),
+    "expressions": ((list,), "a list of texts"),
+}
+_ANNOTATION_OPTIONAL = {"category_id": ID}
+_CATEGORY = {"id": ID, "name": TEXT}
+
+
+def read_split(
+    path: pathlib.Path, root: pathlib.Path, problems: Problems, in_threads: InThreads
+) -> list[AnnotatedImage]:
+    """Reads a split, and the heads of the images on which something is referred to.
+
+    Args:
+        path: its file.
+        root: the manual directory, from which images are named.
+        problems: takes what cannot be used.
+        in_threads: maps a function over many files.
+
+    Raises:
+        ValueError: if it is not a file of this form, or refers to nothing.
+    """
+    content = _read_file(path)
+    referred = _by_id(
+        _referred_to(content["annotations"], path, problems),
+        _ANNOTATION,
+        f"{path}, annotation",
+        problems,
+        _ANNOTATION_OPTIONAL,
+    )
+    entries = _by_id(content["images"], _IMAGE, f"{path}, image", problems)
+    categories = _by_id(content["categories"], _CATEGORY, f"{path}, category", problems)
+    used = {annotation["image_id"] for annotation in referred.values()}
+    names = _look_at(
+        [image for key, image in entries.items() if key in used],
+        path,
+        root,
+        problems,
+        in_threads,
+    )
+    objects: dict[str | int, list[ReferredObject]] = {key: [] for key in names}
+    for key, annotation in referred.items():
+        where, on = f"{path}, annotation {key}", annotation["image_id"]
+        if on not in entries:
+            problems.add(where, f"its image {on} has no usable entry in images")
+        elif on in names:
+            thing = _object(annotation, entries[on], categories, where, problems)
+            objects[on] += [thing] if thing else []
+    return [
+        AnnotatedImage(
+            image_id=name,
+            path=root / name,
+            size=(entries[key]["height"], entries[key]["width"]),
+            objects=tuple(objects[key]),
+        )
+        for key, name in names.items()
+        if objects[key]
+    ]
+
+
+def _read_file(path: pathlib.Path) -> dict[str, list]:
+    """Returns images, annotations and categories, of which the last may be absent."""
+    try:
+        content = parse_json(path.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError("it is not an object {...}")
+        content.setdefault("categories", [])
+        for part in ("images", "annotations", "categories"):
+            if not isinstance(content.get(part), list):
+                raise ValueError(f"it has no list of {part}")
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is not in COCO's format: {error}. Every .json file of this folder "
+            "is taken for a split; keep others elsewhere."
+        ) from error
+    if not any(map(_expressions, content["annotations"])):
+        raise ValueError(
+            f"No annotation of {path} has expressions. Give each that is referred to a "
+            'list of them: "expressions": ["the red cup", ...].'
+        )
+    return content
+
+
+def _expressions(annotation):
+    return isinstance(annotation, dict) and annotation.get("expressions")
+
+
+def _referred_to(annotations: list, path: pathlib.Path, problems: Problems) -> list:
+    """Leaves out annotations without expressions; misspelt, they are a problem."""
+    for i, annotation in enumerate(annotations):
+        if isinstance(annotation, dict) and "expressions" not in annotation:
+            # Programs add fields of their own: an unknown one alone is no problem.
+            for field in difflib.get_close_matches("expressions", annotation):
+                what = f"unknown field {field!r}; is it 'expressions'?"
+                problems.add(f"{path}, annotation {_name(annotation, i)}", what)
+    return [a for a in annotations if not isinstance(a, dict) or _expressions(a)]
+
+
+def _by_id(
+    entries: list,
+    fields: dict[str, Kind],
+    where: str,
+    problems: Problems,
+    optional: dict[str, Kind] | None = None,
+) -> dict[str | int, dict]:
+    """Checks entries; those that share an id are all left out: which is meant?"""
+    checked = []
+    for i, entry in enumerate(entries):
+        try:
+            checked.append(check_fields(entry, fields, optional or {}))
+        except ValueError as error:
+            problems.add(f"{where} {_name(entry, i)}", str(error))
+    counts = Counter(entry["id"] for entry in checked)
+    for key, count in counts.items():
+        if count > 1:
+            problems.add(f"{where} {key}", f"{count} entries have this id")
+    return {entry["id"]: entry for entry in checked if counts[entry["id"]] == 1}
+
+
+def _name(entry, place: int):
+    """Returns an entry's id, or "at" and its place from 0."""
+    return entry.get("id", f"at {place}") if isinstance(entry, dict) else f"at {place}"
+
+
+def _look_at(
+    entries: list[dict],
+    path: pathlib.Path,
+    root: pathlib.Path,
+    problems: Problems,
+    in_threads: InThreads,
+) -> dict[str | int, str]:
+    """Returns the paths of the images that are there and as the entries say, by id."""
+
+    def look(entry: dict) -> tuple[str | int, str, str]:
+        name = entry["file_name"]
+        try:
+            name = inside(name)
+            images.check_size(root / name, (entry["height"], entry["width"]))
+            check_upright(root / name)
+        except (OSError, ValueError) as error:
+            return entry["id"], name, f"{name}: {error}"
+        return entry["id"], name, ""
+
+    keys: dict[str, str | int] = {}
+    for key, name, complaint in in_threads(look, entries, f"images of {path.name}"):
+        if name in keys:
+            complaint = f"{name} is the file of image {keys[name]} as well"
+        if complaint:
+            problems.add(f"{path}, image {key}", complaint)
+        else:
+            keys[name] = key
+    return {key: name for name, key in keys.items()}
+
+
+def _object(
+    annotation: dict, image: dict, categories: dict, where: str, problems: Problems
+) -> ReferredObject | None:
+    category = annotation.get("category_id")
+    try:
+        mask = masks.encode_segmentation(
+            annotation["segmentation"], image["height"], image["width"]
+        )
+        if categories and category is not None and category not in categories:
+            raise ValueError(
+                f"its category {category} has no usable entry in categories"
+            )
+    except ValueError as error:
+        problems.add(where, str(error))
+        return None
+    sentences = _sentences(annotation, where, problems)
+    if not sentences:
+        return None
+    return ReferredObject(
+        object_id=str(annotation["id"]),
+        ref_id=str(annotation["id"]),
+        category=categories[category]["name"] if category in categories else "",
+        mask=mask,
+        sentences=sentences,
+    )
+
+
+def _sentences(
+    annotation: dict, where: str, problems: Problems
+) -> tuple[Sentence, ...]:
+    sentences = []
+    for i, expression in enumerate(annotation["expressions"]):
+        fault = expression_fault(expression)
+        if fault:
+            problems.add(f"{where}, expression {i}", fault)
+        else:
+            name = f"{annotation['id']}_{i}"
+            sentences.append(Sentence(name, expression.strip(), expression))
+    return tuple(sentences)
