@@ -69,13 +69,22 @@ def _part(part, height: int, width: int) -> dict:
         if not (np.abs(points) <= 10 * max(height, width)).all():
             raise ValueError("a polygon lies far outside the image")
         return mask_util.frPyObjects([part], height, width)[0]
-    counts = part["counts"]
+    check_rle(part, height, width)
+    if isinstance(part["counts"], list):
+        return mask_util.frPyObjects(part, height, width)
+    return part
+
+
+def check_rle(rle: dict, height: int, width: int) -> None:
+    """Checks that an RLE's runs cover an image exactly.
+
+    Raises:
+        ValueError: if they do not, or cannot be read.
+    """
+    counts = rle["counts"]
     runs = counts if isinstance(counts, list) else _runs(counts)
     if min(runs) < 0 or sum(runs) != height * width:
         raise ValueError(f"its runs cover {sum(runs)} pixels, not {height * width}")
-    if isinstance(counts, list):
-        return mask_util.frPyObjects(part, height, width)
-    return part
 
 
 def _runs(counts: str | bytes) -> list[int]:

@@ -25,6 +25,7 @@ import tensorflow_datasets as tfds
 
 from tfds_builders import published
 from tfds_builders.builder import ReferringBuilder
+from tfds_builders.built import Built
 
 DATASETS = ("gref", "unc", "unc_plus", "referit", "custom", "shapes")
 
@@ -135,7 +136,7 @@ def prepare_all(
         if name in new:
             _build(builder, manual_dir)
         yield f"{name}: {'built' if name in new else 'is'} in {builder.data_path}"
-        yield from _describe(builder)
+        yield from _describe(Built(data_dir, full_name(builder)))
         if name in new and isinstance(builder, ReferringBuilder):
             for line in builder.foreign_files(pathlib.Path(manual_dir)):
                 yield f"  differs: {line}"
@@ -183,23 +184,14 @@ def _alone(builder: tfds.core.GeneratorBasedBuilder) -> Iterator[None]:
         yield
 
 
-def _describe(builder: tfds.core.GeneratorBasedBuilder) -> Iterator[str]:
+def _describe(built: Built) -> Iterator[str]:
     """Yields the counts of a built data set, and what is noteworthy about them."""
-    metadata = builder.info.metadata
-    counts = {
-        split: {
-            "images": len(metadata["image_ids"][split]),
-            "objects": sum(metadata["num_objects"][split]),
-            "expressions": sum(map(len, metadata["sentences"][split])),
-        }
-        for split in builder.info.splits
-    }
-    for split, count in counts.items():
+    for split, count in built.counts().items():
         said = ", ".join(f"{number:,} {what}" for what, number in count.items())
         yield f"  {split}: {said}"
-    for difference in published.differences(full_name(builder), counts):
+    for difference in published.differences(built.name, built.counts()):
         yield f"  differs: {difference}"
-    skipped = metadata["skipped"]
+    skipped = built.metadata["skipped"]
     if skipped:
         yield f"  {len(skipped)} problems were left out:"
     yield from (f"    {line}" for line in skipped)

@@ -1,8 +1,8 @@
 """Scores of masks: plain NumPy over per-expression records.
 
 A record is a dict with at least `image_id`, `length` (words), `kind`, `intersection`
-and `union` (pixels at the image's own size), `stretched_intersection` and
-`stretched_union` (pixels at the network's input size).
+and `union` (pixels at the image's own size), and, if the masks were also compared at
+the network's input size, `stretched_intersection` and `stretched_union`.
 """
 
 import numpy as np
@@ -31,39 +31,46 @@ def cumulative_iou(records: list[dict], prefix: str = "") -> float:
     return float(intersection.sum() / max(union.sum(), 1))
 
 
-def summarize(records: list[dict], buckets: list[tuple[int, int]]) -> dict:
+def summarize(
+    records: list[dict], buckets: list[tuple[int, int]], *, strictly: bool = False
+) -> dict:
     """Computes every score of a split, as fractions.
 
     Args:
         records: one per expression, at least one.
-        buckets: (least, most) words of each row of `by_length`.
+        buckets: (least, most) words of each row of `by_length`. A longer expression
+            counts for the last, because it is cut to that length.
+        strictly: whether precision counts IoU > X only, instead of IoU >= X.
 
     Returns:
-        num_images, num_expressions, oiou, miou, precision, stretched, by_length, and
-        by_kind where the data set has kinds.
+        num_images, num_expressions, oiou, miou, precision, ci95 (of oiou), by_length,
+        stretched (the first three again) where it was compared, and by_kind where the
+        data set has kinds.
 
     Raises:
         ValueError: if there is no record.
     """
     if not records:
         raise ValueError("There is no expression to score; the split is empty.")
-    each = ious(records)
     summary = {
         "num_images": len({r["image_id"] for r in records}),
         "num_expressions": len(records),
-        "oiou": cumulative_iou(records),
-        "miou": float(each.mean()),
-        "precision": {str(x): float((each >= x).mean()) for x in PRECISION_AT},
-        "stretched": {
-            "oiou": cumulative_iou(records, "stretched_"),
-            "miou": float(ious(records, "stretched_").mean()),
-        },
-        "by_length": [
-            _bucket(records, least, most)
-            for least, most in buckets
-            if any(least <= r["length"] <= most for r in records)
-        ],
+        **_scores(records, "", strictly),
+        "ci95": list(bootstrap_interval(records)),
     }
+    if "stretched_union" in records[0]:
+        summary["stretched"] = _scores(records, "stretched_", strictly)
+    longest = max((most for _, most in buckets), default=0)
+    lengths = np.minimum([r["length"] for r in records], longest)
+    summary["by_length"] = []
+    for least, most in buckets:
+        chosen = np.flatnonzero((least <= lengths) & (lengths <= most))
+        if len(chosen):
+            inside = [records[i] for i in chosen]
+            bucket = {"min": least, "max": most, "count": len(inside)}
+            bucket["oiou"] = cumulative_iou(inside)
+            bucket["ci95"] = list(bootstrap_interval(inside))
+            summary["by_length"].append(bucket)
     kinds = sorted({r["kind"] for r in records} - {""})
     if kinds:
         groups = {k: [r for r in records if r["kind"] == k] for k in kinds}
@@ -89,14 +96,13 @@ def bootstrap_interval(records: list[dict], seed: int = 0) -> tuple[float, float
     return float(low), float(high)
 
 
-def _bucket(records: list[dict], least: int, most: int) -> dict:
-    inside = [r for r in records if least <= r["length"] <= most]
+def _scores(records: list[dict], prefix: str, strictly: bool) -> dict:
+    each = ious(records, prefix)
+    reached = np.greater if strictly else np.greater_equal
     return {
-        "min": least,
-        "max": most,
-        "count": len(inside),
-        "oiou": cumulative_iou(inside),
-        "ci95": list(bootstrap_interval(inside)),
+        "oiou": cumulative_iou(records, prefix),
+        "miou": float(each.mean()),
+        "precision": {str(x): float(reached(each, x).mean()) for x in PRECISION_AT},
     }
 
 

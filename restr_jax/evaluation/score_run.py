@@ -12,6 +12,7 @@ from restr_jax.data.splits import Split
 from restr_jax.evaluation import figures, metrics, report
 from restr_jax.evaluation.evaluator import Evaluator, Scored, probability, to_mask
 from restr_jax.experiment import Experiment
+from tfds_builders import published
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ def _score_split(
         "preset": config.preset,
         "threshold": config.eval.threshold,
     }
-    row |= metrics.summarize(records, report.length_buckets(dataset))
+    row |= metrics.summarize(records, published.length_buckets(dataset))
     row["paper"] = report.PAPER_OIOU.get((dataset, split_name))
     if config.eval.shuffled_text:
         shuffled = splits.with_shuffled_text(split, config.seed)

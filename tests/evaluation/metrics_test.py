@@ -55,7 +55,9 @@ def test_adding_over_batches_equals_scoring_at_once():
 def test_stretched_scores_use_their_own_columns():
     records = [record(1, 2, stretched=(3, 4)), record(1, 2, stretched=(1, 4))]
     stretched = metrics.summarize(records, [])["stretched"]
-    assert stretched == {"oiou": 0.5, "miou": 0.5}
+    assert stretched["oiou"] == stretched["miou"] == 0.5
+    # 3/4 and 1/4.
+    assert stretched["precision"]["0.7"] == 0.5 and stretched["precision"]["0.8"] == 0
 
 
 def test_length_buckets_hold_their_ends_and_skip_empty_ones():

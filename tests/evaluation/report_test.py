@@ -2,11 +2,12 @@ import csv
 import json
 
 from restr_jax.evaluation import report
+from tfds_builders import published
 
 
 def row(step, oiou, **more):
     return {
-        "dataset": "gref",
+        "dataset": "gref/google",
         "split": "val",
         "step": step,
         "checkpoint": f"checkpoints/{step}",
@@ -55,5 +56,10 @@ def test_the_report_states_score_paper_and_interval(tmp_path):
 
 
 def test_buckets_are_those_of_table_2():
-    assert report.length_buckets("gref") == [(1, 5), (6, 7), (8, 10), (11, 20)]
-    assert report.PAPER_OIOU["gref", "val"] == 0.5448
+    assert published.length_buckets("gref/google") == [
+        (1, 5),
+        (6, 7),
+        (8, 10),
+        (11, 20),
+    ]
+    assert report.PAPER_OIOU["gref/google", "val"] == 0.5448

@@ -1,0 +1,86 @@
+"""Verifies built data sets, record by record."""
+
+import io
+from collections.abc import Iterator
+
+import numpy as np
+import tqdm
+from PIL import Image
+from pycocotools import mask as mask_util
+
+from tfds_builders import masks
+from tfds_builders.built import Built
+
+
+def check_all(data_dir: str, names: list[str]) -> None:
+    """Checks built data sets and prints what was found.
+
+    Raises:
+        FileNotFoundError: if one has not been built.
+        ValueError: if anything is wrong with any of them; all of it is said.
+    """
+    wrong = []
+    for name in names:
+        built = Built(data_dir, name)
+        faults = list(check(built))
+        wrong += [f"{name}, {fault}" for fault in faults]
+        total = sum(count["images"] for count in built.counts().values())
+        print(f"{name}: {total:,} records, {len(faults)} faults", flush=True)
+    if wrong:
+        lines = "\n  ".join(wrong)
+        raise ValueError(f"{len(wrong)} faults:\n  {lines}\nBuild these sets again.")
+
+
+def check(built: Built) -> Iterator[str]:
+    """Yields what is wrong with a built data set."""
+    for split, info in built.info.splits.items():
+        listed = len(built.metadata["image_ids"].get(split, ()))
+        if info.num_examples != listed:
+            yield f"{split}: {info.num_examples} records, {listed} listed"
+            continue
+        try:
+            records = built.records(split)
+            found = len(records)
+        except Exception as error:  # array_record raises many kinds.
+            yield f"{split}: its files cannot be opened ({error})"
+            continue
+        if found != listed:
+            yield f"{split}: the files hold {found} records, {listed} are listed"
+            continue
+        for i in tqdm.trange(found, desc=f"{built.name}, {split}", disable=None):
+            try:
+                faults = list(_check_record(records[i], built, split, i))
+            except Exception as error:
+                faults = [f"it cannot be read ({error})"]
+            image = built.metadata["image_ids"][split][i]
+            yield from (f"{split}, record {i} (image {image}): {f}" for f in faults)
+
+
+def _check_record(record: dict, built: Built, split: str, i: int) -> Iterator[str]:
+    with Image.open(io.BytesIO(record["image"])) as image:
+        mode, size = image.mode, (image.height, image.width)
+        image.load()
+    if mode != "RGB":
+        yield f"the image is {mode}, not RGB"
+    objects, expressions = record["objects"], record["expressions"]
+    for k, counts in enumerate(objects["mask"]):
+        name = objects["object_id"][k].decode()
+        try:
+            masks.check_rle({"size": list(size), "counts": counts}, *size)
+            if not mask_util.area({"size": list(size), "counts": counts}):
+                yield f"the mask of object {name} has no pixel"
+        except ValueError as error:
+            yield f"the mask of object {name}: {error}"
+    named = np.unique(expressions["object"])
+    if named.tolist() != list(range(len(objects["mask"]))):
+        yield f"expressions are for the objects {named.tolist()} of {len(objects)}"
+    sentences = [sentence.decode() for sentence in expressions["sent"]]
+    if not all(sentence.strip() for sentence in sentences):
+        yield "an expression is empty"
+    metadata = built.metadata
+    if sentences != metadata["sentences"][split][i]:
+        yield "its sentences are not those that the metadata list"
+    if record["image_id"].decode() != metadata["image_ids"][split][i]:
+        yield f"it is image {record['image_id'].decode()}"
+    if len(objects["mask"]) != metadata["num_objects"][split][i]:
+        yield "it has another number of objects than the metadata list"

@@ -1,0 +1,85 @@
+"""Which images of a data set are trained on, there or elsewhere, and scored on here."""
+
+import itertools
+import json
+import pathlib
+from collections.abc import Sequence
+
+from tfds_builders.built import Built
+from tfds_builders.markdown import table
+
+_HEADER = """# Leakage
+
+Images, by the names that their source gives them, that are in one split for training
+and in another split that is scored on. `config.data.exclude` leaves such images out of
+training (configs/combined.py does).
+
+"""
+
+
+def find(opened: Sequence[Built]) -> list[dict]:
+    """Finds what training splits share with scored ones, of one set or of two.
+
+    Args:
+        opened: the data sets.
+
+    Returns:
+        For each pair that shares images: `train` and `scored` ("unc:val"), the number
+        of shared `images`, their share of the scored split (`fraction`), and the
+        number of its `expressions` that the training split has for the same image.
+    """
+    splits = [(built, split) for built in opened for split in built.info.splits]
+    train = [pair for pair in splits if pair[1].startswith("train")]
+    scored = [pair for pair in splits if not pair[1].startswith("train")]
+    rows = []
+    for (here, learned), (there, asked) in itertools.product(train, scored):
+        seen = _sentences(here, learned)
+        asked_of = _sentences(there, asked)
+        shared = seen.keys() & asked_of.keys()
+        # trainval is train and val, by definition.
+        if not shared or (here is there and learned == f"train{asked}"):
+            continue
+        same = sum(s in seen[image] for image in shared for s in asked_of[image])
+        rows.append(
+            {
+                "train": f"{here.name}:{learned}",
+                "scored": f"{there.name}:{asked}",
+                "images": len(shared),
+                "fraction": len(shared) / len(asked_of),
+                "expressions": same,
+            }
+        )
+    return rows
+
+
+def _sentences(built: Built, split: str) -> dict[str, list[str]]:
+    """Returns what is said of each image of a split."""
+    pairs = zip(built.images(split), built.metadata["sentences"][split], strict=True)
+    return dict(pairs)
+
+
+def write(opened: Sequence[Built], folder: pathlib.Path) -> pathlib.Path:
+    """Writes leakage.json and leakage.md.
+
+    Returns:
+        The path of leakage.md.
+    """
+    rows = find(opened)
+    (folder / "leakage.json").write_text(json.dumps(rows, indent=1) + "\n")
+    names = ", ".join(built.name for built in opened)
+    lines = [f"Looked at: {names}.", ""]
+    header = ["trained on", "scored on", "shared images", "of the scored", "same"]
+    header[-1] += " expressions"
+    cells = [
+        [
+            row["train"],
+            row["scored"],
+            f"{row['images']:,}",
+            f"{row['fraction']:.1%}",
+            f"{row['expressions']:,}",
+        ]
+        for row in rows
+    ]
+    lines += table(header, cells) if rows else ["No image is shared."]
+    (folder / "leakage.md").write_text(_HEADER + "\n".join(lines) + "\n")
+    return folder / "leakage.md"

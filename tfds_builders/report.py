@@ -1,0 +1,221 @@
+"""Data cards of built data sets, and the images that they share.
+
+A word, here, is a run of letters and digits.
+"""
+
+import io
+import json
+import pathlib
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+import tqdm
+from PIL import Image
+from pycocotools import mask as mask_util
+
+from tfds_builders import leakage, plots, published
+from tfds_builders.built import Built
+from tfds_builders.markdown import table
+
+_WORD = re.compile(r"\w+")
+_MOST_WORDS = 20  # what ReSTR reads of an expression
+# Shares of the image that a mask covers; every third edge is ten times as much.
+_AREA_EDGES = [0.0, *np.logspace(-4, 0, 13).tolist()]
+
+
+def write_all(data_dir: str, names: list[str]) -> None:
+    """Writes a data card for each data set, and one leakage report for all of them.
+
+    Args:
+        data_dir: folder of the built data sets; the reports go into it.
+        names: "unc", "gref/google", ...
+
+    Raises:
+        FileNotFoundError: if one has not been built.
+        ValueError: if one was built by something else.
+    """
+    opened = [Built(data_dir, name) for name in names]
+    for built in opened:
+        print(f"{built.name}: {write_card(built, pathlib.Path(data_dir))}", flush=True)
+    print(leakage.write(opened, pathlib.Path(data_dir)), flush=True)
+
+
+def write_card(built: Built, data_dir: pathlib.Path) -> pathlib.Path:
+    """Writes card.json, card.md and plots into DATA_DIR/NAME/report.
+
+    Returns:
+        The path of card.md.
+    """
+    folder = data_dir / built.name / "report"
+    folder.mkdir(parents=True, exist_ok=True)
+    card = describe(built)
+    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+    plots.draw_card(card, folder)
+    (folder / "card.md").write_text(to_markdown(card))
+    return folder / "card.md"
+
+
+def describe(built: Built) -> dict:
+    """Counts everything that a card says of a data set."""
+    splits = {split: _describe_split(built, split) for split in built.info.splits}
+    train = next((s for s in ("trainval", "train") if s in splits), None)
+    return {
+        "dataset": built.name,
+        "homepage": built.info.homepage,
+        "image_source": built.metadata["image_source"],
+        "skipped": list(built.metadata["skipped"]),
+        "differences": published.differences(built.name, built.counts()),
+        "paper": published.PAPER_DISAGREES.get(built.name),
+        "splits": splits,
+        "vocabulary": _vocabulary(built, train) if train else None,
+    }
+
+
+def _describe_split(built: Built, split: str) -> dict:
+    sentences = [s for record in built.metadata["sentences"][split] for s in record]
+    lengths = np.array([len(_WORD.findall(s)) for s in sentences])
+    areas, per_object, categories = _look_at_records(built, split)
+    return {
+        **built.counts()[split],
+        "words": {
+            "mean": float(lengths.mean()),
+            "longest": int(lengths.max()),
+            "over_20": int((lengths > _MOST_WORDS).sum()),
+            "histogram": _histogram(lengths),
+            "buckets": [
+                {"min": low, "max": high, "count": int(_between(lengths, low, high))}
+                for low, high in published.length_buckets(built.name)
+            ],
+        },
+        "objects_per_image": _histogram(built.metadata["num_objects"][split]),
+        "expressions_per_object": _histogram(per_object),
+        "categories": dict(categories.most_common(20)),
+        "mask_area": np.histogram(areas, _AREA_EDGES)[0].tolist(),
+        "mask_area_edges": _AREA_EDGES,
+    }
+
+
+def _between(lengths: np.ndarray, low: int, high: int) -> int:
+    return np.count_nonzero((low <= lengths) & (lengths <= high))
+
+
+def _look_at_records(built: Built, split: str) -> tuple[list, list, Counter]:
+    """Returns mask areas, expressions of each object, and categories."""
+    areas, per_object, categories = [], [], Counter()
+    records = built.records(split)
+    for i in tqdm.trange(len(records), desc=f"{built.name}, {split}", disable=None):
+        objects, expressions = records[i]["objects"], records[i]["expressions"]
+        with Image.open(io.BytesIO(records[i]["image"])) as image:
+            size = [image.height, image.width]
+        rles = [{"size": size, "counts": counts} for counts in objects["mask"]]
+        areas += (mask_util.area(rles) / (size[0] * size[1])).tolist()
+        per_object += np.bincount(expressions["object"], minlength=len(rles)).tolist()
+        categories.update(c.decode() for c in objects["category"] if c)
+    return areas, per_object, categories
+
+
+def _vocabulary(built: Built, train: str) -> dict:
+    """Counts the words of the training split, and what other splits have beyond."""
+    counts = Counter(_words(built, train))
+    unknown = {}
+    for split in built.info.splits:
+        if not split.startswith("train"):
+            words = _words(built, split)
+            foreign = [word for word in words if word not in counts]
+            unknown[split] = {
+                "words": len(words),
+                "unknown": len(foreign),
+                "most_frequent": dict(Counter(foreign).most_common(10)),
+            }
+    return {
+        "split": train,
+        "words": sum(counts.values()),
+        "distinct": len(counts),
+        "seen_once": sum(count == 1 for count in counts.values()),
+        "most_frequent": dict(counts.most_common(30)),
+        "unknown": unknown,
+    }
+
+
+def _words(built: Built, split: str) -> list[str]:
+    return [
+        word
+        for record in built.metadata["sentences"][split]
+        for sentence in record
+        for word in _WORD.findall(sentence.lower())
+    ]
+
+
+def _histogram(values: Iterable[int]) -> dict[str, int]:
+    counts = Counter(int(value) for value in values)
+    return {str(value): counts[value] for value in sorted(counts)}
+
+
+def to_markdown(card: dict) -> str:
+    """Lays a card out as Markdown; its plots stand beside it."""
+    lines = [
+        f"# {card['dataset']}",
+        "",
+        f"Source: {card['homepage'] or 'generated'}",
+        "",
+    ]
+    header = ["split", "images", "objects", "expressions", "words, mean", "longest"]
+    header += ["over 20 words", "objects an image"]
+    rows = [
+        [
+            split,
+            *(f"{s[what]:,}" for what in ("images", "objects", "expressions")),
+            f"{s['words']['mean']:.2f}",
+            s["words"]["longest"],
+            s["words"]["over_20"],
+            f"{s['objects'] / s['images']:.2f}",
+        ]
+        for split, s in card["splits"].items()
+    ]
+    lines += table(header, rows)
+    lines += ["", "## Against what is published", ""]
+    lines += [f"* {line}" for line in card["differences"]] or [
+        "No difference is known."
+    ]
+    if card["paper"]:
+        lines += ["", f"The ReSTR paper says: {card['paper']}."]
+    lines += ["", "## Expressions by length", ""]
+    lines += ["The buckets are those of the ReSTR paper's Table 2.", ""]
+    names = [f"{b['min']}-{b['max']}" for b in _buckets(card)[0]]
+    shares = [[b["count"] for b in of_split] for of_split in _buckets(card)]
+    totals = [s["expressions"] for s in card["splits"].values()]
+    rows = [
+        [split, *(f"{count:,} ({count / total:.1%})" for count in counts)]
+        for split, counts, total in zip(card["splits"], shares, totals, strict=True)
+    ]
+    lines += table(["split", *names], rows)
+    lines += ["", "![lengths](lengths.png)", "", "![areas](areas.png)", ""]
+    lines += ["![objects](objects.png)", "", *_vocabulary_lines(card["vocabulary"])]
+    lines += ["## Left out when it was built", ""]
+    lines += [f"* {line}" for line in card["skipped"]] or ["Nothing."]
+    return "\n".join(lines) + "\n"
+
+
+def _buckets(card: dict) -> list[list[dict]]:
+    return [split["words"]["buckets"] for split in card["splits"].values()]
+
+
+def _vocabulary_lines(vocabulary: dict | None) -> list[str]:
+    if not vocabulary:
+        return []
+    lines = ["## Vocabulary", ""]
+    lines.append(
+        f"{vocabulary['split']} has {vocabulary['words']:,} words; "
+        f"{vocabulary['distinct']:,} are distinct, {vocabulary['seen_once']:,} of "
+        "these occur once."
+    )
+    for split, of_split in vocabulary["unknown"].items():
+        share = of_split["unknown"] / of_split["words"]
+        lines.append(
+            f"* {split}: {of_split['unknown']:,} of {of_split['words']:,} words "
+            f"({share:.2%}) are not in it, such as "
+            f"{', '.join(of_split['most_frequent']) or 'none'}."
+        )
+    return [*lines, ""]
