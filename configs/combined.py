@@ -6,7 +6,8 @@
 
 UNC, UNC+ and both partitions of Gref share COCO's images, so the train split of each
 has images that another is scored on; `config.data.exclude` leaves them out. The paper
-has no such run. `:tiny` is a model that a CPU can train.
+has no such run. `:tiny` is a model that a CPU can train, `:released` the authors'
+program instead of the print.
 """
 
 import ml_collections
@@ -17,9 +18,11 @@ _SCORED = "unc,unc_plus,gref/umd,referit/text_objseg"
 
 
 def get_config(words: str = "") -> ml_collections.ConfigDict:
-    """Returns the configuration; ``words`` may name a size."""
-    chosen = common.choose(words, {"size": tuple(common.SIZES)})
-    config = common.get_config(chosen["size"])
+    """Returns the configuration; ``words`` may name a size and a preset."""
+    chosen = common.choose(
+        words, {"size": tuple(common.SIZES), "preset": tuple(common.PRESETS)}
+    )
+    config = common.get_config(**chosen)
     config.data.dataset = _SCORED
     config.data.exclude = f"{_SCORED},gref/google"
     config.data.val_split = "gref/umd:val"

@@ -5,10 +5,34 @@ experiment (gref.py, shapes.py) calls `get_config` and changes what differs. Any
 be set on the command line, as in --config.optimizer.learning_rate=2e-5.
 
 An experiment takes words after a colon, separated by commas, as in
---config=configs/gref.py:tiny.
+--config=configs/gref.py:tiny,released.
 """
 
 import ml_collections
+
+# Presets by name: what they change in the config. `paper` is the paper as printed and,
+# where it is silent, as its authors' released program does; `released` is that program.
+PRESETS = {
+    "paper": {},
+    "released": {
+        "data": {"resize": "letterbox", "tokenizer": "released", "padding": "left"},
+        "model": {
+            "scale_scores": False,
+            "sigmoid_gate": False,
+            "decode_projected": True,
+            "vision": {"class_token": True, "resize_by_count": True},
+            "language": {
+                "mlp_dim": 1200,
+                "post_norm": True,
+                "mask_padding": False,
+                "project": True,
+            },
+            "fusion": {"mask_padding": False, "map_outputs": True},
+        },
+        "loss": {"patch_threshold": 0.0},
+        "optimizer": {"lr_scale": {"vision": 0.1}},
+    },
+}
 
 # Sizes by name: what they change in config.model.
 SIZES = {
@@ -21,22 +45,23 @@ SIZES = {
             "num_layers": 3,
             "num_heads": 4,
             "mlp_dim": 256,
-            "init_std": 0.08,
+            "init_std": 0.07,
             "drop_path_rate": 0.0,
             "positions_init": "sinusoidal",
+            "conv_init": False,
         },
         "language": {
             "width": 64,
             "num_layers": 1,
             "num_heads": 2,
             "mlp_dim": 128,
-            "init_std": 0.08,
+            "init_std": 0.07,
         },
         "fusion": {
             "width": 128,
             "num_heads": 4,
             "mlp_dim": 256,
-            "init_std": 0.08,
+            "init_std": 0.07,
             "drop_path_rate": 0.0,
         },
     },
@@ -68,13 +93,15 @@ def choose(words: str, allowed: dict[str, tuple[str, ...]]) -> dict[str, str]:
     return {s: chosen.get(s, all_of[0]) for s, all_of in allowed.items()}
 
 
-def get_config(size: str = "B/16") -> ml_collections.ConfigDict:
-    """Returns the defaults, with the model in a named size."""
+def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.ConfigDict:
+    """Returns the defaults of a preset, with the model in a named size."""
     config = ml_collections.ConfigDict()
 
     config.seed = 0  # of initialisation, data order and stochastic depth
     config.parallel = "jit"  # "jit" or "pmap": how a step is spread over devices
-    config.preset = "paper"  # which reading of the paper the model keys spell out
+    config.preset = preset  # which of PRESETS; the keys below spell it out
+    config.init_from = ""  # weights to start from: a file of restr_jax.pretrained's, a
+    # workdir, or one of its checkpoints; what is not in it, or "", starts from scratch
 
     config.data = data = ml_collections.ConfigDict()
     data.dataset = ml_collections.config_dict.placeholder(str)  # sets, by commas
@@ -83,8 +110,12 @@ def get_config(size: str = "B/16") -> ml_collections.ConfigDict:
     data.val_split = "val"  # or "unc:val"; scored in training, its best step is kept
     data.exclude = ""  # sets, by commas, whose images outside train* are not trained on
     data.resize = "stretch"  # "stretch" or "letterbox": how images get to image_size
+    data.flip = False  # mirror half of the examples, exchanging left and right in words
     data.max_words = 20  # L, words per expression; later ones are cut off
     data.expressions_per_image = 1  # K in training; 1 as in the paper
+    data.tokenizer = "paper"  # or "released": how sentences are cut, unknown words' id
+    data.padding = "right"  # or "left": the side on which short sentences are padded
+    data.vocabulary = ""  # file of a word per line; "" collects the training split's
     data.glove = ""  # GloVe text file to start the word table from; "" starts at random
     data.num_workers = 0  # processes that make batches; 0 uses threads
 
@@ -97,6 +128,9 @@ def get_config(size: str = "B/16") -> ml_collections.ConfigDict:
     model.image_size = (480, 480)  # height, width of the network's input, pixels
     model.patch_size = 16  # P, pixels
     model.decoder = True  # False: the paper's ablation without the decoder
+    model.scale_scores = True  # divide the patch scores by sqrt(D) (Eq. 9)
+    model.sigmoid_gate = True  # multiply patches with probabilities (Eq. 10), or logits
+    model.decode_projected = False  # the decoder's patches: z_v, or as fusion begins
 
     model.vision = vision = ml_collections.ConfigDict()
     vision.width = 768  # D of a patch token
@@ -106,6 +140,9 @@ def get_config(size: str = "B/16") -> ml_collections.ConfigDict:
     vision.init_std = 0.02  # spread of the linears' first weights
     vision.drop_path_rate = 0.1  # stochastic depth of the last layer, a probability
     vision.positions_init = "normal"  # or "sinusoidal": first values of the table
+    vision.conv_init = True  # Xavier for patches as of a convolution, or a linear
+    vision.class_token = False  # a learned token passes the encoder with the patches
+    vision.resize_by_count = False  # keep positions where as many patches lie otherwise
 
     model.language = language = ml_collections.ConfigDict()
     language.width = 300  # E of a word vector, GloVe's
@@ -113,6 +150,9 @@ def get_config(size: str = "B/16") -> ml_collections.ConfigDict:
     language.num_heads = 12
     language.mlp_dim = 3072  # hidden width
     language.init_std = 0.02  # spread of the linears' first weights
+    language.post_norm = False  # normalise after each branch, not before
+    language.mask_padding = True  # padding is never attended to
+    language.project = False  # end with a linear to fusion.width
 
     model.fusion = fusion = ml_collections.ConfigDict()
     fusion.kind = "cme"  # "cme", or the ablations "vme" and "ime"
@@ -123,10 +163,13 @@ def get_config(size: str = "B/16") -> ml_collections.ConfigDict:
     fusion.init_std = 0.02  # spread of the linears' first weights
     fusion.drop_path_rate = 0.1  # stochastic depth of each last layer, a probability
     fusion.share_weights = False  # one layer's weights per encoder, the paper's dagger
+    fusion.zero_padding = True  # padding enters the encoders as zeros
+    fusion.mask_padding = True  # padding is never attended to
+    fusion.map_outputs = False  # multiply patches and classifier with a matrix each
 
     config.loss = loss = ml_collections.ConfigDict()
     loss.patch_weight = 0.1  # lambda of Eq. 12
-    loss.patch_threshold = 0.8  # tau of Eq. 11, share of a patch
+    loss.patch_threshold = 0.8  # tau of Eq. 11, share of a patch; 0: any one pixel
 
     config.optimizer = optimizer = ml_collections.ConfigDict()
     optimizer.total_steps = 400_000
@@ -154,9 +197,6 @@ def get_config(size: str = "B/16") -> ml_collections.ConfigDict:
     evaluation.shuffled_text = False  # also score with the sentences dealt out anew
     evaluation.num_figures = 8  # pictures per scored split
 
-    for part, changes in SIZES[size].items():
-        if isinstance(changes, dict):
-            model[part].update(changes)
-        else:
-            model[part] = changes
+    config.update(PRESETS[preset])
+    config.model.update(SIZES[size])
     return config

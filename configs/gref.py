@@ -5,7 +5,8 @@
 
 The paper reports an IoU of 0.5448 on val after 400,000 steps from a ViT-B/16 that was
 pre-trained on ImageNet-21k. That is the google partition, whose train and val share
-images; `:umd` is the one without that flaw. `:tiny` is a model that a CPU can train.
+images; `:umd` is the one without that flaw. `:tiny` is a model that a CPU can train,
+`:released` the authors' program instead of the print.
 """
 
 import ml_collections
@@ -14,11 +15,16 @@ from configs import common
 
 
 def get_config(words: str = "") -> ml_collections.ConfigDict:
-    """Returns the configuration; ``words`` may name a size and a partition."""
+    """Returns the configuration; ``words`` may name size, preset and partition."""
     chosen = common.choose(
-        words, {"size": tuple(common.SIZES), "partition": ("google", "umd")}
+        words,
+        {
+            "size": tuple(common.SIZES),
+            "preset": tuple(common.PRESETS),
+            "partition": ("google", "umd"),
+        },
     )
-    config = common.get_config(chosen["size"])
+    config = common.get_config(chosen["size"], chosen["preset"])
     config.data.dataset = f"gref/{chosen['partition']}"
     if chosen["partition"] == "umd":
         config.eval.splits = "val,test"

@@ -5,7 +5,7 @@
 
 The paper trains on trainval and reports an IoU of 0.7018 on test. Its val is part of
 what is trained on, so no checkpoint is chosen by it: the last one is scored. `:tiny` is
-a model that a CPU can train.
+a model that a CPU can train, `:released` the authors' program instead of the print.
 """
 
 import ml_collections
@@ -14,9 +14,11 @@ from configs import common
 
 
 def get_config(words: str = "") -> ml_collections.ConfigDict:
-    """Returns the configuration; ``words`` may name a size."""
-    chosen = common.choose(words, {"size": tuple(common.SIZES)})
-    config = common.get_config(chosen["size"])
+    """Returns the configuration; ``words`` may name a size and a preset."""
+    chosen = common.choose(
+        words, {"size": tuple(common.SIZES), "preset": tuple(common.PRESETS)}
+    )
+    config = common.get_config(**chosen)
     config.data.dataset = "referit/text_objseg"
     config.data.train_split = "trainval"
     config.eval.splits = "test"

@@ -4,6 +4,7 @@
     python main.py --config=configs/shapes.py --workdir=runs/shapes
 
 The default trains for six minutes on two CPU cores, `:long` for four times as long.
+`:released` is the authors' program instead of the print.
 """
 
 import ml_collections
@@ -12,9 +13,11 @@ from configs import common
 
 
 def get_config(words: str = "") -> ml_collections.ConfigDict:
-    """Returns the configuration; ``words`` may ask for the long run."""
-    chosen = common.choose(words, {"duration": ("short", "long")})
-    config = common.get_config("tiny")
+    """Returns the configuration; ``words`` may ask for the long run and a preset."""
+    chosen = common.choose(
+        words, {"duration": ("short", "long"), "preset": tuple(common.PRESETS)}
+    )
+    config = common.get_config("tiny", chosen["preset"])
     config.data.dataset = "shapes"
     config.data.max_words = 10  # the longest expression that the scenes' grammar has
     config.data.expressions_per_image = 9  # all of a scene
@@ -26,12 +29,13 @@ def get_config(words: str = "") -> ml_collections.ConfigDict:
     # From scratch, the patch loss is what teaches first where a thing is; small shapes
     # hardly ever cover 80 % of a patch.
     config.loss.patch_weight = 1.0
-    config.loss.patch_threshold = 0.3
+    config.loss.patch_threshold = min(config.loss.patch_threshold, 0.3)
     config.optimizer.total_steps = 3_200
     config.optimizer.warmup_steps = 200
     config.optimizer.learning_rate = 1e-3
     config.optimizer.beta2 = 0.98
     config.optimizer.clip_norm = 1.0
+    config.optimizer.lr_scale.vision = 1.0  # Nothing is pre-trained.
     config.checkpoint_every_steps = 400
     config.eval.every_steps = 1_600
     config.eval.splits = "test"

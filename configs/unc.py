@@ -4,7 +4,7 @@
     python main.py --config=configs/unc.py --workdir=runs/unc
 
 The paper reports IoUs of 0.6722 on val, 0.6930 on testA and 0.6445 on testB. `:tiny` is
-a model that a CPU can train.
+a model that a CPU can train, `:released` the authors' program instead of the print.
 """
 
 import ml_collections
@@ -13,9 +13,11 @@ from configs import common
 
 
 def get_config(words: str = "") -> ml_collections.ConfigDict:
-    """Returns the configuration; ``words`` may name a size."""
-    chosen = common.choose(words, {"size": tuple(common.SIZES)})
-    config = common.get_config(chosen["size"])
+    """Returns the configuration; ``words`` may name a size and a preset."""
+    chosen = common.choose(
+        words, {"size": tuple(common.SIZES), "preset": tuple(common.PRESETS)}
+    )
+    config = common.get_config(**chosen)
     config.data.dataset = "unc"
     config.eval.splits = "val,testA,testB"
     return config

@@ -3,9 +3,11 @@
 import dataclasses
 import logging
 import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 
 from restr_jax import train_state
@@ -17,6 +19,7 @@ from restr_jax.data.text import Vocabulary
 from restr_jax.models import ReSTR, build_model
 from restr_jax.optimizer import make_optimizer
 from restr_jax.parallel import Parallel
+from restr_jax.pretrained import load
 from restr_jax.train_state import TrainState
 
 logger = logging.getLogger(__name__)
@@ -49,14 +52,41 @@ class Experiment:
         )
         return self.parallel.describe(abstract)
 
-    def fresh_state(self) -> TrainState:
-        """Returns the state that training starts from, GloVe vectors included.
+    def given_params(self, like: Any) -> dict[str, np.ndarray]:
+        """Returns the parameters that config.init_from has, by path.
+
+        Args:
+            like: the model's parameters, or their shapes.
 
         Raises:
-            FileNotFoundError: if the GloVe file does not exist.
-            ValueError: if its vectors have another width than the model's.
+            FileNotFoundError: if there are no weights.
+            ValueError: if they are not the model's, or of words that GloVe is to give.
+        """
+        config, vocabulary = self.config, self.vocabulary
+        if not config.init_from:
+            return {}
+        weights = load.read(config.init_from)
+        if config.data.glove and "language" in weights.parts():
+            raise ValueError(
+                f"config.init_from={config.init_from} has a word table already; leave "
+                "out config.data.glove."
+            )
+        return load.fit(weights, like, self.model, vocabulary.words)
+
+    def fresh_state(self) -> TrainState:
+        """Returns the state that training starts from: given weights, GloVe vectors.
+
+        Raises:
+            FileNotFoundError: if one of their files does not exist.
+            ValueError: if they do not fit the model.
         """
         params = self._params()
+        given = self.given_params(params)
+        params = load.put(params, given)
+        parts = {path.partition("/")[0] for path in given}
+        if given:
+            logger.info("%s: as in %s", _list(parts), self.config.init_from)
+        logger.info("%s: from scratch", _list(params.keys() - parts))
         glove, width = self.config.data.glove, self.config.model.language.width
         if glove:
             table, absent = text.read_glove(
@@ -91,6 +121,10 @@ class Experiment:
     def _params(self) -> Any:
         config = self.config
         return train_state.init_params(self.model, config.data.max_words, config.seed)
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "nothing"
 
 
 def open_training(data) -> Split:
@@ -152,12 +186,15 @@ def start(config, workdir: str, *, training: bool) -> Experiment:
     parallel.check_batch_size(config.eval.batch_size, "config.eval.batch_size")
     optimizer = make_optimizer(config.optimizer)
     path = pathlib.Path(workdir) / "vocabulary.txt"
+    how = config.data.tokenizer, config.data.padding
     if path.exists():
-        vocabulary = Vocabulary.load(path)
+        vocabulary = Vocabulary.load(path, *how)
+    elif training and config.data.vocabulary:
+        vocabulary = Vocabulary.load(config.data.vocabulary, *how)
     elif training:
         split = open_training(config.data)
         sentences = (s for of_record in split.sentences for s in of_record)
-        vocabulary = Vocabulary.from_sentences(sentences)
+        vocabulary = Vocabulary.from_sentences(sentences, *how)
     else:
         raise FileNotFoundError(
             f"{workdir} holds no trained model (no vocabulary.txt); train one with "
@@ -167,7 +204,10 @@ def start(config, workdir: str, *, training: bool) -> Experiment:
     run = Experiment(
         config, pathlib.Path(workdir), parallel, vocabulary, model, optimizer
     )
-    run.abstract_state()  # A model that cannot be built must not claim the workdir.
+    # A model that cannot be built, or not from these weights, claims no workdir.
+    abstract = run.abstract_state()
+    if training and not path.exists():
+        run.given_params(abstract.params)
     claim_workdir(workdir, config)
     if not path.exists():
         vocabulary.save(path)

@@ -1,4 +1,4 @@
-"""AdamW with a linear warm-up and a polynomial decay, both from optax."""
+"""AdamW with a linear warm-up and a polynomial decay, from optax."""
 
 import jax
 import optax
@@ -12,15 +12,16 @@ def make_schedule(config) -> optax.Schedule:
     Args:
         config: the ``optimizer`` part of a configuration.
     """
-    decay_steps = config.total_steps - config.warmup_steps
+    peak, warmup = config.learning_rate, config.warmup_steps
     return optax.join_schedules(
         [
-            optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps),
+            # optax.linear_schedule would lose digits in subtracting near numbers.
+            lambda step: peak * (step / max(warmup, 1)),
             optax.polynomial_schedule(
-                config.learning_rate, 0.0, config.poly_power, decay_steps
+                peak, 0.0, config.poly_power, config.total_steps - warmup
             ),
         ],
-        [config.warmup_steps],
+        [warmup],
     )
 
 

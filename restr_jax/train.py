@@ -1,5 +1,6 @@
 """Training, with scoring on the way and at the end."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import numpy as np
 import optax
 from tqdm import tqdm
 
-from restr_jax import experiment
+from restr_jax import experiment, inputs
 from restr_jax.data import pipeline
 from restr_jax.data.splits import Split
 from restr_jax.evaluation import metrics, score_run
@@ -38,14 +39,14 @@ def make_train_step(
     def loss_sum(params: Any, batch: dict, key: jax.Array):
         output = model.apply(
             {"params": params},
-            batch["image"],
+            inputs.normalise(batch["image"], batch["box"]),
             batch["tokens"],
             deterministic=False,
             rngs={"dropout": key},
         )
         sums = segmentation_losses(
             output,
-            batch["mask"],
+            batch["mask"].astype(jnp.float32),
             batch["valid"],
             patch_size=config.model.patch_size,
             patch_threshold=config.loss.patch_threshold,
@@ -131,6 +132,9 @@ def _train(
         seed=config.seed,
         start_step=first,
         num_workers=config.data.num_workers,
+        mirror=config.data.flip,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
     )
     train_step = run.parallel.train_step(
         make_train_step(run.model, run.optimizer, config)
@@ -138,26 +142,26 @@ def _train(
     writer = MetricWriter(str(run.workdir), first)
     window = _Window(make_schedule(config.optimizer), total)
     bar = tqdm(total=total, initial=first, desc="training", unit="step", disable=None)
-    for step in range(first, total + 1):
-        is_new, is_last = step > first, step == total
-        if is_new and (step % config.log_every_steps == 0 or is_last):
-            writer.write(step, window.close(step))
-        oiou = None
-        if is_new and (step % config.eval.every_steps == 0 or is_last):
-            scored = evaluator.score(state.params, val_split)
-            oiou = metrics.cumulative_iou([s.record for s in scored])
-            writer.write(step, {f"{val_split.name}/oiou": oiou})
-            window.restart_clock()
-        if is_new and (step % config.checkpoint_every_steps == 0 or is_last):
-            checkpoints.save(step, state, oiou)
-        if is_last:
-            break
-        state, sums = train_step(state, run.parallel.shard(next(batches)))
-        window.add(sums)
-        bar.update()
-    bar.close()
-    batches.close()
-    writer.close()
+    with contextlib.closing(batches), contextlib.closing(writer), bar:
+        for step in range(first, total + 1):
+            is_new, is_last = step > first, step == total
+            if is_new and (step % config.log_every_steps == 0 or is_last):
+                writer.write(step, window.close(step))
+            oiou = None
+            if is_new and (step % config.eval.every_steps == 0 or is_last):
+                scored = evaluator.score(state.params, val_split)
+                oiou = metrics.cumulative_iou([s.record for s in scored])
+                writer.write(step, {f"{val_split.name}/oiou": oiou})
+                window.restart_clock()
+            if is_new and (step % config.checkpoint_every_steps == 0 or is_last):
+                checkpoints.save(step, state, oiou)
+            if is_last:
+                break
+            # Nothing here waits for the device: a step is only queued, and the next
+            # batch is made and sent while the device works on it.
+            state, sums = train_step(state, run.parallel.shard(next(batches)))
+            window.add(sums)
+            bar.update()
 
 
 class _Window:

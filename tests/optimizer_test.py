@@ -56,7 +56,8 @@ def test_an_update_is_adamw_by_hand():
     # Equal gradients: both bias-corrected moments are the gradient and its square.
     p, g = np.array([[0.5, -2.0]]), np.array([[0.1, -3.0]])
     expected = -0.01 * (g / (np.abs(g) + 1e-8) + 5e-4 * p)
-    np.testing.assert_allclose(update["vision"]["kernel"], expected, rtol=1e-5)
+    # In float32, 1 - beta2^2 is off by 3e-5, of which the root is taken.
+    np.testing.assert_allclose(update["vision"]["kernel"], expected, rtol=2e-5)
 
 
 def test_each_part_learns_at_its_own_rate():

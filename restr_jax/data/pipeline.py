@@ -1,16 +1,20 @@
 """Built data sets to batches.
 
 The training stream is a function of position: batch n depends on the seed, the data
-and n alone, never on how many workers made it or where a run was resumed.
+and n alone, never on how many workers made it, how many processes share it or where a
+run was resumed.
 """
 
 import dataclasses
+import multiprocessing
+import os
+import threading
 from collections.abc import Iterator
 
 import grain
 import numpy as np
 
-from restr_jax.data import preprocess
+from restr_jax.data import flip, preprocess
 from restr_jax.data.splits import Split
 from restr_jax.data.text import Vocabulary
 
@@ -26,9 +30,11 @@ class Example:
     """K expressions of one image, ready for the network, and what to score them by.
 
     Attributes:
-        image: float32 [H, W, 3].
+        image: uint8 [H, W, 3].
+        box: int32 [4], where in it the image lies, see `preprocess.place_image`.
         tokens: int32 [K, L].
         valid: bool [K]; false where the image had no further expression.
+        mask: bool [K, H, W].
         original: uint8 RGB at its own size.
         masks: the objects' masks at the image's own size, one per valid expression.
         record: number of the record in its split.
@@ -37,8 +43,10 @@ class Example:
     """
 
     image: np.ndarray
+    box: np.ndarray
     tokens: np.ndarray
     valid: np.ndarray
+    mask: np.ndarray
     original: np.ndarray
     masks: list[np.ndarray]
     record: int
@@ -66,21 +74,66 @@ class Loader:
     max_words: int
     expressions: int
 
-    def load(self, record: int, chosen: np.ndarray) -> Example:
-        """Loads the chosen expressions (at most K) of one record."""
+    def load(
+        self, record: int, chosen: np.ndarray, *, mirrored: bool = False
+    ) -> Example:
+        """Loads the chosen expressions (at most K) of one record.
+
+        Args:
+            record: its number in the split.
+            chosen: numbers of its expressions.
+            mirrored: exchange left and right, in the pixels and in the sentences.
+
+        Raises:
+            ValueError: if the image cannot be decoded; the message names it.
+        """
         fields = self.split.source[record]
         name = f"{self.split.name}, image {fields['image_id'].decode()}"
         image = preprocess.decode_image(fields["image"], name)
+        image = preprocess.mirror(image) if mirrored else image
         tokens = np.zeros((self.expressions, self.max_words), np.int32)
         valid = np.arange(self.expressions) < len(chosen)
-        masks = []
+        mask = np.zeros((self.expressions, *self.image_size), bool)
+        masks: list[np.ndarray] = []
+        first: dict[int, int] = {}  # of each object's expressions
         for k, i in enumerate(chosen):
             sentence = self.split.sentences[record][i]
+            sentence = flip.mirror_sentence(sentence) if mirrored else sentence
             tokens[k] = self.vocabulary.encode(sentence, self.max_words)
-            counts = fields["objects"]["mask"][fields["expressions"]["object"][i]]
-            masks.append(preprocess.decode_mask(counts, image.shape[:2]))
-        fitted = preprocess.fit_image(image, self.image_size, self.resize)
-        return Example(fitted, tokens, valid, image, masks, record, chosen, fields)
+            place = int(fields["expressions"]["object"][i])
+            same = first.setdefault(place, k)
+            if same < k:
+                masks.append(masks[same])
+                mask[k] = mask[same]
+                continue
+            counts = fields["objects"]["mask"][place]
+            full = preprocess.decode_mask(counts, image.shape[:2])
+            masks.append(preprocess.mirror(full) if mirrored else full)
+            mask[k] = preprocess.fit_mask(masks[k], self.image_size, self.resize)
+        placed, box = preprocess.place_image(image, self.image_size, self.resize)
+        return Example(
+            placed, box, tokens, valid, mask, image, masks, record, chosen, fields
+        )
+
+    def stack(self, examples: list[Example], batch_size: int) -> Batch:
+        """Stacks examples; a batch that is short is filled with invalid ones.
+
+        Returns:
+            image [B, H, W, 3] uint8, box [B, 4] int32, tokens [B, K, L] int32,
+            valid [B, K] bool and mask [B, K, H, W] bool.
+        """
+        size, k = self.image_size, self.expressions
+        batch = {
+            "image": np.zeros((batch_size, *size, 3), np.uint8),
+            "box": np.zeros((batch_size, 4), np.int32),
+            "tokens": np.zeros((batch_size, k, self.max_words), np.int32),
+            "valid": np.zeros((batch_size, k), bool),
+            "mask": np.zeros((batch_size, k, *size), bool),
+        }
+        for name, array in batch.items():
+            for i, example in enumerate(examples):
+                array[i] = getattr(example, name)
+        return batch
 
     def groups(self) -> list[tuple[int, int]]:
         """Lists (record, part): every K expressions of every record once."""
@@ -92,83 +145,108 @@ class Loader:
 
 
 @dataclasses.dataclass(frozen=True)
-class _TrainExamples:
-    """The group of expressions at a position of the stream; workers get a copy."""
+class _MakeBatch:
+    """Makes this process's rows of a batch of the stream; workers get a copy.
+
+    Attributes:
+        loader: makes the examples.
+        groups: the loader's groups.
+        seed: of all that is drawn.
+        mirror: whether half of the examples are mirrored.
+        rows: of the whole batch, this process's.
+    """
 
     loader: Loader
     groups: list[tuple[int, int]]
     seed: int
+    mirror: bool
+    rows: slice
 
-    def __call__(self, position: int, group: int) -> Example:
+    def __call__(self, drawn: list[tuple[int, int]]) -> Batch:
+        examples = [self._example(*position) for position in drawn[self.rows]]
+        return self.loader.stack(examples, len(examples))
+
+    def _example(self, position: int, group: int) -> Example:
         record, part = self.groups[group]
         epoch = position // len(self.groups)
+        # One generator for both: NumPy fills up seeds with zeros, so another one,
+        # seeded with the part as well, would be this one again for part 0.
         rng = np.random.default_rng((self.seed, epoch, record))
         order = rng.permutation(len(self.loader.split.sentences[record]))
+        mirrored = self.mirror and bool(rng.random(part + 1)[part] < 0.5)
         k = self.loader.expressions
-        return self.loader.load(record, order[part * k : (part + 1) * k])
-
-
-@dataclasses.dataclass(frozen=True)
-class _Stack:
-    """Stacks examples; a batch that is short is filled with invalid ones."""
-
-    loader: Loader
-    batch_size: int
-
-    def __call__(self, examples: list[Example]) -> Batch:
-        loader, k = self.loader, self.loader.expressions
-        height, width = loader.image_size
-        batch = {
-            "image": np.zeros((self.batch_size, height, width, 3), np.float32),
-            "tokens": np.zeros((self.batch_size, k, loader.max_words), np.int32),
-            "valid": np.zeros((self.batch_size, k), bool),
-            "mask": np.zeros((self.batch_size, k, height, width), np.float32),
-        }
-        for i, example in enumerate(examples):
-            batch["image"][i] = example.image
-            batch["tokens"][i] = example.tokens
-            batch["valid"][i] = example.valid
-            for j, mask in enumerate(example.masks):
-                fitted = preprocess.fit_mask(mask, loader.image_size, loader.resize)
-                batch["mask"][i, j] = fitted
-        return batch
+        chosen = order[part * k : (part + 1) * k]
+        return self.loader.load(record, chosen, mirrored=mirrored)
 
 
 def train_batches(
-    loader: Loader, batch_size: int, *, seed: int, start_step: int, num_workers: int
-) -> Iterator[Batch]:
-    """Yields the endless training stream from a step on.
+    loader: Loader,
+    batch_size: int,
+    *,
+    seed: int,
+    start_step: int,
+    num_workers: int,
+    mirror: bool = False,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> grain.DatasetIterator[Batch]:
+    """Returns the endless training stream from a step on; close it after use.
 
     An epoch shows every expression once, K of an image at a time; images, and the
-    expressions of each, are shuffled anew in every epoch.
+    expressions of each, are shuffled anew in every epoch. There is one stream however
+    many processes train: each makes its own rows of every batch.
 
     Args:
         loader: what makes examples.
-        batch_size: B, images in a batch.
-        seed: of the order.
+        batch_size: B, images in a batch, over all processes.
+        seed: of the order, and of what is mirrored.
         start_step: batches to skip; they are not made.
-        num_workers: processes; 0 makes batches in threads of this one.
+        num_workers: processes that make batches for this one; 0 takes threads.
+        mirror: mirror half of the examples, see `Loader.load`.
+        process_index: which of the processes that train this is.
+        process_count: how many train, b = B / process_count rows each.
 
-    Yields:
-        image [B, H, W, 3] float32, tokens [B, K, L] int32, valid [B, K] bool and
-        mask [B, K, H, W] float32.
+    Returns:
+        An iterator over batches as `Loader.stack` makes them, of b images.
+
+    Raises:
+        ValueError: if the processes cannot share a batch equally.
     """
+    share, rest = divmod(batch_size, process_count)
+    if rest:
+        raise ValueError(
+            f"A batch of {batch_size} images does not divide over {process_count} "
+            f"processes; set config.batch_size to a multiple of {process_count}."
+        )
     groups = loader.groups()
-
+    rows = slice(process_index * share, (process_index + 1) * share)
     epochs = _ENDLESS // len(groups) + 1
     positions = grain.MapDataset.range(len(groups)).seed(seed).shuffle().repeat(epochs)
-    examples = positions.map_with_index(_TrainExamples(loader, groups, seed))
-    batches = examples.batch(batch_size, batch_fn=_Stack(loader, batch_size))
-    batches = batches[start_step:]
-    stream = batches.to_iter_dataset(
-        # On a short list of batches grain's default would decode far ahead.
-        grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)
+    # Whole batches of mere numbers, cheap to draw, of which only `rows` are loaded.
+    drawn = positions.map_with_index(lambda position, group: (position, group))
+    drawn = drawn.batch(batch_size, batch_fn=list)[start_step:]
+    # Little ahead, for batches are large; and a worker is quickest with one thread.
+    threads, ahead = (1, 2) if num_workers else (4, 8)
+    stream = drawn.map(_MakeBatch(loader, groups, seed, mirror, rows)).to_iter_dataset(
+        grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
     )
     if num_workers:
         stream = stream.mp_prefetch(
-            grain.MultiprocessingOptions(num_workers=num_workers)
+            grain.MultiprocessingOptions(num_workers=num_workers),
+            worker_init_fn=_end_with_parent,
         )
     return iter(stream)
+
+
+def _end_with_parent(*_) -> None:
+    """Ends a worker whose trainer was killed; it would wait for orders forever."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def eval_batches(
@@ -177,23 +255,29 @@ def eval_batches(
     """Yields every expression of a split once, in order.
 
     Yields:
-        A batch as in training, filled up with invalid expressions, and its examples.
+        A batch as `Loader.stack` makes it, except that its images are normalised,
+        float32; and its examples.
     """
-    groups, k = loader.groups(), loader.expressions
+    k = loader.expressions
 
     def load(group: tuple[int, int]) -> Example:
         record, part = group
         every = np.arange(len(loader.split.sentences[record]))
         return loader.load(record, every[part * k : (part + 1) * k])
 
-    stack = _Stack(loader, batch_size)
-    batches = (
-        grain.MapDataset.source(groups)
+    def stack(examples: list[Example]) -> tuple[Batch, list[Example]]:
+        batch = loader.stack(examples, batch_size)
+        pairs = zip(batch["image"], batch["box"], strict=True)
+        images = np.stack([preprocess.normalise(*pair) for pair in pairs])
+        return batch | {"image": images}, examples
+
+    stream = iter(
+        grain.MapDataset.source(loader.groups())
         .map(load)
-        .batch(batch_size, batch_fn=lambda examples: (stack(examples), examples))
+        .batch(batch_size, batch_fn=stack)
+        .to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=4))
     )
-    return iter(
-        batches.to_iter_dataset(
-            grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)
-        )
-    )
+    try:
+        yield from stream
+    finally:
+        stream.close()

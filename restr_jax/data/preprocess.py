@@ -46,6 +46,11 @@ def read_photograph(path: str | pathlib.Path) -> np.ndarray:
     return upright
 
 
+def mirror(pixels: np.ndarray) -> np.ndarray:
+    """Exchanges left and right of an image [H, W, 3] or a mask [H, W]."""
+    return np.ascontiguousarray(pixels[:, ::-1])
+
+
 def decode_mask(counts: bytes, size: Size) -> np.ndarray:
     """Decodes COCO's compressed RLE into a boolean mask [H, W]."""
     return mask_util.decode({"size": list(size), "counts": counts}).astype(bool)
@@ -74,19 +79,44 @@ def inner_box(original: Size, target: Size, mode: str) -> tuple[int, int, int, i
     return (target[0] - height) // 2, (target[1] - width) // 2, height, width
 
 
+def place_image(
+    image: np.ndarray, target: Size, mode: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Resizes a uint8 RGB image into the network's input, not yet normalised.
+
+    Returns:
+        uint8 [H, W, 3], and int32 [4]: the `inner_box` that the image lies in.
+    """
+    top, left, height, width = inner_box(image.shape[:2], target, mode)
+    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+    placed = np.zeros((*target, 3), np.uint8)
+    placed[top : top + height, left : left + width] = resized
+    return placed, np.array((top, left, height, width), np.int32)
+
+
+def normalise(placed: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Brings the pixels of `place_image` to [-1, 1], as `inputs.normalise` does.
+
+    Returns:
+        float32 [H, W, 3]; what lies beside the box is 0, mid-grey.
+    """
+    top, left, height, width = box
+    inside = np.s_[top : top + height, left : left + width]
+    fitted = np.zeros(placed.shape, np.float32)
+    # In place: to make and drop arrays of this size takes longer than to compute them.
+    np.subtract(placed[inside], np.float32(127.5), out=fitted[inside])
+    # A product is the same number on every device, a quotient is not.
+    fitted *= np.float32(1 / 127.5)
+    return fitted
+
+
 def fit_image(image: np.ndarray, target: Size, mode: str) -> np.ndarray:
     """Resizes a uint8 RGB image and normalises it to [-1, 1].
 
     Returns:
         float32 [H, W, 3]; what a letterbox leaves free is 0, mid-grey.
     """
-    top, left, height, width = inner_box(image.shape[:2], target, mode)
-    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-    fitted = np.zeros((*target, 3), np.float32)
-    fitted[top : top + height, left : left + width] = (
-        np.asarray(resized, np.float32) - 127.5
-    ) / 127.5
-    return fitted
+    return normalise(*place_image(image, target, mode))
 
 
 def fit_mask(mask: np.ndarray, target: Size, mode: str) -> np.ndarray:
@@ -96,7 +126,7 @@ def fit_mask(mask: np.ndarray, target: Size, mode: str) -> np.ndarray:
         bool [H, W]; false in what a letterbox leaves free.
     """
     top, left, height, width = inner_box(mask.shape, target, mode)
-    grey = Image.fromarray(mask.astype(np.float32))
+    grey = Image.fromarray(mask.astype(np.uint8)).convert("F")
     resized = grey.resize((width, height), Image.Resampling.BILINEAR)
     fitted = np.zeros(target, bool)
     fitted[top : top + height, left : left + width] = np.asarray(resized) >= 0.5

@@ -1,20 +1,24 @@
 """Sentences to word ids, and GloVe files to a table of word vectors."""
 
+import dataclasses
 import gzip
 import pathlib
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
 from restr_jax.files import write_whole
 
 PAD, UNKNOWN = "<pad>", "<unk>"
-PAD_ID, UNKNOWN_ID = 0, 1
+PAD_ID = 0
+_PADS_LEFT = {"right": False, "left": True}
 # The spread of GloVe's own values, near enough, for words that GloVe lacks.
 _ABSENT_STD = 0.4
 _TOKEN = re.compile(r"\w+|[^\w\s]")
+_BETWEEN_WORDS = re.compile(r"(\W+)")
 
 
 def tokenize(sentence: str) -> list[str]:
@@ -29,33 +33,101 @@ def tokenize(sentence: str) -> list[str]:
     if tokens and tokens[-1] == ".":
         tokens.pop()
     if not tokens:
-        raise ValueError(
-            f"The expression {sentence!r} is empty; say in words which thing is meant."
-        )
+        raise _empty(sentence)
     return tokens
 
 
+def tokenize_as_released(sentence: str) -> list[str]:
+    """Splits a sentence as the authors' released program does.
+
+    What stands between two words is one token, with its spaces, which no published
+    vocabulary has: the comma of "red, left" is an unknown word, that of "red,left" is
+    a comma. Only a final "." without a space before it is dropped; of the sentence "."
+    nothing is left.
+
+    Raises:
+        ValueError: if the sentence is blank.
+    """
+    if not sentence.strip():
+        raise _empty(sentence)
+    pieces = _BETWEEN_WORDS.split(sentence.strip())
+    tokens = [piece.lower() for piece in pieces if piece.strip()]
+    return tokens[:-1] if tokens[-1] == "." else tokens
+
+
+def _empty(sentence: str) -> ValueError:
+    return ValueError(
+        f"The expression {sentence!r} is empty; say in words which thing is meant."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokenizer:
+    """A way to read sentences, with the vocabulary files that belong to it.
+
+    Attributes:
+        split: a sentence to its tokens.
+        special: what every vocabulary begins with, the entry of padding first.
+        repeats: whether an entry may occur again. Its last id counts.
+    """
+
+    split: Callable[[str], list[str]]
+    special: tuple[str, ...]
+    repeats: bool
+
+
+TOKENIZERS = {
+    "paper": Tokenizer(tokenize, (PAD, UNKNOWN), repeats=False),
+    # The published vocabularies have blank lines and one word twice.
+    "released": Tokenizer(
+        tokenize_as_released, (PAD, "<go>", "<eos>", UNKNOWN), repeats=True
+    ),
+}
+
+
+def _named(key: str, name: str, choices: dict[str, Any]) -> Any:
+    if name not in choices:
+        raise ValueError(
+            f"Unknown config.data.{key} {name!r}; it is one of {tuple(choices)}."
+        )
+    return choices[name]
+
+
 class Vocabulary:
-    """Words and their ids: 0 is padding, 1 any unknown word.
+    """Words and their ids: 0 is padding, the last special entry any unknown word.
 
     Attributes:
         words: every entry, in the order of the ids.
+        special: those of them that stand for no word, the first few.
+        ids: the id of each entry.
     """
 
-    def __init__(self, words: Iterable[str]):
-        """Takes every entry, ``<pad>`` and ``<unk>`` first.
+    def __init__(
+        self, words: Iterable[str], tokenizer: str = "paper", padding: str = "right"
+    ):
+        """Takes every entry, the special ones first.
+
+        Args:
+            words: the entries.
+            tokenizer: the name of one of `TOKENIZERS`.
+            padding: the side on which short sentences are padded, "right" or "left".
 
         Raises:
-            ValueError: if the first two differ or an entry repeats.
+            ValueError: if the special entries differ, an entry repeats that must not,
+                or there is no such tokenizer or side.
         """
         self.words = tuple(words)
-        if self.words[:2] != (PAD, UNKNOWN):
+        self._tokenizer = _named("tokenizer", tokenizer, TOKENIZERS)
+        self._pads_left = _named("padding", padding, _PADS_LEFT)
+        self.special = self._tokenizer.special
+        start = self.words[: len(self.special)]
+        if start != self.special:
             raise ValueError(
-                f"A vocabulary starts with {PAD} and {UNKNOWN}, not with "
-                f"{self.words[:2]}."
+                f"A vocabulary for config.data.tokenizer={tokenizer!r} starts with "
+                f"{', '.join(self.special)}, not with {', '.join(start)}."
             )
-        self._ids = {word: i for i, word in enumerate(self.words)}
-        if len(self._ids) != len(self.words):
+        self.ids = {word: i for i, word in enumerate(self.words)}
+        if len(self.ids) != len(self.words) and not self._tokenizer.repeats:
             repeated = [w for w, n in Counter(self.words).items() if n > 1]
             raise ValueError(f"The vocabulary repeats {repeated[:5]}.")
 
@@ -63,32 +135,61 @@ class Vocabulary:
         return len(self.words)
 
     @classmethod
-    def from_sentences(cls, sentences: Iterable[str]) -> "Vocabulary":
-        """Collects the words of sentences, the most frequent first."""
-        counts = Counter(token for s in sentences for token in tokenize(s))
+    def from_sentences(
+        cls,
+        sentences: Iterable[str],
+        tokenizer: str = "paper",
+        padding: str = "right",
+    ) -> "Vocabulary":
+        """Collects the words of sentences, the most frequent first.
+
+        Arguments and errors are those of the constructor.
+        """
+        how = _named("tokenizer", tokenizer, TOKENIZERS)
+        counts = Counter(
+            word
+            for sentence in sentences
+            for token in how.split(sentence)
+            # An entry is a line of a file, without the spaces of some tokens.
+            for word in token.split()
+        )
         ordered = sorted(counts, key=lambda word: (-counts[word], word))
-        return cls((PAD, UNKNOWN, *ordered))
+        return cls((*how.special, *ordered), tokenizer, padding)
 
     @classmethod
-    def load(cls, path: str | pathlib.Path) -> "Vocabulary":
-        """Reads a file of one word per line.
+    def load(
+        cls,
+        path: str | pathlib.Path,
+        tokenizer: str = "paper",
+        padding: str = "right",
+    ) -> "Vocabulary":
+        """Reads a file of one word per line; its number, from 0, is the word's id.
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is not a vocabulary.
+            ValueError: if it is no vocabulary for this tokenizer; it is named.
         """
-        return cls(pathlib.Path(path).read_text(encoding="utf-8").splitlines())
+        content = pathlib.Path(path).read_text(encoding="utf-8")
+        words = [line.strip() for line in content.splitlines()]
+        try:
+            return cls(words, tokenizer, padding)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
     def save(self, path: str | pathlib.Path) -> None:
         """Writes a file of one word per line."""
         write_whole(pathlib.Path(path), "\n".join(self.words) + "\n")
 
+    def tokenize(self, sentence: str) -> list[str]:
+        """Splits a sentence as this vocabulary's tokenizer does."""
+        return self._tokenizer.split(sentence)
+
     def unknown(self, sentence: str) -> list[str]:
         """Returns the words of a sentence that the vocabulary lacks."""
-        return [token for token in tokenize(sentence) if token not in self._ids]
+        return [token for token in self.tokenize(sentence) if token not in self.ids]
 
     def encode(self, sentence: str, max_words: int) -> np.ndarray:
-        """Turns a sentence into ids, padded on the right.
+        """Turns a sentence into ids, padded on the vocabulary's side.
 
         Args:
             sentence: what a person says of the object.
@@ -100,9 +201,13 @@ class Vocabulary:
         Raises:
             ValueError: if the sentence is empty.
         """
-        tokens = tokenize(sentence)[:max_words]
+        tokens = self.tokenize(sentence)[:max_words]
+        unknown_id = len(self.special) - 1
         ids = np.full(max_words, PAD_ID, np.int32)
-        ids[: len(tokens)] = [self._ids.get(token, UNKNOWN_ID) for token in tokens]
+        start = max_words - len(tokens) if self._pads_left else 0
+        ids[start : start + len(tokens)] = [
+            self.ids.get(token, unknown_id) for token in tokens
+        ]
         return ids
 
     def encode_known(self, sentence: str, max_words: int) -> np.ndarray:
@@ -112,7 +217,7 @@ class Vocabulary:
             ValueError: if the sentence is empty or no word of it is known.
         """
         ids = self.encode(sentence, max_words)
-        if not (ids > UNKNOWN_ID).any():
+        if not (ids >= len(self.special)).any():
             raise ValueError(
                 f"The model knows none of the words {self.unknown(sentence)} of the "
                 f"expression {sentence!r}; its {len(self)} words are in "
@@ -151,7 +256,7 @@ def read_glove(
     path = pathlib.Path(path)
     rng = np.random.default_rng(seed)
     table = rng.normal(0.0, _ABSENT_STD, (len(vocabulary), width)).astype(np.float32)
-    wanted = {word: i for i, word in enumerate(vocabulary.words) if i > UNKNOWN_ID}
+    wanted = {w: i for w, i in vocabulary.ids.items() if w not in vocabulary.special}
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):

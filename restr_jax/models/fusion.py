@@ -1,5 +1,7 @@
 """The multimodal fusion encoder with its class seed (Section 3.2, Eqs. 7 and 8)."""
 
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -12,6 +14,20 @@ from restr_jax.models.layers import (
 )
 
 FUSION_KINDS = ("cme", "vme", "ime")
+
+
+class Fused(NamedTuple):
+    """What the fusion makes of images and expressions.
+
+    Attributes:
+        projected: the patches as they enter the fusion, the same for any expression.
+        patches: z'_v, the patches as the words changed them.
+        classifier: e'_s, the adaptive classifier that scores them.
+    """
+
+    projected: Float[Array, "B N D"]
+    patches: Float[Array, "B K N D"]
+    classifier: Float[Array, "B K D"]
 
 
 class FusionEncoder(nn.Module):
@@ -28,6 +44,9 @@ class FusionEncoder(nn.Module):
         init_std: spread of the first weights of linears and seed.
         drop_path_rate: stochastic depth of each encoder's last layer, in training.
         share_weights: each encoder applies one layer's weights repeatedly.
+        zero_padding: padding enters the encoders as zeros.
+        mask_padding: padding is never attended to; else it is as any word.
+        map_outputs: multiply patches and classifier with a D x D matrix each.
     """
 
     kind: str
@@ -38,6 +57,9 @@ class FusionEncoder(nn.Module):
     init_std: float
     drop_path_rate: float
     share_weights: bool
+    zero_padding: bool
+    mask_padding: bool
+    map_outputs: bool
 
     @nn.compact
     def __call__(
@@ -47,47 +69,50 @@ class FusionEncoder(nn.Module):
         word_mask: Bool[Array, "B K L"],
         *,
         deterministic: bool,
-    ) -> tuple[Float[Array, "B K N D"], Float[Array, "B K D"]]:
-        """Fuses each expression with its image.
-
-        Returns:
-            z'_v, the patches as the words changed them, and e'_s, the adaptive
-            classifier that scores them.
-        """
+    ) -> Fused:
+        """Fuses each expression with its image."""
         self._check()
         batch, expressions = language.shape[:2]
         num_patches = visual.shape[-2]
-        init = nn.initializers.truncated_normal(self.init_std)
-        z_v = linear(l2_normalize(visual), self.width, "visual_linear", init)
+        init = nn.initializers.normal(self.init_std)
+        projected = linear(l2_normalize(visual), self.width, "visual_linear", init)
+        z_v = jnp.broadcast_to(
+            projected[:, None], (batch, expressions, *projected.shape[-2:])
+        )
         z_l = linear(l2_normalize(language), self.width, "language_linear", init)
-        z_l = jnp.where(word_mask[..., None], z_l, 0.0)
-        z_v = jnp.broadcast_to(z_v[:, None], (batch, expressions, *z_v.shape[-2:]))
+        if self.zero_padding:
+            z_l = jnp.where(word_mask[..., None], z_l, 0.0)
         seed = self.param("seed", init, (1, self.width))
         seed = jnp.broadcast_to(seed, (batch, expressions, 1, self.width))
         # Patches and the seed are always attended to, words where they are words.
-        patch_mask = jnp.ones(z_v.shape[:-1], bool)
-        seed_mask = jnp.ones(seed.shape[:-1], bool)
+        if not self.mask_padding:
+            word_mask = jnp.ones_like(word_mask)
+        of_patches = z_v, jnp.ones(z_v.shape[:-1], bool)
+        of_words = z_l, word_mask
+        of_seed = seed, jnp.ones(seed.shape[:-1], bool)
         norm = layer_norm("norm")
 
         if self.kind == "vme":
-            everything = self._encode(
-                "visual_linguistic",
-                [(z_v, patch_mask), (z_l, word_mask), (seed, seed_mask)],
-                deterministic,
-            )
-            everything = norm(everything)
-            return everything[..., :num_patches, :], everything[..., -1, :]
+            streams = [of_patches, of_words, of_seed]
+            fused = norm(self._encode("visual_linguistic", streams, deterministic))
+            patches, e_s = fused[..., :num_patches, :], fused[..., -1, :]
+        else:
+            streams = [of_patches, of_words]
+            fused = self._encode("visual_linguistic", streams, deterministic)
+            patches, words = jnp.split(fused, [num_patches], axis=-2)
+            if self.kind == "ime":
+                patches, words = norm(patches), z_l
+            streams = [(words, word_mask), of_seed]
+            seeded = self._encode("linguistic_seed", streams, deterministic)
+            e_s = norm(seeded[..., -1, :])
+        if self.map_outputs:
+            patches = self._map(patches, "patch_map")
+            e_s = self._map(e_s, "classifier_map")
+        return Fused(projected, patches, e_s)
 
-        fused = self._encode(
-            "visual_linguistic", [(z_v, patch_mask), (z_l, word_mask)], deterministic
-        )
-        patches, words = jnp.split(fused, [num_patches], axis=-2)
-        if self.kind == "ime":
-            patches, words = norm(patches), z_l
-        seeded = self._encode(
-            "linguistic_seed", [(words, word_mask), (seed, seed_mask)], deterministic
-        )
-        return patches, norm(seeded[..., -1, :])
+    def _map(self, x: Float[Array, "*b D"], name: str) -> Float[Array, "*b D"]:
+        init = nn.initializers.normal(self.width**-0.5)
+        return linear(x, self.width, name, init, use_bias=False)
 
     def _encode(self, name: str, streams: list, deterministic: bool):
         """Joins (tokens, mask) streams and runs one of the two encoders on them."""

@@ -7,6 +7,7 @@ from jaxtyping import Array, Bool, Float, Int
 from restr_jax.models.layers import (
     TransformerEncoder,
     layer_norm,
+    linear,
     sinusoidal_positions,
 )
 
@@ -14,7 +15,7 @@ PAD_ID = 0
 
 
 class LanguageEncoder(nn.Module):
-    """Words to word features z_l; padding is never attended to.
+    """Words to word features z_l.
 
     Attributes:
         vocab_size: V, rows of the word table, padding and unknown word included.
@@ -23,6 +24,10 @@ class LanguageEncoder(nn.Module):
         num_heads: attention heads.
         mlp_dim: hidden width of the MLPs.
         init_std: spread of the linears' first weights.
+        post_norm: see `EncoderBlock`.
+        mask_padding: padding is never attended to; else it is as any word.
+        project: ends with a linear to `out_width`, before the last LayerNorm.
+        out_width: D, of the fusion.
     """
 
     vocab_size: int
@@ -31,15 +36,20 @@ class LanguageEncoder(nn.Module):
     num_heads: int
     mlp_dim: int
     init_std: float
+    post_norm: bool
+    mask_padding: bool
+    project: bool
+    out_width: int
 
     @nn.compact
     def __call__(
         self, tokens: Int[Array, "*b L"], *, deterministic: bool
-    ) -> tuple[Float[Array, "*b L E"], Bool[Array, "*b L"]]:
+    ) -> tuple[Float[Array, "*b L D_l"], Bool[Array, "*b L"]]:
         """Encodes token ids; id 0 is padding.
 
         Returns:
-            The word features, and a mask that is true at the words.
+            The word features, of width E or, projected, D; and a mask that is true at
+            the words.
         """
         mask = tokens != PAD_ID
         x = nn.Embed(
@@ -56,6 +66,10 @@ class LanguageEncoder(nn.Module):
             num_heads=self.num_heads,
             mlp_dim=self.mlp_dim,
             init_std=self.init_std,
+            post_norm=self.post_norm,
             name="encoder",
-        )(x, mask, deterministic=deterministic)
+        )(x, mask if self.mask_padding else None, deterministic=deterministic)
+        if self.project:
+            init = nn.initializers.normal(self.init_std)
+            x = linear(x, self.out_width, "project", init)
         return layer_norm("norm")(x), mask

@@ -1,5 +1,7 @@
 """The transformer block that all of ReSTR's encoders share (Eqs. 1-5)."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -83,7 +85,7 @@ class SelfAttention(nn.Module):
             )
         # [..., T, 3D] -> three of [..., M, T, d]: heads in front, so that each product
         # below is a plain batched one.
-        init = nn.initializers.truncated_normal(self.init_std)
+        init = nn.initializers.normal(self.init_std)
         qkv = linear(x, 3 * width, "qkv", init)
         q_MTd, k_MTd, v_MTd = (
             part.reshape(*x.shape[:-1], self.num_heads, -1).swapaxes(-3, -2)
@@ -94,7 +96,10 @@ class SelfAttention(nn.Module):
             # A finite floor: a row whose words are all masked stays free of NaN.
             floor = jnp.finfo(logits_MTT.dtype).min
             logits_MTT = jnp.where(mask[..., None, None, :], logits_MTT, floor)
-        heads_MTd = nn.softmax(logits_MTT) @ v_MTd
+        weights_MTT = nn.softmax(logits_MTT)
+        # Kept only where a caller makes "intermediates" mutable, as analysis.py does.
+        self.sow("intermediates", "weights", weights_MTT)
+        heads_MTd = weights_MTT @ v_MTd
         return linear(heads_MTd.swapaxes(-3, -2).reshape(x.shape), width, "out", init)
 
 
@@ -112,7 +117,7 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*b T D"]) -> Float[Array, "*b T D"]:
         """Maps each token by itself."""
-        init = nn.initializers.truncated_normal(self.init_std)
+        init = nn.initializers.normal(self.init_std)
         y = nn.gelu(linear(x, self.hidden_dim, "fc1", init), approximate=False)
         return linear(y, x.shape[-1], "fc2", init)
 
@@ -133,19 +138,21 @@ class DropPath(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    """One pre-norm transformer layer (Eqs. 1 and 2).
+    """One transformer layer (Eqs. 1 and 2).
 
     Attributes:
         num_heads: attention heads.
         mlp_dim: hidden width of the MLP.
         init_std: spread of the linears' first weights.
         drop_path_rate: probability of dropping either branch in training.
+        post_norm: normalise the sum after each branch, not the branch's input.
     """
 
     num_heads: int
     mlp_dim: int
     init_std: float
     drop_path_rate: float
+    post_norm: bool = False
 
     @nn.compact
     def __call__(
@@ -155,14 +162,21 @@ class EncoderBlock(nn.Module):
         *,
         deterministic: bool,
     ) -> Float[Array, "*b T D"]:
-        """Returns z = MLP(LN(z')) + z' with z' = MSA(LN(x)) + x."""
-        drop = DropPath(self.drop_path_rate)
-        attended = SelfAttention(self.num_heads, self.init_std, name="attention")(
-            layer_norm("norm1")(x), mask
+        """Returns z = MLP(LN(z')) + z' with z' = MSA(LN(x)) + x.
+
+        With `post_norm`, z = LN(MLP(z') + z') with z' = LN(MSA(x) + x).
+        """
+        norm1, norm2 = layer_norm("norm1"), layer_norm("norm2")
+        attention = SelfAttention(self.num_heads, self.init_std, name="attention")
+        mlp = Mlp(self.mlp_dim, self.init_std, name="mlp")
+        drop = functools.partial(
+            DropPath(self.drop_path_rate), deterministic=deterministic
         )
-        x = x + drop(attended, deterministic=deterministic)
-        mapped = Mlp(self.mlp_dim, self.init_std, name="mlp")(layer_norm("norm2")(x))
-        return x + drop(mapped, deterministic=deterministic)
+        if self.post_norm:
+            x = norm1(x + drop(attention(x, mask)))
+            return norm2(x + drop(mlp(x)))
+        x = x + drop(attention(norm1(x), mask))
+        return x + drop(mlp(norm2(x)))
 
 
 class TransformerEncoder(nn.Module):
@@ -175,6 +189,7 @@ class TransformerEncoder(nn.Module):
         init_std: spread of the linears' first weights.
         drop_path_rate: rate of the last layer; it rises linearly from 0.
         share_weights: one block's weights, applied ``num_layers`` times.
+        post_norm: see `EncoderBlock`.
     """
 
     num_layers: int
@@ -183,6 +198,7 @@ class TransformerEncoder(nn.Module):
     init_std: float
     drop_path_rate: float = 0.0
     share_weights: bool = False
+    post_norm: bool = False
 
     @nn.compact
     def __call__(
@@ -208,5 +224,10 @@ class TransformerEncoder(nn.Module):
 
     def _block(self, name: str, drop_path_rate: float) -> EncoderBlock:
         return EncoderBlock(
-            self.num_heads, self.mlp_dim, self.init_std, drop_path_rate, name=name
+            num_heads=self.num_heads,
+            mlp_dim=self.mlp_dim,
+            init_std=self.init_std,
+            drop_path_rate=drop_path_rate,
+            post_norm=self.post_norm,
+            name=name,
         )

@@ -33,12 +33,19 @@ class ReSTR(nn.Module):
         fusion: fusion encoder, run once per expression.
         decoder: coarse-to-fine decoder; None is the paper's ablation without one, in
             which the patch prediction itself, enlarged, is the mask.
+        scale_scores: divide the patch scores by sqrt(D) (Eq. 9).
+        sigmoid_gate: multiply patches with their probability (Eq. 10), not the logit.
+        decode_projected: the decoder sees the patches as they enter the fusion, not
+            z_v as it leaves the vision encoder.
     """
 
     vision: VisionEncoder
     language: LanguageEncoder
     fusion: FusionEncoder
     decoder: Decoder | None
+    scale_scores: bool
+    sigmoid_gate: bool
+    decode_projected: bool
 
     def encode_image(
         self, image: Float[Array, "B H W 3"], *, deterministic: bool
@@ -48,36 +55,49 @@ class ReSTR(nn.Module):
 
     def encode_text(
         self, tokens: Int[Array, "B K L"], *, deterministic: bool
-    ) -> tuple[Float[Array, "B K L E"], Bool[Array, "B K L"]]:
+    ) -> tuple[Float[Array, "B K L D_l"], Bool[Array, "B K L"]]:
         """Returns word features z_l, and which of them are words."""
         return self.language(tokens, deterministic=deterministic)
 
     def segment(
         self,
         visual: Float[Array, "B N D"],
-        words: Float[Array, "B K L E"],
+        words: Float[Array, "B K L D_l"],
         word_mask: Bool[Array, "B K L"],
         *,
         deterministic: bool,
+        image_size: tuple[int, int] | None = None,
     ) -> Segmentation:
-        """Fuses encoded images with encoded expressions and decodes masks."""
-        height, width = self.vision.image_size
+        """Fuses encoded images with encoded expressions and decodes masks.
+
+        Args:
+            visual: from `encode_image`.
+            words: from `encode_text`.
+            word_mask: from `encode_text`.
+            deterministic: as in `__call__`.
+            image_size: (height, width) of the images, where it is not the one that the
+                model is made for.
+        """
+        height, width = image_size or self.vision.image_size
         size = self.vision.patch_size
         grid = (height // size, width // size)
-        patches, classifier = self.fusion(
+        projected, patches, classifier = self.fusion(
             visual, words, word_mask, deterministic=deterministic
         )
         # Eq. 9, kept as a logit so that the loss can be exact for any value.
         logits = jnp.einsum("bknd,bkd->bkn", patches, classifier)
-        logits = logits / jnp.sqrt(classifier.shape[-1])
+        if self.scale_scores:
+            logits = logits / jnp.sqrt(classifier.shape[-1])
         patch_logits = logits.reshape(*logits.shape[:2], *grid)
         if self.decoder is None:
             return Segmentation(
                 upsample(patch_logits[..., None], size)[..., 0], patch_logits
             )
-        masked = patches * nn.sigmoid(logits)[..., None]  # Eq. 10
+        gate = nn.sigmoid(logits) if self.sigmoid_gate else logits
+        masked = patches * gate[..., None]  # Eq. 10
         masked = masked.reshape(*masked.shape[:2], *grid, -1)
-        seen = visual.reshape(visual.shape[0], 1, *grid, -1)
+        seen = projected if self.decode_projected else visual
+        seen = seen.reshape(seen.shape[0], 1, *grid, -1)
         seen = jnp.broadcast_to(seen, (*masked.shape[:-1], seen.shape[-1]))
         return Segmentation(self.decoder(seen, masked), patch_logits)
 
@@ -97,7 +117,13 @@ class ReSTR(nn.Module):
         """
         visual = self.encode_image(image, deterministic=deterministic)
         words, word_mask = self.encode_text(tokens, deterministic=deterministic)
-        return self.segment(visual, words, word_mask, deterministic=deterministic)
+        return self.segment(
+            visual,
+            words,
+            word_mask,
+            deterministic=deterministic,
+            image_size=image.shape[-3:-1],
+        )
 
 
 def build_model(config, vocab_size: int) -> ReSTR:
@@ -112,7 +138,12 @@ def build_model(config, vocab_size: int) -> ReSTR:
         vision=VisionEncoder(
             image_size=tuple(config.image_size), patch_size=size, **config.vision
         ),
-        language=LanguageEncoder(vocab_size=vocab_size, **config.language),
+        language=LanguageEncoder(
+            vocab_size=vocab_size, out_width=config.fusion.width, **config.language
+        ),
         fusion=FusionEncoder(**config.fusion),
         decoder=Decoder(size, config.fusion.width) if config.decoder else None,
+        scale_scores=config.scale_scores,
+        sigmoid_gate=config.sigmoid_gate,
+        decode_projected=config.decode_projected,
     )

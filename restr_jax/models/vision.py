@@ -1,6 +1,9 @@
-"""The vision encoder: a ViT without convolutions and without a class token (Eq. 6)."""
+"""The vision encoder: a ViT without convolutions (Eq. 6)."""
+
+from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -50,11 +53,29 @@ def sinusoidal_grid(height: int, width: int, dim: int) -> Float[np.ndarray, "N D
     return np.concatenate(grid, axis=-1)
 
 
+def resize_grid(
+    table: Float[Array, "1 N_old D"], old: tuple[int, int], new: tuple[int, int]
+) -> Float[Array, "1 N_new D"]:
+    """Resizes a table of patch positions bilinearly, half-pixel centres.
+
+    Args:
+        table: a row per patch, without a class token's.
+        old: (rows, columns) of patches that it is made for.
+        new: (rows, columns) wanted.
+    """
+    square = table.reshape(1, *old, -1)
+    # Without anti-aliasing, as ViTs are resized elsewhere.
+    shape = (1, *new, table.shape[-1])
+    resized = jax.image.resize(square, shape, "linear", antialias=False)
+    return resized.reshape(1, -1, table.shape[-1])
+
+
 class VisionEncoder(nn.Module):
     """Patches, a linear map, learnable positions and a transformer (Eq. 6).
 
     Attributes:
-        image_size: (height, width) in pixels that the position table is made for.
+        image_size: (height, width) in pixels that the position table is made for; it
+            is resized for images of another size.
         patch_size: P, the side of a patch in pixels.
         width: D, the width of a patch token.
         num_layers: transformer layers.
@@ -64,6 +85,12 @@ class VisionEncoder(nn.Module):
         drop_path_rate: stochastic depth of the last layer, in training.
         positions_init: "normal", or "sinusoidal" where training starts from scratch:
             a small model finds out where a patch is only after thousands of steps.
+        conv_init: the first weights of the patches' linear are Xavier's for the
+            convolution that it is, smaller than those for a linear.
+        class_token: a learned token, with a position of its own, passes the encoder
+            with the patches and is then dropped.
+        resize_by_count: resize the position table only where the number of patches
+            differs, not where merely their arrangement does.
     """
 
     image_size: tuple[int, int]
@@ -75,22 +102,23 @@ class VisionEncoder(nn.Module):
     init_std: float
     drop_path_rate: float
     positions_init: str
+    conv_init: bool
+    class_token: bool
+    resize_by_count: bool
 
     @nn.compact
     def __call__(
         self, image: Float[Array, "B H W 3"], *, deterministic: bool
     ) -> Float[Array, "B N D"]:
         """Encodes normalised images into patch features z_v."""
-        if image.shape[-3:-1] != tuple(self.image_size):
-            raise ValueError(
-                f"Images of {image.shape[-3:-1]} pixels (height, width) were given to "
-                f"a vision encoder made for {tuple(self.image_size)}; resize the "
-                "images or build the model with their size."
-            )
         patches = patchify(image, self.patch_size)
-        xavier = nn.initializers.xavier_uniform()
-        x = linear(patches, self.width, "patch_embedding", xavier)
-        positions = self.param("positions", self._first_positions)
+        x = linear(patches, self.width, "patch_embedding", self._first_kernel)
+        if self.class_token:
+            normal = nn.initializers.normal(self.init_std)
+            token = self.param("class_token", normal, (1, 1, self.width))
+            token = jnp.broadcast_to(token, (x.shape[0], *token.shape[1:]))
+            x = jnp.concatenate([token, x], axis=1)
+        positions = self._positions(image.shape[-3:-1])
         x = TransformerEncoder(
             num_layers=self.num_layers,
             num_heads=self.num_heads,
@@ -99,17 +127,42 @@ class VisionEncoder(nn.Module):
             drop_path_rate=self.drop_path_rate,
             name="encoder",
         )(x + positions, deterministic=deterministic)
-        return layer_norm("norm")(x)
+        x = layer_norm("norm")(x)
+        return x[:, 1:] if self.class_token else x
 
-    def _first_positions(self, key: Array) -> Float[Array, "1 N D"]:
+    def _grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Returns how many rows and columns of patches an image has."""
+        return size[0] // self.patch_size, size[1] // self.patch_size
+
+    def _positions(self, size: tuple[int, int]) -> Float[Array, "1 T D"]:
+        """Returns the positions of an image's tokens; its first is the class token."""
+        table = self.param("positions", self._first_positions)
+        old, new = self._grid(self.image_size), self._grid(size)
+        if old == new or (self.resize_by_count and np.prod(old) == np.prod(new)):
+            return table
+        token, patches = jnp.split(table, [int(self.class_token)], axis=1)
+        return jnp.concatenate([token, resize_grid(patches, old, new)], axis=1)
+
+    def _first_kernel(
+        self, key: Array, shape: tuple[int, int], dtype: Any
+    ) -> Float[Array, "C D"]:
+        """Returns what the linear of the patches starts from."""
+        xavier = nn.initializers.xavier_uniform()
+        if not self.conv_init:
+            return xavier(key, shape, dtype)
+        size = self.patch_size
+        return xavier(key, (size, size, 3, self.width), dtype).reshape(shape)
+
+    def _first_positions(self, key: Array) -> Float[Array, "1 T D"]:
         """Returns what the learnable position table starts from."""
-        grid = [side // self.patch_size for side in self.image_size]
+        rows, columns = self._grid(self.image_size)
         if self.positions_init == "sinusoidal":
-            return jnp.asarray(sinusoidal_grid(*grid, self.width))[None]
+            grid = jnp.asarray(sinusoidal_grid(rows, columns, self.width))
+            return jnp.pad(grid, [(int(self.class_token), 0), (0, 0)])[None]
         if self.positions_init != "normal":
             raise ValueError(
                 f"Unknown positions_init {self.positions_init!r}; it is one of "
                 "'normal', 'sinusoidal'."
             )
-        normal = nn.initializers.truncated_normal(self.init_std)
-        return normal(key, (1, grid[0] * grid[1], self.width))
+        normal = nn.initializers.normal(self.init_std)
+        return normal(key, (1, rows * columns + self.class_token, self.width))

@@ -1,12 +1,25 @@
+import contextlib
+import dataclasses
+import io
 import itertools
 import json
+import multiprocessing
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from restr_jax.data import pipeline, splits
+from restr_jax.data import pipeline, preprocess, splits
 from restr_jax.data.text import Vocabulary
+from tfds_builders import masks
 
 
 def make_loader(data_dir, expressions, dataset="shapes", split="train"):
@@ -16,13 +29,12 @@ def make_loader(data_dir, expressions, dataset="shapes", split="train"):
     return pipeline.Loader(opened, vocabulary, (32, 32), "stretch", 10, expressions)
 
 
-def take(loader, number, *, start_step=0, seed=0, num_workers=0):
+def take(loader, number, *, start_step=0, seed=0, num_workers=0, **options):
     stream = pipeline.train_batches(
-        loader, 4, seed=seed, start_step=start_step, num_workers=num_workers
+        loader, 4, seed=seed, start_step=start_step, num_workers=num_workers, **options
     )
-    batches = list(itertools.islice(stream, number))
-    stream.close()
-    return batches
+    with contextlib.closing(stream):
+        return list(itertools.islice(stream, number))
 
 
 def assert_equal_batches(some, others):
@@ -88,6 +100,9 @@ def test_scoring_sees_every_expression_once_and_fills_up(shapes_dir):
     seen, rows = [], 0
     for batch, examples in pipeline.eval_batches(loader, 5):
         assert batch["image"].shape == (5, 32, 32, 3)
+        for image, example in zip(batch["image"], examples, strict=False):
+            fitted = preprocess.fit_image(example.original, (32, 32), "stretch")
+            np.testing.assert_array_equal(image, fitted)
         assert batch["valid"].sum() == sum(len(e.chosen) for e in examples)
         assert not batch["valid"][len(examples) :].any()
         seen += [(e.record, i) for e in examples for i in e.chosen]
@@ -117,7 +132,7 @@ def test_a_record_that_cannot_be_decoded_is_named(shapes_dir, monkeypatch):
     loader = make_loader(shapes_dir, 1)
     record = dict(loader.split.source[0], image=b"damaged")
     monkeypatch.setattr(type(loader.split.source), "__getitem__", lambda *_: record)
-    with pytest.raises(ValueError, match="shapes/train, image train_000000 is trunc"):
+    with pytest.raises(ValueError, match="shapes:train, image train_000000 is trunc"):
         loader.load(0, np.array([0]))
 
 
@@ -147,14 +162,14 @@ def test_epochs_differ_in_their_order(shapes_dir):
 
 
 def test_each_expression_comes_with_the_mask_of_its_own_object(gref_dir, testdata):
-    expected = json.loads((testdata / "expected_gref.json").read_text())
+    expected = json.loads((testdata / "expected_refer.json").read_text())["gref/google"]
     areas = {
         o["expressions"][0]: o["area_px"]
         for split in ("train", "val")
         for o in expected[split]["objects"]
     }
     for split in ("train", "val"):
-        loader = make_loader(gref_dir, 1, "gref", split)
+        loader = make_loader(gref_dir, 1, "gref/google", split)
         found = {
             loader.split.sentences[example.record][i]: mask.sum()
             for _, examples in pipeline.eval_batches(loader, 2)
@@ -163,3 +178,185 @@ def test_each_expression_comes_with_the_mask_of_its_own_object(gref_dir, testdat
         }
         assert found == {sentence: areas[sentence] for sentence in found}
         assert len(found) == 2
+
+
+@pytest.mark.parametrize("start_step", [0, 49])  # 49: the last batch of an epoch
+@pytest.mark.parametrize(
+    ("num_workers", "process_count"), [(0, 1), (0, 2), (0, 4), (2, 2)]
+)
+def test_processes_share_one_stream_whatever_their_number(
+    shapes_dir, start_step, num_workers, process_count
+):
+    loader = make_loader(shapes_dir, 2)
+    whole = take(loader, 2, start_step=start_step, mirror=True)
+    shares = [
+        take(
+            loader,
+            2,
+            start_step=start_step,
+            num_workers=num_workers,
+            mirror=True,
+            process_index=index,
+            process_count=process_count,
+        )
+        for index in range(process_count)
+    ]
+    assert shares[0][0]["image"].shape[0] == 4 // process_count
+    joined = [
+        {name: np.concatenate([batch[name] for batch in parts]) for name in parts[0]}
+        for parts in zip(*shares, strict=True)
+    ]
+    assert_equal_batches(joined, whole)
+
+
+def test_processes_that_cannot_share_a_batch_are_refused(shapes_dir):
+    loader = make_loader(shapes_dir, 2)
+    with pytest.raises(ValueError, match="batch of 4 images .* over 3 processes"):
+        take(loader, 1, process_count=3)
+
+
+def test_half_of_the_examples_are_mirrored_anew_in_each_epoch(shapes_dir):
+    loader = make_loader(shapes_dir, 9)  # An epoch is ten batches.
+    straight, mixed = take(loader, 20), take(loader, 20, mirror=True)
+    is_mirrored = []
+    for plain, mirrored in zip(straight, mixed, strict=True):
+        for one, other in zip(plain["mask"], mirrored["mask"], strict=True):
+            flipped = (other == one[:, :, ::-1]).all()
+            assert flipped or (other == one).all()
+            is_mirrored.append(flipped)
+    first, second = is_mirrored[:40], is_mirrored[40:]
+    assert 10 <= sum(first) <= 30 and 10 <= sum(second) <= 30 and first != second
+    again = take(loader, 3, start_step=17, mirror=True)
+    assert_equal_batches(mixed[17:], again)
+
+
+def test_a_mirrored_scene_is_mirrored_with_its_words(shapes_dir):
+    # Left: a red square. Right: a blue one.
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[8:16, 2:10] = (255, 0, 0)
+    image[8:16, 20:28] = (0, 0, 255)
+    red, blue = (image[..., channel] > 0 for channel in (0, 2))
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, format="png")
+    record = {
+        "image": file.getvalue(),
+        "image_id": b"hand-made",
+        "objects": {"mask": [masks.encode_mask(m).encode() for m in (red, blue)]},
+        "expressions": {"object": np.array([0, 1, 1])},
+    }
+    sentences = ["the leftmost square", "Right of the red one", "blue"]
+    split = splits.Split("s", [record], [sentences], ["0"])
+    words = ["the", "leftmost", "rightmost", "square", "left", "right", "of", "red"]
+    vocabulary = Vocabulary(["<pad>", "<unk>", *words, "one", "blue"])
+    loader = pipeline.Loader(split, vocabulary, (32, 32), "stretch", 5, 4)
+
+    example = loader.load(0, np.array([0, 1, 2]), mirrored=True)
+    said = [" ".join(vocabulary.words[t] for t in row if t) for row in example.tokens]
+    assert said == ["the rightmost square", "left of the red one", "blue", ""]
+    np.testing.assert_array_equal(example.image, image[:, ::-1])
+    np.testing.assert_array_equal(example.original, image[:, ::-1])
+    expected = [red[:, ::-1], blue[:, ::-1], blue[:, ::-1], np.zeros((32, 32), bool)]
+    np.testing.assert_array_equal(example.mask, expected)
+    np.testing.assert_array_equal(example.masks, expected[:3])
+    # The red square, once left, is right of the blue one now.
+    columns = [np.flatnonzero(mask.any(0)).mean() for mask in example.mask[:2]]
+    assert columns == [25.5, 7.5]
+
+
+def test_a_mask_is_decoded_once_for_all_sentences_of_its_object(
+    shapes_dir, monkeypatch
+):
+    loader = make_loader(shapes_dir, 9)
+    decoded = []
+    real = preprocess.decode_mask
+    monkeypatch.setattr(
+        preprocess, "decode_mask", lambda *a: decoded.append(a[0]) or real(*a)
+    )
+    example = loader.load(0, np.arange(9))
+    assert len(decoded) == len(set(example.fields["expressions"]["object"])) < 9
+    for k in range(9):
+        alone = loader.load(0, np.array([k]))
+        np.testing.assert_array_equal(example.mask[k], alone.mask[0])
+        np.testing.assert_array_equal(example.masks[k], alone.masks[0])
+
+
+def test_closing_the_stream_ends_its_workers(shapes_dir):
+    before = set(multiprocessing.active_children())
+    stream = pipeline.train_batches(
+        make_loader(shapes_dir, 2), 4, seed=0, start_step=0, num_workers=2
+    )
+    next(stream)
+    workers = set(multiprocessing.active_children()) - before
+    assert len(workers) == 2
+    stream.close()
+    assert not any(worker.is_alive() for worker in workers)
+
+
+def test_workers_of_a_trainer_that_was_killed_end_too(shapes_dir):
+    code = f"""
+import multiprocessing, os, signal
+from absl import flags
+from restr_jax.data import pipeline, splits, text
+flags.FLAGS.mark_as_parsed()
+split = splits.open_split({shapes_dir!r}, "shapes", "train")
+vocabulary = text.Vocabulary.from_sentences(split.sentences[0])
+loader = pipeline.Loader(split, vocabulary, (32, 32), "stretch", 10, 1)
+stream = pipeline.train_batches(loader, 4, seed=0, start_step=0, num_workers=1)
+next(stream)
+print(*(p.pid for p in multiprocessing.active_children()), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as trainer:
+        worker = int(trainer.stdout.readline())
+        assert trainer.wait(60) == -signal.SIGKILL
+        # The worker holds the output open for as long as it lives.
+        ended, _, _ = select.select([trainer.stdout], [], [], 30)
+        if not ended:
+            os.kill(worker, signal.SIGKILL)
+    assert ended
+
+
+def test_leaving_scoring_early_ends_its_threads(shapes_dir):
+    batches = pipeline.eval_batches(make_loader(shapes_dir, 2), 2)
+    next(batches)
+    threads = [t for t in threading.enumerate() if t.name.startswith("grain-prefetch")]
+    assert threads
+    batches.close()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@dataclasses.dataclass(frozen=True)
+class UsesJax(Sequence):
+    source: Sequence
+
+    def __len__(self):
+        return len(self.source)
+
+    def __getitem__(self, index):
+        import jax
+
+        jax.devices()
+        return self.source[index]
+
+
+def test_workers_leave_the_accelerator_alone(shapes_dir, monkeypatch):
+    loader = make_loader(shapes_dir, 1)
+    expected = take(loader, 1)
+    # In workers started from here, whatever starts JAX's backends fails.
+    monkeypatch.setenv("JAX_PLATFORMS", "none_such")
+    assert_equal_batches(expected, take(loader, 1, num_workers=1))
+    source = UsesJax(loader.split.source)
+    split = dataclasses.replace(loader.split, source=source)
+    with pytest.raises(RuntimeError, match="none_such"):
+        take(dataclasses.replace(loader, split=split), 1, num_workers=1)
+
+
+def test_only_grain_brings_jax_into_the_data_modules():
+    code = (
+        "import sys; from restr_jax.data import flip, preprocess, splits, text; "
+        "sys.exit('jax' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from restr_jax.data import preprocess
-from tfds_builders import records
+from tfds_builders import masks
 
 
 def encoded(image, **options):
@@ -85,7 +85,7 @@ def test_what_is_fitted_comes_back_in_place(mode, size):
 
 def test_masks_survive_their_encoding():
     mask = np.random.default_rng(0).random((7, 9)) > 0.7
-    counts = records.encode_mask(mask).encode()
+    counts = masks.encode_mask(mask).encode()
     np.testing.assert_array_equal(preprocess.decode_mask(counts, (7, 9)), mask)
 
 
@@ -106,3 +106,24 @@ def test_what_lies_beside_a_letterboxed_image_does_not_leak_into_it():
     logits[16:48] = 5.0  # where an image twice as wide as high lies
     restored = preprocess.restore(logits, (100, 200), "letterbox")
     np.testing.assert_allclose(restored, 5.0, rtol=1e-6)
+
+
+def test_an_image_is_placed_as_bytes_and_then_normalised():
+    image = np.full((50, 100, 3), 200, np.uint8)
+    placed, box = preprocess.place_image(image, (32, 32), "letterbox")
+    assert placed.dtype == np.uint8 and box.tolist() == [8, 0, 16, 32]
+    assert (placed[8:24] == 200).all() and not placed[:8].any()
+    fitted = preprocess.normalise(placed, box)
+    np.testing.assert_allclose(fitted[8:24], 72.5 / 127.5, rtol=1e-6)
+    assert not fitted[:8].any() and not fitted[24:].any()
+
+
+@pytest.mark.parametrize("mode", ["stretch", "letterbox"])
+def test_mirroring_and_resizing_change_places(mode):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (40, 61, 3), np.uint8)
+    mirrored = preprocess.mirror(image)
+    assert (mirrored[:, 0] == image[:, -1]).all()
+    one = preprocess.fit_image(mirrored, (32, 32), mode)
+    other = preprocess.mirror(preprocess.fit_image(image, (32, 32), mode))
+    np.testing.assert_allclose(one, other, atol=1.01 / 127.5)  # rounding to whole steps

@@ -1,4 +1,5 @@
 import gzip
+import json
 
 import numpy as np
 import pytest
@@ -44,11 +45,99 @@ def test_ids_are_padded_on_the_right_cut_and_unknown():
         vocabulary.encode_known("zebra ox", 3)
 
 
-@pytest.mark.parametrize("words", [["red", "cat"], ["<pad>", "<unk>", "red", "red"]])
-def test_a_file_that_is_no_vocabulary_is_refused(words, tmp_path):
+@pytest.mark.parametrize(
+    ("words", "tokenizer", "message"),
+    [
+        (["red", "cat"], "paper", "starts with <pad>, <unk>, not with red, cat"),
+        (["<pad>", "<unk>", "red", "red"], "paper", r"repeats \['red'\]"),
+        (["<pad>", "<go>", "<eos>", "<unk>", "red"], "paper", "'paper' starts with"),
+        (
+            ["<pad>", "<unk>", "red"],
+            "released",
+            "starts with <pad>, <go>, <eos>, <unk>",
+        ),
+    ],
+)
+def test_a_file_that_is_no_vocabulary_is_refused(words, tokenizer, message, tmp_path):
     (tmp_path / "words.txt").write_text("\n".join(words))
-    with pytest.raises(ValueError, match="vocabulary"):
-        Vocabulary.load(tmp_path / "words.txt")
+    with pytest.raises(ValueError, match=f"words.txt: .*{message}"):
+        Vocabulary.load(tmp_path / "words.txt", tokenizer)
+
+
+def test_an_unknown_tokenizer_or_side_is_refused():
+    with pytest.raises(ValueError, match="config.data.tokenizer 'words'"):
+        Vocabulary(["<pad>", "<unk>"], "words")
+    with pytest.raises(ValueError, match="config.data.tokenizer 'words'"):
+        Vocabulary.from_sentences(["red cat"], "words")
+    with pytest.raises(ValueError, match="config.data.padding 'both'"):
+        Vocabulary(["<pad>", "<unk>"], "paper", "both")
+
+
+@pytest.fixture(scope="module")
+def released(testdata):
+    return json.loads((testdata / "golden" / "released_tokens.json").read_text())
+
+
+@pytest.fixture
+def published_form(released, tmp_path):
+    """A file as long as the published vocabulary, with the entries that are known."""
+    lines = [""] * released["vocabulary_lines"]
+    for word, i in (released["special_ids"] | released["vocabulary_subset"]).items():
+        lines[i] = word
+    lines[511] = "."  # The last entry of a word counts, here 6108.
+    (tmp_path / "published.txt").write_text("\n".join(lines) + "\n")
+    return tmp_path / "published.txt"
+
+
+def test_the_released_tokenizer_gives_the_released_ids(released, published_form):
+    vocabulary = Vocabulary.load(published_form, "released", "left")
+    assert len(vocabulary) == 12_112 and vocabulary.ids["."] == 6108
+    assert len(released["cases"]) == 70
+    for case in released["cases"]:
+        if "error" in case:
+            # The released program fails with a bare IndexError.
+            with pytest.raises(ValueError, match="is empty; say in words"):
+                vocabulary.encode(case["text"], 20)
+            continue
+        assert vocabulary.tokenize(case["text"]) == case["tokens"], case["text"]
+        assert vocabulary.encode(case["text"], 20).tolist() == case["ids"], case["text"]
+        whole = vocabulary.encode(case["text"], max(len(case["tokens"]), 1))
+        untruncated = case["untruncated_ids"] or [0]
+        assert whole.tolist() == untruncated, case["text"]
+        unknown = [t for t in case["tokens"] if t not in released["vocabulary_subset"]]
+        assert vocabulary.unknown(case["text"]) == unknown, case["text"]
+
+
+def test_padding_has_a_side_of_its_own():
+    words = ["<pad>", "<unk>", "red", "cat"]
+    left = Vocabulary(words, "paper", "left")
+    assert left.encode("red cat", 4).tolist() == [0, 0, 2, 3]
+    assert left.encode("red zebra cat", 2).tolist() == [2, 1]
+    right = Vocabulary(["<pad>", "<go>", "<eos>", "<unk>", "red"], "released", "right")
+    assert right.encode("red cat", 4).tolist() == [4, 3, 0, 0]
+    with pytest.raises(ValueError, match="none of the words"):
+        right.encode_known("blue cat", 4)
+
+
+def test_released_words_are_collected_without_the_spaces_around_them(tmp_path):
+    sentences = ["red cat, left,right", "the (red) .", "a\n- b"]
+    vocabulary = Vocabulary.from_sentences(sentences, "released")
+    assert vocabulary.words[:4] == ("<pad>", "<go>", "<eos>", "<unk>")
+    assert set(vocabulary.words[4:]) == set(
+        "red cat left right the a b , ( ) . -".split()
+    )
+    # "," of "left,right" is a word, ", " is not.
+    assert vocabulary.unknown("red cat, left,right") == [", "]
+    vocabulary.save(tmp_path / "words.txt")
+    again = Vocabulary.load(tmp_path / "words.txt", "released")
+    assert again.words == vocabulary.words
+
+
+def test_a_published_file_survives_being_stored(published_form, tmp_path):
+    vocabulary = Vocabulary.load(published_form, "released", "left")
+    vocabulary.save(tmp_path / "vocabulary.txt")
+    again = Vocabulary.load(tmp_path / "vocabulary.txt", "released", "left")
+    assert again.words == vocabulary.words and again.ids == vocabulary.ids
 
 
 def cosine(a, b):
@@ -70,6 +159,16 @@ def test_real_glove_vectors_land_in_their_rows(testdata):
     other, _ = text.read_glove(path, vocabulary, 300, seed=1)
     np.testing.assert_array_equal(table, again)
     assert (table[6] != other[6]).all() and (table[2] == other[2]).all()
+
+
+def test_glove_fills_the_rows_of_a_published_vocabulary(tmp_path):
+    (tmp_path / "glove.txt").write_text("<go> 9 9\n. 1 2\ncat 3 4\n")
+    words = ["<pad>", "<go>", "<eos>", "<unk>", ".", "", "cat", "."]
+    vocabulary = Vocabulary(words, "released")
+    table, _ = text.read_glove(tmp_path / "glove.txt", vocabulary, 2, seed=0)
+    # The special entries are no words; of a repeated one the last row is used.
+    assert table[7].tolist() == [1.0, 2.0] and table[6].tolist() == [3.0, 4.0]
+    assert table[4].tolist() != [1.0, 2.0] and table[1].tolist() != [9.0, 9.0]
 
 
 def test_words_with_spaces_and_plain_text_files_are_read(tmp_path):

@@ -13,8 +13,8 @@ def random(*shape, seed=0):
     return jax.random.normal(jax.random.key(seed), shape)
 
 
-def block_in_numpy(params, x, num_heads):
-    """Eqs. 1-5, one sample, float64."""
+def block_in_numpy(params, x, num_heads, post_norm=False):
+    """Eqs. 1-5, one sample, float64; or each sum normalised instead of what goes in."""
     p = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
     x = np.asarray(x, np.float64)
 
@@ -27,8 +27,14 @@ def block_in_numpy(params, x, num_heads):
     def dense(x, q):
         return x @ q["kernel"] + q["bias"]
 
+    def before(x, q):
+        return x if post_norm else norm(x, q)
+
+    def after(x, q):
+        return norm(x, q) if post_norm else x
+
     width = x.shape[-1]
-    qkv = dense(norm(x, p["norm1"]), p["attention"]["qkv"])
+    qkv = dense(before(x, p["norm1"]), p["attention"]["qkv"])
     q, k, v = qkv[:, :width], qkv[:, width : 2 * width], qkv[:, 2 * width :]
     size = width // num_heads
     heads = []
@@ -36,19 +42,21 @@ def block_in_numpy(params, x, num_heads):
         part = slice(i * size, (i + 1) * size)
         scores = np.exp(q[:, part] @ k[:, part].T / np.sqrt(size))
         heads.append(scores / scores.sum(-1, keepdims=True) @ v[:, part])
-    x = x + dense(np.concatenate(heads, -1), p["attention"]["out"])
-    hidden = dense(norm(x, p["norm2"]), p["mlp"]["fc1"])
+    x = after(x + dense(np.concatenate(heads, -1), p["attention"]["out"]), p["norm1"])
+    hidden = dense(before(x, p["norm2"]), p["mlp"]["fc1"])
     gelu = 0.5 * hidden * (1 + erf(hidden / np.sqrt(2)))
-    return x + dense(gelu, p["mlp"]["fc2"])
+    return after(x + dense(gelu, p["mlp"]["fc2"]), p["norm2"])
 
 
-def test_a_block_computes_equations_1_to_5():
-    block, x = layers.EncoderBlock(**BLOCK), random(1, 5, 8)
+@pytest.mark.parametrize("post_norm", [False, True])
+def test_a_block_computes_equations_1_to_5(post_norm):
+    block = layers.EncoderBlock(**BLOCK, post_norm=post_norm)
+    x = random(1, 5, 8)
     params = block.init(jax.random.key(1), x, None, deterministic=True)["params"]
     # Biases and scales start at 0 and 1; other values show a mix-up.
     params = jax.tree.map(lambda p: p + 0.1 * random(*p.shape, seed=2), params)
     y = block.apply({"params": params}, x, None, deterministic=True)
-    expected = block_in_numpy(params, x[0], 2)
+    expected = block_in_numpy(params, x[0], 2, post_norm)
     # float32 rounding over some dozen operations on values of order 1.
     np.testing.assert_allclose(y[0], expected, rtol=0, atol=1e-5)
 

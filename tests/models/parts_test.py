@@ -6,7 +6,7 @@ import pytest
 
 from restr_jax.models import Decoder, FusionEncoder, LanguageEncoder, VisionEncoder
 from restr_jax.models.decoder import interpolation_matrix, upsample
-from restr_jax.models.vision import patchify, sinusoidal_grid
+from restr_jax.models.vision import patchify, resize_grid, sinusoidal_grid
 
 SMALL = {"num_heads": 2, "mlp_dim": 12, "init_std": 0.3}
 
@@ -27,6 +27,9 @@ def vision(**changes):
         "num_layers": 2,
         "drop_path_rate": 0.0,
         "positions_init": "normal",
+        "conv_init": False,
+        "class_token": False,
+        "resize_by_count": False,
     }
     return VisionEncoder(**(SMALL | fields | changes))
 
@@ -40,11 +43,74 @@ def test_patches_are_cut_row_by_row():
     np.testing.assert_array_equal(patches[0, 3], image[0, 2:4, :2].ravel())
 
 
-def test_an_image_of_the_wrong_size_is_refused():
+def test_an_image_that_is_no_whole_number_of_patches_is_refused():
     with pytest.raises(ValueError, match="4 x 5 pixels is not a whole number"):
         patchify(jnp.zeros((1, 4, 5, 3)), 2)
-    with pytest.raises(ValueError, match=r"\(12, 8\) pixels .* made for \(8, 12\)"):
-        vision().init(jax.random.key(0), jnp.zeros((1, 12, 8, 3)), deterministic=True)
+
+
+def test_positions_are_resized_at_half_pixel_centres():
+    table = jnp.array([[[0.0], [1.0]]])  # one row, two columns
+    enlarged = resize_grid(table, (1, 2), (2, 4))
+    assert enlarged[0, :, 0].tolist() == [0, 0.25, 0.75, 1] * 2
+    # Without anti-aliasing every other value of four is a mean of two.
+    shrunk = resize_grid(jnp.arange(8.0).reshape(1, 8, 1), (1, 8), (1, 2))
+    assert shrunk[0, :, 0].tolist() == [1.5, 5.5]
+
+
+def test_an_image_of_another_size_gets_resized_positions():
+    fields = {"image_size": (8, 16), "num_layers": 0}
+    model, made_for = vision(**fields), jnp.zeros((1, 8, 16, 3))
+    params = model.init(jax.random.key(0), made_for, deterministic=True)["params"]
+    # Nothing but positions, which the last LayerNorm leaves in their order.
+    params["positions"] = random(1, 8, 8)
+
+    def encode(height, width, **changes):
+        other = vision(**(fields | changes))
+        image = jnp.zeros((1, height, width, 3))
+        return other.apply({"params": params}, image, deterministic=True)
+
+    def normalised(table):
+        return nn.LayerNorm(epsilon=1e-5).apply({"params": params["norm"]}, table)
+
+    np.testing.assert_allclose(
+        encode(12, 20),
+        normalised(resize_grid(params["positions"], (2, 4), (3, 5))),
+        rtol=0,
+        atol=1e-6,
+    )
+    # As many patches in another arrangement.
+    np.testing.assert_allclose(
+        encode(16, 8),
+        normalised(resize_grid(params["positions"], (2, 4), (4, 2))),
+        rtol=0,
+        atol=1e-6,
+    )
+    np.testing.assert_array_equal(encode(16, 8, resize_by_count=True), encode(8, 16))
+
+
+@pytest.mark.parametrize(("conv_init", "fan_out"), [(True, 8 * 16), (False, 8)])
+def test_first_weights_of_patches_have_xavier_s_bound(conv_init, fan_out):
+    model, image = vision(conv_init=conv_init), jnp.zeros((1, 8, 12, 3))
+    params = model.init(jax.random.key(0), image, deterministic=True)["params"]
+    bound = np.sqrt(6 / (3 * 16 + fan_out))
+    largest = jnp.abs(params["patch_embedding"]["kernel"]).max()
+    assert 0.98 * bound < largest <= bound
+
+
+def test_a_class_token_is_seen_by_the_patches_and_dropped():
+    image = random(1, 8, 12, 3)
+    for start in ("normal", "sinusoidal"):
+        model = vision(class_token=True, positions_init=start)
+        params = model.init(jax.random.key(0), image, deterministic=True)["params"]
+        assert params["class_token"].shape == (1, 1, 8)
+        assert params["positions"].shape == (1, 7, 8)
+    assert not params["positions"][0, 0].any()  # It lies nowhere in the grid.
+    np.testing.assert_array_equal(params["positions"][0, 1:], sinusoidal_grid(2, 3, 8))
+    features = model.apply({"params": params}, image, deterministic=True)
+    assert features.shape == (1, 6, 8)
+    params["class_token"] += random(1, 1, 8)
+    changed = model.apply({"params": params}, image, deterministic=True)
+    assert (jnp.abs(changed - features).max(-1) > 1e-4).all()
 
 
 def test_vit_b16_has_its_published_number_of_parameters():
@@ -78,8 +144,21 @@ def test_sinusoidal_positions_tell_row_and_column():
         vision(positions_init="flat").init(jax.random.key(0), image, deterministic=True)
 
 
+def language(**changes):
+    fields = {
+        "vocab_size": 9,
+        "width": 8,
+        "num_layers": 2,
+        "post_norm": False,
+        "mask_padding": True,
+        "project": False,
+        "out_width": 10,
+    }
+    return LanguageEncoder(**(SMALL | fields | changes))
+
+
 def test_padding_changes_no_word_and_its_row_gets_no_gradient():
-    model = LanguageEncoder(vocab_size=9, width=8, num_layers=2, **SMALL)
+    model = language()
     short, long = jnp.array([[3, 5, 2]]), jnp.array([[3, 5, 2, 0, 0, 0]])
     variables = model.init(jax.random.key(0), long, deterministic=True)
     few, _ = model.apply(variables, short, deterministic=True)
@@ -97,11 +176,40 @@ def test_padding_changes_no_word_and_its_row_gets_no_gradient():
     assert rows.tolist() == [i in (3, 5, 2) for i in range(9)]
 
 
+def test_words_can_be_projected_to_the_width_of_the_fusion():
+    tokens = jnp.array([[3, 5, 2]])
+    words, params = {}, {}
+    for project in (False, True):
+        model = language(project=project)
+        variables = model.init(jax.random.key(0), tokens, deterministic=True)
+        params[project] = variables["params"]
+        words[project], _ = model.apply(variables, tokens, deterministic=True)
+    assert words[False].shape == (1, 3, 8) and words[True].shape == (1, 3, 10)
+    assert "project" not in params[False]
+    assert params[True]["norm"]["scale"].shape == (10,)
+
+
+def test_unmasked_padding_changes_the_words():
+    tokens = jnp.array([[3, 5, 0, 0]])
+    masked, unmasked = language(), language(mask_padding=False)
+    variables = masked.init(jax.random.key(0), tokens, deterministic=True)
+    one, mask = masked.apply(variables, tokens, deterministic=True)
+    other, same = unmasked.apply(variables, tokens, deterministic=True)
+    assert mask.tolist() == same.tolist() == [[True, True, False, False]]
+    assert (jnp.abs(one - other)[0, :2].max(-1) > 1e-4).all()
+
+
 def fusion(kind, **changes):
-    fields = {"width": 8, "num_layers": 4, "drop_path_rate": 0.0}
-    return FusionEncoder(
-        kind=kind, **(SMALL | fields | {"share_weights": False} | changes)
-    )
+    fields = {
+        "width": 8,
+        "num_layers": 4,
+        "drop_path_rate": 0.0,
+        "share_weights": False,
+        "zero_padding": True,
+        "mask_padding": True,
+        "map_outputs": False,
+    }
+    return FusionEncoder(kind=kind, **(SMALL | fields | changes))
 
 
 def fuse(model, visual, words=None, seed=0):
@@ -114,7 +222,8 @@ def fuse(model, visual, words=None, seed=0):
 
 @pytest.mark.parametrize("kind", ["cme", "vme", "ime"])
 def test_fusion_gives_patches_and_a_classifier_per_expression(kind):
-    patches, classifier = fuse(fusion(kind), random(1, 4, 5))
+    projected, patches, classifier = fuse(fusion(kind), random(1, 4, 5))
+    assert projected.shape == (1, 4, 8)
     assert patches.shape == (1, 2, 4, 8) and classifier.shape == (1, 2, 8)
     assert jnp.abs(patches[:, 0] - patches[:, 1]).max() > 1e-3
 
@@ -122,7 +231,7 @@ def test_fusion_gives_patches_and_a_classifier_per_expression(kind):
 def test_only_ime_keeps_the_classifier_from_the_image():
     one, other = random(1, 4, 5, seed=1), random(1, 4, 5, seed=2)
     for kind in ("cme", "vme", "ime"):
-        first, second = (fuse(fusion(kind), image)[1] for image in (one, other))
+        first, second = (fuse(fusion(kind), image).classifier for image in (one, other))
         assert bool((first == second).all()) == (kind == "ime"), kind
 
 
@@ -143,6 +252,44 @@ def test_fusion_layers_have_the_paper_s_parameters():
     assert encoders(False) == 4 * layer  # 28.35 M, Table 3b
     assert encoders(True) == 2 * layer  # 14.18 M
     assert round(4 * layer / 1e6, 2) == 28.35 and round(2 * layer / 1e6, 2) == 14.18
+
+
+@pytest.mark.parametrize("kind", ["cme", "vme", "ime"])
+def test_outputs_can_be_mapped_by_a_matrix_each(kind):
+    visual, words = random(1, 4, 5), random(1, 2, 3, 6, seed=9)
+    arguments = visual, words, jnp.ones(words.shape[:-1], bool)
+    mapped, plain = fusion(kind, map_outputs=True), fusion(kind)
+    params = mapped.init(jax.random.key(0), *arguments, deterministic=True)["params"]
+    other = {k: v for k, v in params.items() if not k.endswith("_map")}
+    one = mapped.apply({"params": params}, *arguments, deterministic=True)
+    two = plain.apply({"params": other}, *arguments, deterministic=True)
+    for ours, bare, name in zip(
+        one[1:], two[1:], ("patch_map", "classifier_map"), strict=True
+    ):
+        kernel = params[name]["kernel"]
+        assert set(params[name]) == {"kernel"}
+        np.testing.assert_allclose(ours, bare @ kernel, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("kind", ["cme", "vme", "ime"])
+def test_padding_counts_in_the_fusion_as_its_fields_say(kind):
+    visual, words = random(1, 4, 5), random(1, 1, 3, 6, seed=9)
+    mask = jnp.array([[[True, True, False]]])
+    other = words.at[..., 2, :].set(7.0)
+    start = fusion(kind)
+    variables = start.init(jax.random.key(0), visual, words, mask, deterministic=True)
+
+    def differ(**fields):
+        one, two = (
+            fusion(kind, **fields).apply(variables, visual, w, mask, deterministic=True)
+            for w in (words, other)
+        )
+        return bool((one.classifier != two.classifier).any())
+
+    assert not differ()
+    assert not differ(zero_padding=False)
+    assert not differ(mask_padding=False)
+    assert differ(zero_padding=False, mask_padding=False)
 
 
 def test_fusion_that_cannot_be_built_is_refused():

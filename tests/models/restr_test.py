@@ -90,9 +90,9 @@ def test_the_patch_map_gates_what_the_decoder_sees(small):
     visual = run(model, variables, image, method=ReSTR.encode_image)
     words, mask = run(model, variables, tokens, method=ReSTR.encode_text)
     bound = model.bind(variables)
-    patches, classifier = bound.fusion(visual, words, mask, deterministic=True)
+    fused = bound.fusion(visual, words, mask, deterministic=True)
     # Eq. 9 and Eq. 10, written out for one expression.
-    z, e = np.asarray(patches[1, 2]), np.asarray(classifier[1, 2])
+    z, e = np.asarray(fused.patches[1, 2]), np.asarray(fused.classifier[1, 2])
     probability = 1 / (1 + np.exp(-(z @ e) / np.sqrt(16)))
     masked = (z * probability[:, None]).reshape(4, 8, 16)
     decoded = bound.decoder(visual[1].reshape(4, 8, 16), jnp.asarray(masked))
@@ -101,6 +101,52 @@ def test_the_patch_map_gates_what_the_decoder_sees(small):
         output.patch_logits[1, 2].ravel(), z @ e / 4, rtol=0, atol=1e-5
     )
     np.testing.assert_allclose(output.pixel_logits[1, 2], decoded, rtol=0, atol=1e-5)
+
+
+def test_each_reading_of_the_patch_map_is_a_field_of_its_own(small):
+    model, variables, image, tokens = small
+    fields = {"scale_scores": False, "sigmoid_gate": False, "decode_projected": True}
+    other = model.clone(**fields)
+    visual = run(model, variables, image, method=ReSTR.encode_image)
+    words, mask = run(model, variables, tokens, method=ReSTR.encode_text)
+    bound = model.bind(variables)
+    fused = bound.fusion(visual, words, mask, deterministic=True)
+    z, e = np.asarray(fused.patches[1, 2]), np.asarray(fused.classifier[1, 2])
+    masked = (z * (z @ e)[:, None]).reshape(4, 8, 16)
+    seen = fused.projected[1].reshape(4, 8, 16)
+    decoded = bound.decoder(seen, jnp.asarray(masked))
+    output = run(other, variables, image, tokens)
+    np.testing.assert_allclose(
+        output.patch_logits[1, 2].ravel(), z @ e, rtol=0, atol=2e-5
+    )
+    np.testing.assert_allclose(output.pixel_logits[1, 2], decoded, rtol=0, atol=2e-4)
+    # One at a time, each moves the mask.
+    default = run(model, variables, image, tokens).pixel_logits
+    for name, value in fields.items():
+        changed = run(model.clone(**{name: value}), variables, image, tokens)
+        assert jnp.abs(changed.pixel_logits - default).max() > 1e-3, name
+
+
+def test_images_of_another_size_are_segmented_at_theirs(small):
+    model, variables, _, tokens = small
+    image = jax.random.normal(jax.random.key(2), (2, 48, 40, 3))
+    output = run(model, variables, image, tokens)
+    assert output.pixel_logits.shape == (2, 3, 48, 40)
+    assert output.patch_logits.shape == (2, 3, 6, 5)
+    visual = run(model, variables, image, method=ReSTR.encode_image)
+    words, mask = run(model, variables, tokens, method=ReSTR.encode_text)
+    parts = model.apply(
+        variables,
+        visual,
+        words,
+        mask,
+        deterministic=True,
+        image_size=(48, 40),
+        method=ReSTR.segment,
+    )
+    np.testing.assert_allclose(
+        parts.pixel_logits, output.pixel_logits, rtol=0, atol=1e-5
+    )
 
 
 def test_without_the_decoder_the_enlarged_patch_map_is_the_mask(small):

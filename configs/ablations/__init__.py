@@ -1,0 +1,53 @@
+"""The rows of the paper's Tables 3b, 4 and 5, a file each: what a row changes.
+
+    python main.py --config=configs/ablations/ime_4.py --workdir=runs/ime_4
+    python main.py --config=configs/ablations/ime_4.py:shapes --workdir=runs/ime_4
+
+A row changes configs/gref.py and takes its words; with the word `shapes` it changes
+configs/shapes.py, and takes that file's. Files are named kind_layers, then `shared` for
+the paper's dagger and `decoder` where there is one.
+"""
+
+from collections.abc import Callable
+
+import ml_collections
+
+from configs import gref, shapes
+
+
+def row(
+    kind: str = "cme",
+    num_layers: int = 4,
+    *,
+    share_weights: bool = False,
+    decoder: bool = False,
+    table_5: bool = False,
+) -> Callable[[str], ml_collections.ConfigDict]:
+    """Returns the `get_config` of a row.
+
+    Args:
+        kind: of the fusion.
+        num_layers: of the fusion, in all.
+        share_weights: one layer's weights in each encoder of the fusion.
+        decoder: whether there is one. Without it the patches are the prediction, and
+            the pixel loss is the only one, as in the released program.
+        table_5: sets the input of 320 x 320 and the language MLP of 1200 that Table 5's
+            figures fit; on `shapes` such a row is the same without.
+    """
+
+    def get_config(words: str = "") -> ml_collections.ConfigDict:
+        others = [word for word in words.split(",") if word != "shapes"]
+        on_shapes = "shapes" in words.split(",")
+        config = (shapes if on_shapes else gref).get_config(",".join(others))
+        config.model.fusion.kind = kind
+        config.model.fusion.num_layers = num_layers
+        config.model.fusion.share_weights = share_weights
+        config.model.decoder = decoder
+        if not decoder:
+            config.loss.patch_weight = 0.0
+        if table_5 and not on_shapes:
+            config.model.image_size = (320, 320)
+            config.model.language.mlp_dim = 1200
+        return config
+
+    return get_config

@@ -1,0 +1,274 @@
+"""What the class seed of a trained model attends to.
+
+    python -m restr_jax.analysis --config=configs/ablations/vme_4.py --workdir=runs/vme
+
+Writes into the workdir's `analysis/`: shares-*.json, how the seed's attention divides
+over patches, words, padding and itself in every layer it passes (Table 3a for VME,
+where it sees patches and words at once), and pictures: what the adaptive classifier
+makes of each patch (Eq. 9) and, where the seed attends to patches, how much in each
+layer.
+"""
+
+import itertools
+import json
+import logging
+import pathlib
+import sys
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+from absl import logging as absl_logging
+from jaxtyping import Array, Bool, Float
+from matplotlib import pyplot as plt
+from ml_collections import config_flags
+
+from restr_jax import experiment
+from restr_jax.data import pipeline, preprocess
+from restr_jax.data.splits import Split
+from restr_jax.evaluation import figures
+from restr_jax.evaluation.evaluator import probability
+from restr_jax.experiment import Experiment
+from restr_jax.files import write_whole
+from restr_jax.models import ReSTR, Segmentation
+from restr_jax.models.language import PAD_ID
+
+logger = logging.getLogger(__name__)
+
+TOKENS = ("vision", "language", "padding", "seed")
+# Table 3a for the layers f1 to f4; it does not print the rest, which is the seed's own.
+PAPER_VME = {
+    "vision": (0.824, 0.989, 0.987, 0.981),
+    "language": (0.168, 0.010, 0.012, 0.017),
+}
+
+
+class Analysed(NamedTuple):
+    """One expression, and what the seed made of it.
+
+    Attributes:
+        example: the example that it is part of.
+        index: which of the example's expressions it is.
+        shares: [layers, 4], how the seed's attention divides over `TOKENS`.
+        patch_logits: [h, w], what the adaptive classifier says of each patch.
+        patch_attention: [layers, h, w], the seed's; no layer where it sees no patch.
+    """
+
+    example: pipeline.Example
+    index: int
+    shares: np.ndarray
+    patch_logits: np.ndarray
+    patch_attention: np.ndarray
+
+
+def seed_attention(
+    model: ReSTR, params: Any, batch: dict[str, Array]
+) -> tuple[Segmentation, Float[Array, "B K layers T"]]:
+    """Runs a model and keeps how the seed attends, averaged over heads.
+
+    Args:
+        model: of any fusion kind.
+        params: its parameters.
+        batch: image [B, H, W, 3] and tokens [B, K, L].
+
+    Returns:
+        What the model says, and the attention of the seed, which is the last of T
+        tokens: all patches (VME only), all L words, the seed.
+    """
+    output, captured = model.apply(
+        {"params": params},
+        batch["image"],
+        batch["tokens"],
+        deterministic=True,
+        mutable=["intermediates"],
+    )
+    kind = "visual_linguistic" if model.fusion.kind == "vme" else "linguistic_seed"
+    blocks = captured["intermediates"]["fusion"][kind]
+    # Shared weights are one block whose attention was kept once per application.
+    names = sorted(blocks, key=lambda name: int(name.partition("_")[2] or 0))
+    layers = [w for name in names for w in blocks[name]["attention"]["weights"]]
+    return output, jnp.stack([w[..., -1, :].mean(-2) for w in layers], axis=-2)
+
+
+def shares(
+    attention: Float[Array, "*b layers T"], is_word: Bool[Array, "*b L"]
+) -> Float[Array, "*b layers 4"]:
+    """Sums the seed's attention over each kind of token, in the order of `TOKENS`."""
+    seed_at = attention.shape[-1] - 1
+    words_at = seed_at - is_word.shape[-1]
+    patches, words, seed = jnp.split(attention, [words_at, seed_at], axis=-1)
+    is_word = is_word[..., None, :]
+    sums = (
+        patches.sum(-1),
+        jnp.where(is_word, words, 0.0).sum(-1),
+        jnp.where(is_word, 0.0, words).sum(-1),
+        seed.sum(-1),
+    )
+    return jnp.stack(sums, axis=-1)
+
+
+def analyse(run: Experiment, params: Any, split: Split) -> Iterator[Analysed]:
+    """Yields every expression of a split once."""
+    config, model = run.config, run.model
+
+    def predict(params, batch):
+        output, attention = seed_attention(model, params, batch)
+        logits = output.patch_logits
+        if model.fusion.kind == "vme":
+            patches = attention[..., : -config.data.max_words - 1]
+        else:
+            patches = attention[..., :0, :0]
+        maps = patches.reshape(*patches.shape[:-1], *logits.shape[-2:])
+        return shares(attention, batch["tokens"] != PAD_ID), logits, maps
+
+    predict = run.parallel.predict_step(predict)
+    loader = pipeline.Loader(
+        split,
+        run.vocabulary,
+        tuple(config.model.image_size),
+        config.data.resize,
+        config.data.max_words,
+        config.eval.expressions_per_image,
+    )
+    for batch, examples in pipeline.eval_batches(loader, config.eval.batch_size):
+        inputs = {name: batch[name] for name in ("image", "tokens")}
+        found = jax.device_get(predict(params, run.parallel.shard(inputs)))
+        for i, example in enumerate(examples):
+            for k in range(len(example.chosen)):
+                yield Analysed(example, k, *(array[i, k] for array in found))
+
+
+def analyse_workdir(
+    config, workdir: str, split_name: str, limit: int | None = None
+) -> dict:
+    """Analyses a trained model on a split; writes shares and figures.
+
+    Args:
+        config: the configuration of the workdir; ``config.eval`` says which checkpoint
+            and how many figures.
+        workdir: of a trained model.
+        split_name: of the data set, or "dataset:split".
+        limit: the number of expressions after which to stop.
+
+    Returns:
+        What shares-*.json holds: means over heads and expressions, a row per layer.
+
+    Raises:
+        FileNotFoundError: if the trained model or the data set does not exist.
+        ValueError: if the configuration cannot work.
+    """
+    run = experiment.start(config, workdir, training=False)
+    split = run.open_split(split_name)
+    checkpoints = run.checkpoints()
+    step = checkpoints.select(config.eval.checkpoints)[-1]
+    params = run.restore(checkpoints, step).params
+    checkpoints.close()
+
+    name = f"{split.name.replace('/', '-').replace(':', '-')}-{step}"
+    folder = run.workdir / "analysis"
+    folder.mkdir(exist_ok=True)
+    found = []
+    for i, analysed in enumerate(itertools.islice(analyse(run, params, split), limit)):
+        found.append(analysed.shares)
+        if i < config.eval.num_figures:
+            sentence = split.sentences[analysed.example.record][
+                analysed.example.chosen[analysed.index]
+            ]
+            _draw(folder / f"{name}-{i:06d}.png", analysed, sentence, config)
+    layers = np.mean(found, axis=0, dtype=np.float64)
+    result = {
+        "split": split.name,
+        "step": step,
+        "kind": config.model.fusion.kind,
+        "num_expressions": len(found),
+        "layers": [dict(zip(TOKENS, row, strict=True)) for row in layers.tolist()],
+    }
+    text = json.dumps(result, indent=2) + "\n"
+    write_whole(folder / f"shares-{name}.json", text)
+    logger.info("shares and pictures: %s", folder)
+    return result
+
+
+def describe(result: dict) -> str:
+    """Returns a Markdown table of the shares, beside the paper's where it has them."""
+    has_paper = result["kind"] == "vme" and len(result["layers"]) == 4
+    columns = [*TOKENS, *(f"{t}, paper" for t in PAPER_VME if has_paper)]
+    lines = [
+        f"Attention of the seed, {result['kind'].upper()}, {result['split']}, "
+        f"{result['num_expressions']} expressions, in percent",
+        "",
+        f"| layer | {' | '.join(columns)} |",
+        f"| --- |{' ---: |' * len(columns)}",
+    ]
+    for i, row in enumerate(result["layers"]):
+        values = [row[t] for t in TOKENS]
+        values += [paper[i] for paper in PAPER_VME.values() if has_paper]
+        lines.append(f"| {i + 1} | {' | '.join(f'{100 * v:.1f}' for v in values)} |")
+    return "\n".join(lines)
+
+
+def _draw(path: pathlib.Path, analysed: Analysed, sentence: str, config) -> None:
+    """Draws the image with its object, the patch map, and the seed's attention."""
+    image = analysed.example.original
+    truth = analysed.example.masks[analysed.index]
+    maps = [("classifier", probability(analysed.patch_logits), 1.0)]
+    for i, attention in enumerate(analysed.patch_attention, start=1):
+        maps.append((f"seed, layer {i}", attention, attention.max()))
+    height, width = image.shape[:2]
+    extent = _extent(
+        (height, width), tuple(config.model.image_size), config.data.resize
+    )
+    figure, axes = plt.subplots(
+        1, 1 + len(maps), figsize=(3 * (1 + len(maps)), 3 * height / width + 0.7)
+    )
+    axes[0].imshow(figures.overlay(image, truth), extent=(0, width, height, 0))
+    axes[0].set_title("ground truth", fontsize=10)
+    for axis, (title, picture, top) in zip(axes[1:], maps, strict=True):
+        axis.imshow(picture, cmap="magma", vmin=0, vmax=top, extent=extent)
+        axis.set_title(title, fontsize=10)
+    for axis in axes:
+        axis.set(xlim=(0, width), ylim=(height, 0))
+        axis.axis("off")
+    figure.suptitle(f"“{sentence}”", fontsize=12)
+    figure.tight_layout()
+    figure.savefig(path, dpi=80)
+    plt.close(figure)
+
+
+def _extent(
+    image_size: tuple[int, int], input_size: tuple[int, int], mode: str
+) -> tuple[float, float, float, float]:
+    """Returns the edges of the network's input in pixels of the image.
+
+    Returns:
+        (left, right, bottom, top); a letterbox's lie outside of the image.
+    """
+    top, left, height, width = preprocess.inner_box(image_size, input_size, mode)
+    y, x = image_size[0] / height, image_size[1] / width
+    return -left * x, (input_size[1] - left) * x, (input_size[0] - top) * y, -top * y
+
+
+def main(argv: list[str]) -> None:
+    """Analyses one workdir; what the user can mend ends in one line."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Unknown arguments: {argv[1:]}")
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    logging.getLogger("restr_jax").setLevel(logging.INFO)
+    config = _CONFIG.value
+    try:
+        split = _SPLIT.value or config.data.val_split
+        print(describe(analyse_workdir(config, _WORKDIR.value, split, _LIMIT.value)))
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    _CONFIG = config_flags.DEFINE_config_file("config", None, "As in main.py.")
+    _WORKDIR = flags.DEFINE_string("workdir", None, "Of a trained model.")
+    _SPLIT = flags.DEFINE_string("split", None, "Instead of config.data.val_split.")
+    _LIMIT = flags.DEFINE_integer("limit", None, "Expressions to stop after.", 1)
+    flags.mark_flags_as_required(["config", "workdir"])
+    app.run(main)

@@ -1,0 +1,256 @@
+"""What a model costs: parameters and multiply-adds by part, from the traced program.
+
+    python -m restr_jax.cost --config=configs/gref.py
+    python -m restr_jax.cost --paper
+
+The first command takes any configuration, at any size. The second sets the figures of
+the paper's Tables 3b and 5 beside ours (restr_jax/paper_cost.py).
+
+A multiply-add is one of a matrix product or a convolution; whatever is done value by
+value is not counted.
+"""
+
+import dataclasses
+import functools
+import math
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from absl import app, flags
+from jax.extend import core
+from ml_collections import config_flags
+
+from restr_jax.models import ReSTR, build_model
+
+# Steps of a program that run others an unknown number of times, or hide them.
+_OPAQUE = ("while", "cond", "pallas_call", "ffi_call")
+
+# "patch scores" is what the model does outside its modules (Eq. 9), "interpolation" the
+# upsampling, whose matrices are multiplied as if they were dense.
+PARTS = ("vision", "language", "fusion", "patch scores", "decoder", "interpolation")
+
+
+@dataclasses.dataclass(frozen=True)
+class Product:
+    """A matrix product or a convolution of a traced program.
+
+    Attributes:
+        path: names of the modules around it, outermost first.
+        macs: its multiply-adds.
+        fixed: whether one factor is a constant of the program: no input and no
+            parameter, like the matrices that interpolate.
+    """
+
+    path: tuple[str, ...]
+    macs: int
+    fixed: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Trace:
+    """A traced program.
+
+    Attributes:
+        products: its matrix products and convolutions.
+        normalised: values that go through a LayerNorm, by the norm's path.
+    """
+
+    products: list[Product]
+    normalised: dict[tuple[str, ...], int]
+
+
+def trace(function: Callable, *arguments: Any) -> Trace:
+    """Traces a function without computing anything.
+
+    Args:
+        function: of trees of arrays.
+        arguments: trees of arrays or of `jax.ShapeDtypeStruct`.
+
+    Raises:
+        ValueError: if the program has a loop of unknown length, or a kernel that
+            cannot be looked into.
+    """
+    normalised: dict[tuple[str, ...], int] = {}
+
+    def note_norms(call, args, kwargs, context):
+        if isinstance(context.module, nn.LayerNorm):
+            path = context.module.path
+            normalised[path] = normalised.get(path, 0) + args[0].size
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(note_norms):
+        closed = jax.make_jaxpr(function)(*arguments)
+    varying = set(closed.jaxpr.invars)
+    return Trace(list(_products(closed.jaxpr, varying, (), 1)), normalised)
+
+
+def _products(
+    jaxpr: core.Jaxpr, varying: set, scopes: tuple[str, ...], times: int
+) -> Iterator[Product]:
+    """Yields the products of a program and of all programs in it.
+
+    Args:
+        jaxpr: the program.
+        varying: its variables that depend on inputs so far; grows.
+        scopes: around it.
+        times: how often it runs.
+    """
+    for step in jaxpr.eqns:
+        name = step.primitive.name
+        here = scopes + tuple(str(step.source_info.name_stack).split("/"))
+        vary = [not isinstance(v, core.Literal) and v in varying for v in step.invars]
+        if any(vary):
+            varying.update(step.outvars)
+        if name in _OPAQUE:
+            raise ValueError(
+                f"The program has a step {name!r} in {'/'.join(here)}, whose cost its "
+                "trace does not tell."
+            )
+        if name in ("dot_general", "conv_general_dilated"):
+            count = _dot_macs if name == "dot_general" else _convolution_macs
+            fixed = not all(vary[:2])
+            yield Product(_module_path(here), times * count(step), fixed)
+        for inner in _programs_in(step):
+            # The inputs of a program are the last of the step's.
+            first = len(vary) - len(inner.invars)
+            pairs = zip(inner.invars, vary[first:], strict=True)
+            loop = name == "scan"  # What it carries may vary from the second round on.
+            inside = {v for v, varies in pairs if varies or (loop and any(vary))}
+            rounds = step.params["length"] if loop else 1
+            yield from _products(inner, inside, here, times * rounds)
+
+
+def _programs_in(step: core.JaxprEqn) -> Iterator[core.Jaxpr]:
+    for value in step.params.values():
+        if isinstance(value, core.ClosedJaxpr):
+            yield value.jaxpr
+        elif isinstance(value, core.Jaxpr):
+            yield value
+
+
+def _dot_macs(step: core.JaxprEqn) -> int:
+    (contracted, _), _ = step.params["dimension_numbers"]
+    shape = step.invars[0].aval.shape
+    return step.outvars[0].aval.size * math.prod(shape[i] for i in contracted)
+
+
+def _convolution_macs(step: core.JaxprEqn) -> int:
+    kernel = step.invars[1].aval
+    outputs = kernel.shape[step.params["dimension_numbers"].rhs_spec[0]]
+    return step.outvars[0].aval.size * kernel.size // outputs
+
+
+def _module_path(scopes: tuple[str, ...]) -> tuple[str, ...]:
+    """Drops the class of the outermost module, methods and einsums."""
+    return tuple(s for s in scopes if s and "." not in s and "->" not in s)[1:]
+
+
+def count_parameters(shapes: Any, keep: Callable[[str], bool]) -> int:
+    """Counts the values of those leaves whose path ("fusion/norm/scale") is kept."""
+    return sum(
+        math.prod(leaf.shape)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)
+        if keep(jax.tree_util.keystr(path, simple=True, separator="/"))
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TracedModel:
+    """A model and its program for one image with one expression.
+
+    Attributes:
+        model: the network.
+        variables: the shapes of its parameters; the word table has a single row.
+        inputs: the shapes of the image and of the expression's words.
+        trace: of the whole model.
+    """
+
+    model: ReSTR
+    variables: Any
+    inputs: tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]
+    trace: Trace
+
+
+def trace_model(config, max_words: int) -> TracedModel:
+    """Builds and traces a model.
+
+    Args:
+        config: the ``model`` part of a configuration.
+        max_words: L.
+    """
+    model = build_model(config, vocab_size=1)
+    inputs = (
+        jax.ShapeDtypeStruct((1, *model.vision.image_size, 3), jnp.float32),
+        jax.ShapeDtypeStruct((1, 1, max_words), jnp.int32),
+    )
+    init = functools.partial(model.init, jax.random.key(0), deterministic=True)
+    variables = jax.eval_shape(init, *inputs)
+    segment = functools.partial(model.apply, deterministic=True)
+    return TracedModel(model, variables, inputs, trace(segment, variables, *inputs))
+
+
+def cost_by_part(traced: TracedModel) -> dict[str, tuple[int, int]]:
+    """Returns (parameters, multiply-adds) of each part.
+
+    The word table is left out of the parameters: the data decide its length.
+    """
+    parameters, macs = (dict.fromkeys(PARTS, 0) for _ in range(2))
+    for product in traced.trace.products:
+        own = product.path[0] if product.path else ""
+        part = "interpolation" if product.fixed else own
+        macs[part if part in macs else "patch scores"] += product.macs
+    for own, shapes in traced.variables["params"].items():
+        part = own if own in parameters else "patch scores"
+        parameters[part] += count_parameters(shapes, lambda p: p != "words/embedding")
+    return {part: (parameters[part], macs[part]) for part in PARTS}
+
+
+def describe(config) -> str:
+    """Returns a Markdown table of what a configuration's model costs.
+
+    Args:
+        config: a configuration (configs/common.py).
+    """
+    traced = trace_model(config.model, config.data.max_words)
+    costs = cost_by_part(traced)
+    height, width = config.model.image_size
+    lines = [
+        f"One image of {height} x {width} pixels, {config.data.max_words} words; "
+        f"without the word table ({config.model.language.width} parameters a word).",
+        "",
+        "| part | parameters | multiply-adds, millions |",
+        "| --- | ---: | ---: |",
+    ]
+    costs["all"] = tuple(map(sum, zip(*costs.values(), strict=True)))
+    for part, (parameters, macs) in costs.items():
+        lines.append(f"| {part} | {parameters:,} | {macs / 1e6:,.2f} |")
+    return "\n".join(lines)
+
+
+def main(argv: list[str]) -> None:
+    """Prints the tables that the flags ask for."""
+    from restr_jax import paper_cost
+
+    if len(argv) > 1:
+        raise app.UsageError(f"Unknown arguments: {argv[1:]}")
+    if _CONFIG.value is None and not _PAPER.value:
+        raise app.UsageError("Give a --config, or --paper.")
+    try:
+        if _CONFIG.value is not None:
+            print(describe(_CONFIG.value))
+        if _PAPER.value:
+            from configs import gref  # Part of the checkout, not of the package.
+
+            print(paper_cost.describe(gref.get_config))
+    except ValueError as error:
+        sys.exit(f"ValueError: {error}")
+
+
+if __name__ == "__main__":
+    _CONFIG = config_flags.DEFINE_config_file("config", None, "As in main.py.")
+    _PAPER = flags.DEFINE_bool("paper", False, "Print the paper's figures and ours.")
+    app.run(main)

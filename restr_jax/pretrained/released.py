@@ -1,0 +1,235 @@
+"""The state dict of the authors' released PyTorch program, read and written.
+
+`load` takes its arrays at any size; `to_released` makes them from a model of the preset
+`released`, for users of PyTorch.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from restr_jax.models import build_model
+from restr_jax.pretrained import strict
+from restr_jax.pretrained.released_layout import KINDS, VISUAL_LINGUISTIC, rows
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def _flat(params: Any) -> dict[str, Any]:
+    return flax.traverse_util.flatten_dict(params, sep="/")
+
+
+def _shapes(arrays: Arrays) -> dict[str, strict.Shape]:
+    return {name: tuple(array.shape) for name, array in arrays.items()}
+
+
+def to_released(params: Any, kind: str = "cme") -> dict[str, np.ndarray]:
+    """Returns a model's parameters under the released names, for PyTorch.
+
+    The unused classification head that the released encoder carries is zero.
+
+    Args:
+        params: of a model of the preset `released`.
+        kind: of its fusion.
+
+    Raises:
+        ValueError: if the parameters have no place there, as those of `paper`.
+    """
+    ours = {path: np.asarray(x) for path, x in _flat(params).items()}
+    theirs = _rename(ours, kind)
+    # Transposed views become arrays of their own, as file formats want them.
+    return {name: np.ascontiguousarray(x) for name, x in theirs.items()}
+
+
+def _rename(ours: dict[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
+    table = list(rows(ours, kind))
+    strict.check(
+        _shapes(ours),
+        {path: None for path, _, _ in table},
+        "The model for the released layout",
+        "Only models of the preset `released` have this layout.",
+    )
+    theirs = {name: layout.to_theirs(ours[path]) for path, name, layout in table}
+    width = ours["vision/norm/scale"].shape[0]
+    theirs["encoder_v.head.weight"] = np.zeros((1000, width), np.float32)
+    theirs["encoder_v.head.bias"] = np.zeros(1000, np.float32)
+    return theirs
+
+
+def from_released(arrays: Arrays, like: Any, kind: str = "cme") -> Any:
+    """Returns released weights as parameters of a model of ours.
+
+    Args:
+        arrays: by their names in the state dict.
+        like: the model's parameters, or their shapes (`jax.eval_shape`).
+        kind: of its fusion.
+
+    Raises:
+        ValueError: with all that is missing, extra or of another shape.
+    """
+    ours = _flat(like)
+    table = list(rows(ours, kind))
+    empty = {p: np.broadcast_to(np.float32(0), x.shape) for p, x in ours.items()}
+    strict.check(
+        _shapes(arrays),
+        _shapes(_rename(empty, kind)),
+        "The released state dict",
+        "Give a whole state dict of the released program, or the model its sizes.",
+    )
+    flat = {
+        p: layout.to_ours(strict.as_float32(n, arrays[n])) for p, n, layout in table
+    }
+    if flat["language/words/embedding"][0].any():
+        raise ValueError(
+            "Row 0 of encoder_l.embedding.weight is that of padding and has to be "
+            "zero; these weights are not of the released program."
+        )
+    return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def load(
+    arrays: Arrays,
+    *,
+    vision_heads: int = 12,
+    language_heads: int = 12,
+    fusion_heads: int = 12,
+    image_size: tuple[int, int] | None = None,
+) -> tuple[ml_collections.ConfigDict, Any]:
+    """Makes a model's configuration and parameters from a released state dict.
+
+    Args:
+        arrays: by their names in the state dict, of any size.
+        vision_heads: attention heads, which no shape tells.
+        language_heads: of the language encoder.
+        fusion_heads: of the fusion.
+        image_size: (height, width) that the model was made for, if not a square.
+
+    Returns:
+        The `model` part of a configuration, for `build_model`, and the parameters.
+
+    Raises:
+        ValueError: if these are not the weights of a released model; with all that is
+            missing, extra or of another shape.
+    """
+    if all(name.startswith("module.") for name in arrays):
+        arrays = {name.removeprefix("module."): x for name, x in arrays.items()}
+    config = _read_config(arrays, image_size)
+    config.vision.num_heads = vision_heads
+    config.language.num_heads = language_heads
+    config.fusion.num_heads = fusion_heads
+    words = arrays["encoder_l.embedding.weight"].shape[0]
+    model = build_model(config, words)
+    height, width = config.image_size
+    like = jax.eval_shape(
+        lambda: model.init(
+            jax.random.key(0),
+            jnp.zeros((1, height, width, 3)),
+            jnp.ones((1, 1, 1), jnp.int32),
+            deterministic=True,
+        )["params"]
+    )
+    return config, from_released(arrays, like, config.fusion.kind)
+
+
+def _read_config(
+    arrays: Arrays, image_size: tuple[int, int] | None
+) -> ml_collections.ConfigDict:
+    """Reads off a state dict what model it is of; heads are left out."""
+    kinds = [
+        k
+        for k, names in KINDS.items()
+        if _count(arrays, names.stacks[VISUAL_LINGUISTIC])
+    ]
+    names = KINDS[kinds[0] if kinds else "cme"]
+    patch, positions, words, vision_mlp, language_mlp, joint, fusion_mlp = _of_rank(
+        arrays,
+        {
+            "encoder_v.patch_embed.proj.weight": 4,
+            "encoder_v.pos_embed": 3,
+            "encoder_l.embedding.weight": 2,
+            "encoder_v.blocks.0.mlp.fc1.weight": 2,
+            "encoder_l.blocks.0.mlp.fc1.weight": 2,
+            "fusion_module.proj_v.weight": 2,
+            f"{names.stacks[VISUAL_LINGUISTIC]}.0.mlp.fc1.weight": 2,
+        },
+    )
+    patch_size, num_patches = patch[-1], positions[1] - 1
+    side = math.isqrt(num_patches)
+    if image_size is None and side**2 != num_patches:
+        raise ValueError(
+            f"encoder_v.pos_embed has {num_patches} patches, which is no square; say "
+            "by image_size which image they are of."
+        )
+    in_fusion = sum(_count(arrays, stack) for stack in names.stacks.values())
+    # The released option for shared weights applies the only block of each encoder
+    # twice.
+    shared = in_fusion == len(names.stacks)
+    return ml_collections.ConfigDict(
+        {
+            "image_size": image_size or (side * patch_size, side * patch_size),
+            "patch_size": patch_size,
+            "decoder": any(name.startswith(names.stages) for name in arrays),
+            "scale_scores": False,
+            "sigmoid_gate": False,
+            "decode_projected": True,
+            "vision": {
+                "width": patch[0],
+                "num_layers": _count(arrays, "encoder_v.blocks"),
+                "mlp_dim": vision_mlp[0],
+                "init_std": 0.02,
+                "drop_path_rate": 0.1,
+                "positions_init": "normal",
+                "conv_init": True,
+                "class_token": True,
+                "resize_by_count": True,
+            },
+            "language": {
+                "width": words[1],
+                "num_layers": _count(arrays, "encoder_l.blocks"),
+                "mlp_dim": language_mlp[0],
+                "init_std": 0.02,
+                "post_norm": True,
+                "mask_padding": False,
+                "project": True,
+            },
+            "fusion": {
+                "kind": kinds[0] if kinds else "cme",
+                "width": joint[0],
+                "num_layers": 4 if shared else in_fusion,
+                "mlp_dim": fusion_mlp[0],
+                "init_std": 0.02,
+                "drop_path_rate": 0.1,
+                "share_weights": shared,
+                "zero_padding": True,
+                "mask_padding": False,
+                "map_outputs": True,
+            },
+        }
+    )
+
+
+def _count(arrays: Arrays, stack: str) -> int:
+    """Counts the blocks of a stack."""
+    start = f"{stack}."
+    return len({n[len(start) :].split(".")[0] for n in arrays if n.startswith(start)})
+
+
+def _of_rank(arrays: Arrays, ranks: dict[str, int]) -> list[strict.Shape]:
+    """Returns the shapes that sizes are read off."""
+    wrong = [
+        f"  {name}: {'missing' if name not in arrays else arrays[name].shape}"
+        for name, rank in ranks.items()
+        if name not in arrays or len(arrays[name].shape) != rank
+    ]
+    if wrong:
+        raise ValueError(
+            "This is no state dict of the released program. A model's sizes are read "
+            "off these, among others:\n" + "\n".join(wrong)
+        )
+    return [tuple(arrays[name].shape) for name in ranks]

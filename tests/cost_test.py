@@ -1,0 +1,284 @@
+import os
+import pathlib
+import subprocess
+import sys
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import common, gref, shapes
+from restr_jax import cost, paper_cost
+from restr_jax.models.decoder import interpolation_matrix
+from restr_jax.models.layers import EncoderBlock, SelfAttention
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def array(*shape):
+    return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+
+def macs(function, *arguments):
+    return sum(p.macs for p in cost.trace(function, *arguments).products)
+
+
+def macs_of_module(module, *inputs, **options):
+    variables = jax.eval_shape(
+        lambda *x: module.init(jax.random.key(0), *x, **options), *inputs
+    )
+    return macs(lambda v, *x: module.apply(v, *x, **options), variables, *inputs)
+
+
+def test_a_linear_layer_multiplies_each_input_with_each_output():
+    assert macs_of_module(nn.Dense(7), array(2, 3, 5)) == 2 * 3 * 5 * 7
+
+
+def test_attention_is_four_linears_and_two_products_of_tokens():
+    # T = 6, D = 8; the heads share D.
+    expected = 4 * 6 * 8 * 8 + 2 * 6 * 6 * 8
+    for heads in (1, 2, 4):
+        layer = SelfAttention(heads, 0.02)
+        assert macs_of_module(layer, array(6, 8), None) == expected
+
+
+def test_a_convolution_multiplies_each_output_with_its_window():
+    convolution = nn.Conv(6, (3, 3), padding="SAME")
+    assert macs_of_module(convolution, array(1, 8, 8, 4)) == 64 * 6 * 9 * 4
+    grouped = nn.Conv(6, (3, 3), padding="SAME", feature_group_count=2)
+    assert macs_of_module(grouped, array(1, 8, 8, 4)) == 64 * 6 * 9 * 2
+
+
+def test_programs_in_programs_are_counted_as_often_as_they_run():
+    x = array(4, 4)
+
+    def product(x):
+        return x @ x
+
+    @jax.custom_vjp
+    def custom(x):
+        return x @ x
+
+    custom.defvjp(lambda x: (x @ x, x), lambda x, g: (g @ x.T,))
+
+    def loop(x):
+        return jax.lax.scan(lambda c, _: (jax.jit(product)(c), None), x, length=5)[0]
+
+    once = 4**3
+    assert macs(product, x) == once
+    assert macs(jax.jit(jax.jit(product)), x) == once
+    assert macs(jax.checkpoint(product), x) == once
+    assert macs(custom, x) == once
+    assert macs(loop, x) == 5 * once
+    # Forward, once more for the backward pass, and one for each factor's gradient.
+    gradient = jax.grad(lambda x: jax.checkpoint(product)(jnp.sin(x)).sum())
+    assert macs(gradient, x) == 3 * once
+    assert macs(jax.vmap(product), array(3, 4, 4)) == 3 * once
+
+
+def test_a_loop_of_unknown_length_is_refused():
+    def search(x):
+        return jax.lax.while_loop(lambda x: x.sum() < 9, lambda x: x @ x, x)
+
+    with pytest.raises(ValueError, match="'while'.* does not tell"):
+        cost.trace(search, array(4, 4))
+
+
+def test_a_factor_that_no_input_changes_is_known():
+    constant = np.eye(4, dtype=np.float32)
+
+    def run(x, y):
+        # Inside of another program, and after being copied.
+        first = jax.jit(jnp.matmul)(x, 2 * jnp.asarray(constant))
+        carried = jax.lax.scan(
+            lambda c, _: (c @ y, None), jnp.asarray(constant), length=2
+        )
+        return first @ y, carried
+
+    found = cost.trace(run, array(4, 4), array(4, 4)).products
+    assert sorted(p.fixed for p in found) == [False, False, True]
+
+
+def test_values_that_are_normalised_are_counted_by_norm():
+    block = EncoderBlock(2, 12, 0.02, 0.0)
+    x = array(1, 6, 8)
+    variables = jax.eval_shape(
+        lambda x: block.init(jax.random.key(0), x, None, deterministic=True), x
+    )
+    traced = cost.trace(
+        lambda v, x: block.apply(v, x, None, deterministic=True), variables, x
+    )
+    assert traced.normalised == {("norm1",): 48, ("norm2",): 48}
+    assert {p.path for p in traced.products} == {
+        ("attention", "qkv"),
+        ("attention",),
+        ("attention", "out"),
+        ("mlp", "fc1"),
+        ("mlp", "fc2"),
+    }
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """A tiny model, 32 x 32 pixels in patches of 8, and its trace."""
+    config = common.get_config("tiny")
+    config.model.image_size = (32, 32)
+    return config, cost.trace_model(config.model, 10)
+
+
+def layer_macs(tokens, width, mlp):
+    return tokens * (4 * width**2 + 2 * width * mlp) + 2 * tokens**2 * width
+
+
+def test_parts_of_a_model_cost_what_their_sizes_say(tiny):
+    config, traced = tiny
+    vision, language = config.model.vision, config.model.language
+    d, e, n, words = vision.width, language.width, 16, 10
+    costs = {part: m for part, (_, m) in cost.cost_by_part(traced).items()}
+    sides = [4, 8, 16]
+    channels = [d, d // 2, d // 4]
+    assert costs == {
+        "vision": n * 8 * 8 * 3 * d + 3 * layer_macs(n, d, 256),
+        "language": layer_macs(words, e, 128),
+        "fusion": n * d * d
+        + words * e * d
+        + 2 * layer_macs(n + words, d, 256)
+        + 2 * layer_macs(words + 1, d, 256),
+        "patch scores": n * d,
+        "decoder": n * 2 * d * d
+        + 4 * n * d * d // 2
+        + 16 * n * d // 2 * d // 4
+        + 32 * 32 * d // 4,
+        # Each side in turn, from s to 2 s, of so many channels.
+        "interpolation": sum(
+            c * (2 * s * s * s + 2 * s * s * 2 * s)
+            for s, c in zip(sides, channels, strict=True)
+        ),
+    }
+
+
+def test_parameters_of_the_parts_are_all_but_the_word_table(tiny):
+    _, traced = tiny
+    counted = sum(count for count, _ in cost.cost_by_part(traced).values())
+    params = traced.variables["params"]
+    every = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+    assert every - counted == params["language"]["words"]["embedding"].size == 64
+
+
+def test_the_compiler_counts_as_many_operations_and_the_small_change(tiny):
+    # Two operations a multiply-add; what works value by value comes on top.
+    _, traced = tiny
+
+    def segment(variables, image, tokens):
+        return traced.model.apply(variables, image, tokens, deterministic=True)
+
+    compiled = jax.jit(segment).lower(traced.variables, *traced.inputs).compile()
+    operations = 2 * sum(p.macs for p in traced.trace.products)
+    assert 1.0 <= compiled.cost_analysis()["flops"] / operations <= 1.1
+
+    product = jax.jit(jnp.matmul).lower(array(8, 16), array(16, 4)).compile()
+    assert product.cost_analysis()["flops"] == 2 * 8 * 16 * 4
+
+
+def test_the_table_of_a_config_ends_with_its_sums(tiny):
+    config = shapes.get_config()
+    lines = cost.describe(config).splitlines()
+    rows = {
+        name: (int(count.replace(",", "")), float(m.replace(",", "")))
+        for name, count, m in (line.strip("| ").split(" | ") for line in lines[4:])
+    }
+    total = rows.pop("all")
+    assert set(rows) == set(cost.PARTS)
+    assert total[0] == sum(count for count, _ in rows.values())
+    assert total[1] == pytest.approx(sum(m for _, m in rows.values()), abs=0.05)
+    assert "(64 parameters a word)" in lines[0]
+
+
+def test_upsampling_first_costs_four_times_ours(tiny):
+    config, traced = tiny
+    width = config.model.fusion.width
+
+    def paper_order(kernels, x):
+        for kernel in kernels:
+            side = x.shape[0]
+            matrix = interpolation_matrix(side, 2 * side)
+            x = jnp.einsum("Hh,Ww,hwc->HWc", matrix, matrix, x) @ kernel
+        return x
+
+    kernels = [array(2 * width >> i, width >> i) for i in range(3)]
+    found = cost.trace(paper_order, kernels, array(4, 4, 2 * width)).products
+    theirs = sum(p.macs for p in found if not p.fixed)
+    ours = [p for p in traced.trace.products if paper_cost._upsampled_first(p)]
+    assert len(ours) == 3
+    assert theirs == 4 * sum(p.macs for p in ours)
+
+
+@pytest.fixture(scope="module")
+def printed():
+    return paper_cost.figures(gref.get_config)
+
+
+def test_every_figure_of_the_paper_is_reached_to_its_last_digit(printed):
+    assert len(printed) == 12
+    assert {f.printed for f in printed} == {
+        28.35,
+        14.18,
+        31.36,
+        15.96,
+        122.87,
+        108.70,
+        52.29,
+    }
+    missed = {f.name: f.reached for f in printed if round(f.reached, 2) != f.printed}
+    assert missed == {}
+
+
+def test_ours_runs_the_same_functions_for_less(printed):
+    executed = {f.name: round(f.executed, 2) for f in printed}
+    assert executed["Table 3b, VME, multiply-adds"] == 31.29
+    assert executed["Table 3b, CME, multiply-adds"] == 15.92
+    assert executed["Table 5, CME, multiply-adds"] == 46.56
+    (table_5,) = (f for f in printed if f.name == "Table 5, CME, multiply-adds")
+    # 6 s^3 c for each doubling of a side s with c channels.
+    sides = [(20, 768), (40, 384), (80, 192), (160, 96)]
+    assert table_5.upsampling == sum(6 * s**3 * c for s, c in sides) / 1e9
+
+
+@pytest.mark.parametrize(("shared", "counted"), [(False, 122.89), (True, 108.72)])
+def test_the_readings_intermediate_numbers_are_true(shared, counted):
+    assert all(f"{n:.2f}" in paper_cost.__doc__ for n in (counted, 52.22))
+    config = gref.get_config()
+    config.model.image_size, config.model.language.mlp_dim = (320, 320), 1200
+    config.model.fusion.share_weights = shared
+    params = cost.trace_model(config.model, 20).variables["params"]
+    tables = ("words/embedding", "positions")
+    no_tables = cost.count_parameters(params, lambda p: not p.endswith(tables))
+    assert round(no_tables / 1e6, 2) == counted
+
+    config = gref.get_config("released")
+    config.model.image_size = (320, 320)
+    products = cost.trace_model(config.model, 20).trace.products
+    upsampled_first = sum(
+        p.macs * (4 if paper_cost._upsampled_first(p) else 1)
+        for p in products
+        if not p.fixed
+    )
+    assert round(upsampled_first / 1e9, 2) == 52.22
+
+
+def test_the_committed_tables_are_what_the_command_prints():
+    result = subprocess.run(
+        [sys.executable, "-m", "restr_jax.cost", "--config=configs/gref.py", "--paper"],
+        cwd=ROOT,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    of_config, of_paper = result.stdout.split("\n| figure |")
+    page = (ROOT / "docs" / "cost.md").read_text()
+    assert of_config in page
+    assert f"| figure |{of_paper}" in page
+    assert cost.describe(gref.get_config("released")) in page
