@@ -3,6 +3,8 @@
 import os
 from typing import Any
 
+import jax
+import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 import restr_jax
@@ -10,6 +12,33 @@ import restr_jax
 _policies = ocp.training.preservation_policies
 _STATE = "state"
 METRIC = "oiou"  # what "best" means: the validation split's cumulative IoU
+
+
+def read_params(folder: str) -> Any:
+    """Reads the parameters alone of one checkpoint of any run.
+
+    Args:
+        folder: ``WORKDIR/checkpoints/STEP``; nothing in it changes.
+
+    Returns:
+        The tree of parameters, NumPy arrays.
+
+    Raises:
+        ValueError: if the folder holds no checkpoint of ours.
+    """
+    folder = os.path.abspath(folder)
+    context = ocp.Context()
+    context.pytree.loading.partial_load = True  # not the moments, twice as large
+    try:
+        with context:
+            stored = ocp.checkpointables_metadata(folder).metadata[_STATE]["params"]
+            wanted = jax.tree.map(
+                lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), stored
+            )
+            loaded = ocp.load_checkpointables(folder, {_STATE: {"params": wanted}})
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        raise ValueError(f"{folder} is no checkpoint of ours: {error}") from error
+    return loaded[_STATE]["params"]
 
 
 class Checkpoints:

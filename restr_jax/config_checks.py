@@ -16,6 +16,7 @@ _FREE_KEYS = (
     "data.num_workers",
     "data.data_dir",
     "data.glove",
+    "init_from",
 )
 
 

@@ -1,0 +1,113 @@
+"""Converts published weights for `config.init_from`, and ours for users of PyTorch.
+
+    python -m restr_jax.pretrained --input=ViT-B_16.npz --output=vit_b16.npz
+    python -m restr_jax.pretrained --export=released --workdir=runs/gref \
+        --output=restr.safetensors
+
+The first prints what became of every array. The position table stays at its own grid,
+and is resized to the model's when training starts, unless --grid says otherwise.
+"""
+
+import argparse
+import hashlib
+import pathlib
+import sys
+
+import restr_jax
+from restr_jax.pretrained import convert, load, vit, weight_files
+from restr_jax.pretrained.positions import METHODS, Grid
+
+
+def _grid(text: str) -> Grid:
+    rows, _, columns = text.partition("x")
+    if not (rows.isdecimal() and columns.isdecimal() and int(rows) and int(columns)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no grid like 30x30")
+    return int(rows), int(columns)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m restr_jax.pretrained",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--input", help="weights of a ViT or of the released ReSTR, in any layout"
+    )
+    what.add_argument(
+        "--export", choices=["released"], help="the layout to write a workdir in"
+    )
+    parser.add_argument("--output", required=True, help="the file to write")
+    parser.add_argument("--workdir", help="with --export: what to write")
+    parser.add_argument(
+        "--format",
+        choices=["auto", *convert.LAYOUTS],
+        default="auto",
+        help="the layout of the input; auto tells it by the names",
+    )
+    parser.add_argument(
+        "--positions",
+        choices=METHODS,
+        default="bilinear",
+        help="how the position table is resized",
+    )
+    parser.add_argument(
+        "--grid", type=_grid, help="resize the positions now, to ROWSxCOLUMNS patches"
+    )
+    parser.add_argument(
+        "--source_grid", type=_grid, help="of the input's positions, if no square"
+    )
+    arguments = parser.parse_args()
+    if bool(arguments.export) != bool(arguments.workdir):
+        parser.error("--export and --workdir go together")
+    return arguments
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    arrays = weight_files.read_arrays(arguments.input)
+    layout = arguments.format
+    if layout == "auto":
+        layout = convert.recognise(arrays)
+    converted = convert.convert(arrays, layout, arguments.source_grid)
+    print(convert.table(converted.rows))
+    weights = load.Weights(
+        arguments.input,
+        converted.arrays,
+        converted.grid,
+        arguments.positions,
+        converted.num_heads,
+    ).on_grid(arguments.grid or converted.grid)
+    with open(arguments.input, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    notes = {
+        "source": pathlib.Path(arguments.input).name,
+        "sha256": digest,
+        "layout": layout,
+        "version": restr_jax.__version__,
+    }
+    load.write(arguments.output, weights, notes)
+    values = sum(x.size for x in weights.arrays.values())
+    print(
+        f"\n{arguments.input} has the layout of {layout}. Wrote {values:,} values in "
+        f"{len(weights.arrays)} parameters to {arguments.output}, with positions for "
+        f"{vit.show(weights.grid)} patches.\n"
+        "A model without a class token leaves that out, and its position."
+    )
+
+
+def main() -> None:
+    """Runs the command; what the user can mend ends in one line, not in a trace."""
+    arguments = _parse()
+    try:
+        if arguments.export:
+            values = convert.export(arguments.workdir, arguments.output)
+            print(f"Wrote {values:,} values to {arguments.output}.")
+        else:
+            _convert(arguments)
+    except (OSError, ValueError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Foreign weights to a file of ours, and ours to a file for users of PyTorch."""
+
+import json
+import pathlib
+
+import flax.traverse_util
+import ml_collections
+import numpy as np
+import safetensors.numpy
+
+from restr_jax.pretrained import (
+    google,
+    huggingface,
+    load,
+    released,
+    released_layout,
+    timm,
+    vit,
+)
+from restr_jax.pretrained.positions import Grid
+from restr_jax.pretrained.vit import Arrays, Converted, Row
+
+_VITS = {x.LAYOUT.name: x.LAYOUT for x in (google, timm, huggingface)}
+_RELEASED = "released"
+LAYOUTS = (*_VITS, _RELEASED)
+_UNUSED_HEAD = "encoder_v.head."
+
+# Keys of config.model that no weights depend on once training is over.
+_ONLY_IN_TRAINING = ("init_std", "conv_init", "drop_path_rate", "positions_init")
+
+
+def recognise(arrays: Arrays) -> str:
+    """Tells by the names of arrays whose layout they have.
+
+    Raises:
+        ValueError: if they have none that is known.
+    """
+    begins = {name: layout.begins for name, layout in _VITS.items()}
+    begins[_RELEASED] = ("encoder_v.", "module.encoder_v.")
+    for name, starts in begins.items():
+        if any(array.startswith(starts) for array in arrays):
+            return name
+    raise ValueError(
+        f"The names of these arrays ({', '.join(list(arrays)[:5])}, ...) are of no "
+        f"layout that is known, which are {', '.join(LAYOUTS)}."
+    )
+
+
+def convert(arrays: Arrays, layout: str, grid: Grid | None = None) -> Converted:
+    """Converts foreign weights.
+
+    Args:
+        arrays: by their foreign names.
+        layout: one of `LAYOUTS`.
+        grid: of the position table, if that is not of a square image.
+
+    Raises:
+        ValueError: with all that is missing, extra or of another shape.
+    """
+    if layout == _RELEASED:
+        return _convert_released(arrays, grid)
+    return vit.convert(_VITS[layout], arrays, grid)
+
+
+def _convert_released(arrays: Arrays, grid: Grid | None) -> Converted:
+    arrays = {name.removeprefix("module."): x for name, x in arrays.items()}
+    patches = "encoder_v.patch_embed.proj.weight"
+    side = vit.dimension(arrays, patches, 4, 3, usual=16)
+    # The values do not depend on the heads, which no shape tells; one always divides.
+    config, params = released.load(
+        arrays,
+        vision_heads=1,
+        language_heads=1,
+        fusion_heads=1,
+        image_size=grid and (grid[0] * side, grid[1] * side),
+    )
+    ours = flax.traverse_util.flatten_dict(params, sep="/")
+    rows = [
+        Row(name, arrays[name].shape, path, vit.show(ours[path].shape))
+        for path, name, _ in released_layout.rows(ours, config.fusion.kind)
+    ]
+    rows += [
+        Row(name, arrays[name].shape, "", "the unused classifier of whole images")
+        for name in arrays
+        if name.startswith(_UNUSED_HEAD)
+    ]
+    side, (height, width) = config.patch_size, config.image_size
+    return Converted(ours, rows, (height // side, width // side), {})
+
+
+def table(rows: list[Row]) -> str:
+    """Writes what went where, a line per foreign array."""
+    lines = [("source", "shape", "parameter", "shape")]
+    for row in rows:
+        shape = vit.show(row.shape)
+        if row.ours:
+            lines.append((row.theirs, shape, row.ours, row.remark))
+        else:
+            lines.append((row.theirs, shape, f"dropped: {row.remark}", ""))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def export(folder: str | pathlib.Path, path: str | pathlib.Path) -> int:
+    """Writes a trained model in the released layout, for PyTorch.
+
+    Args:
+        folder: a workdir, or one of its checkpoints.
+        path: of the file, ``.safetensors``.
+
+    Returns:
+        The number of values written.
+
+    Raises:
+        FileNotFoundError: if there is no checkpoint.
+        ValueError: if the released program has no such model.
+    """
+    workdir = load.find_checkpoint(pathlib.Path(folder)).parent.parent
+    config = ml_collections.ConfigDict(
+        json.loads((workdir / "config.json").read_text())["model"]
+    )
+    weights = load.read(folder)
+    params = flax.traverse_util.unflatten_dict(weights.arrays, sep="/")
+    arrays = released.to_released(params, config.fusion.kind)
+    _check_same_model(arrays, config)
+    path = pathlib.Path(path)
+    partial = path.with_name(f"{path.name}.partial")
+    safetensors.numpy.save_file(arrays, partial, {"format": "pt"})
+    partial.replace(path)
+    return sum(x.size for x in arrays.values())
+
+
+def _check_same_model(
+    arrays: dict[str, np.ndarray], config: ml_collections.ConfigDict
+) -> None:
+    """Checks that released weights mean there what they mean to us."""
+    there, _ = released.load(
+        arrays,
+        vision_heads=config.vision.num_heads,
+        language_heads=config.language.num_heads,
+        fusion_heads=config.fusion.num_heads,
+        image_size=tuple(config.image_size),
+    )
+    ours, theirs = _flat(config), _flat(there)
+    different = [
+        f"  config.model.{key} is {ours.get(key)}, there {value}"
+        for key, value in theirs.items()
+        if ours.get(key) != value and not key.endswith(_ONLY_IN_TRAINING)
+    ]
+    if different:
+        raise ValueError(
+            "The released program has no such model; it would compute something else "
+            "with these weights:\n" + "\n".join(different)
+        )
+
+
+def _flat(config: ml_collections.ConfigDict) -> dict:
+    return flax.traverse_util.flatten_dict(json.loads(config.to_json()), sep=".")

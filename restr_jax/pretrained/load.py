@@ -1,0 +1,211 @@
+"""Weights by our names, from a file or from a workdir, put into a model.
+
+A file is an `.npz` of arrays by the parameters' paths ("vision/norm/scale") and of
+`metadata`, a JSON text: what `python -m restr_jax.pretrained` writes.
+"""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import flax.traverse_util
+import jax.numpy as jnp
+import numpy as np
+
+from restr_jax import checkpoint
+from restr_jax.models import ReSTR
+from restr_jax.pretrained import positions, strict, weight_files
+from restr_jax.pretrained.positions import Grid
+from restr_jax.pretrained.vit import CLASS_TOKEN, POSITIONS
+
+_METADATA = "metadata"
+_PARTS_WITH_HEADS = ("vision", "language", "fusion")
+
+
+class Weights(NamedTuple):
+    """Parameters of some or all parts of a model.
+
+    Attributes:
+        origin: where they come from, for messages.
+        arrays: by path.
+        grid: patches that the position table is made for.
+        resize: how to resize it, one of `positions.METHODS`.
+        num_heads: attention heads by part, as far as known.
+        words: the vocabulary's entries, where known.
+    """
+
+    origin: str
+    arrays: dict[str, np.ndarray]
+    grid: Grid
+    resize: str
+    num_heads: dict[str, int]
+    words: tuple[str, ...] | None = None
+
+    def parts(self) -> set[str]:
+        """Returns which of vision, language, fusion and decoder there are."""
+        return {path.partition("/")[0] for path in self.arrays}
+
+    def on_grid(self, grid: Grid) -> "Weights":
+        """Resizes the position table."""
+        table = self.arrays.get(POSITIONS)
+        if table is None or grid == self.grid:
+            return self
+        resized = positions.resize(table, self.grid, grid, self.resize)
+        return self._replace(arrays=self.arrays | {POSITIONS: resized}, grid=grid)
+
+
+def write(path: str | pathlib.Path, weights: Weights, notes: dict[str, Any]) -> None:
+    """Writes a file of weights, whole or not at all.
+
+    Args:
+        path: of the file, ``.npz``.
+        weights: what to write; the vocabulary is left out.
+        notes: where they came from, for people who look into the metadata.
+    """
+    metadata = notes | {
+        "grid": weights.grid,
+        "resize": weights.resize,
+        "num_heads": weights.num_heads,
+    }
+    path = pathlib.Path(path)
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("wb") as file:
+        text = np.array(json.dumps(metadata))
+        np.savez(file, **{_METADATA: text}, **weights.arrays)
+    partial.replace(path)
+
+
+def read(path: str | pathlib.Path) -> Weights:
+    """Reads weights by our names.
+
+    Args:
+        path: of a file that `write` wrote; or of a workdir, whose last checkpoint is
+            read; or of one checkpoint, ``WORKDIR/checkpoints/STEP``.
+
+    Raises:
+        FileNotFoundError: if there is nothing.
+        ValueError: if it holds anything else, or is damaged.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        return _read_checkpoint(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There are no weights in {path} (config.init_from): no such file, and no "
+            "workdir."
+        )
+    arrays = weight_files.read_arrays(path)
+    if _METADATA not in arrays:
+        raise ValueError(
+            f"{path} (config.init_from) has not our names. Convert it first: python -m "
+            f"restr_jax.pretrained --input={path} --output=weights.npz"
+        )
+    metadata = json.loads(str(arrays.pop(_METADATA)))
+    return Weights(
+        str(path),
+        arrays,
+        tuple(metadata["grid"]),
+        metadata["resize"],
+        metadata["num_heads"],
+    )
+
+
+def _read_checkpoint(path: pathlib.Path) -> Weights:
+    folder = find_checkpoint(path)
+    workdir = folder.parent.parent
+    model = json.loads((workdir / "config.json").read_text())["model"]
+    words = (workdir / "vocabulary.txt").read_text(encoding="utf-8").splitlines()
+    params = checkpoint.read_params(str(folder))
+    return Weights(
+        str(folder),
+        flax.traverse_util.flatten_dict(params, sep="/"),
+        tuple(side // model["patch_size"] for side in model["image_size"]),
+        "bilinear",
+        {part: model[part]["num_heads"] for part in _PARTS_WITH_HEADS},
+        tuple(words),
+    )
+
+
+def find_checkpoint(folder: pathlib.Path) -> pathlib.Path:
+    """Returns the last checkpoint of a workdir, or the folder if it is a checkpoint.
+
+    Raises:
+        FileNotFoundError: if it is neither.
+    """
+    if folder.parent.name == "checkpoints" and folder.is_dir():
+        return folder
+    names = (path.name for path in (folder / "checkpoints").glob("*"))
+    steps = [int(name) for name in names if name.isdigit()]
+    if not steps:
+        raise FileNotFoundError(
+            f"{folder} holds no checkpoint; give a workdir that was trained in, one of "
+            "its checkpoints, or a file of weights."
+        )
+    return folder / "checkpoints" / str(max(steps))
+
+
+def fit(
+    weights: Weights, like: Any, model: ReSTR, words: tuple[str, ...]
+) -> dict[str, np.ndarray]:
+    """Makes weights fit a model: its grid of patches, with or without a class token.
+
+    Args:
+        weights: of one or more whole parts.
+        like: the model's parameters, or their shapes.
+        model: the model.
+        words: the entries of its vocabulary.
+
+    Returns:
+        Every parameter of these parts, float32, by path.
+
+    Raises:
+        ValueError: with all that is missing, extra or of another shape; or if the
+            heads or the words, which no shape tells, are others.
+    """
+    side = model.vision.patch_size
+    height, width = model.vision.image_size
+    expected = flax.traverse_util.flatten_dict(like, sep="/")
+    weights = weights.on_grid((height // side, width // side))
+    arrays = dict(weights.arrays)
+    if CLASS_TOKEN in arrays and CLASS_TOKEN not in expected:
+        del arrays[CLASS_TOKEN]
+        arrays[POSITIONS] = arrays[POSITIONS][:, 1:]
+    parts = weights.parts()
+    strict.check(
+        {path: x.shape for path, x in arrays.items()},
+        {p: x.shape for p, x in expected.items() if p.partition("/")[0] in parts},
+        weights.origin,
+        "Give the model the sizes of these weights (config.model), or other weights.",
+    )
+    _check_heads(weights, model)
+    if "language" in parts and weights.words not in (None, words):
+        raise ValueError(
+            f"The weights in {weights.origin} belong to another vocabulary; set "
+            "config.data.vocabulary to the vocabulary.txt of their workdir."
+        )
+    return {path: strict.as_float32(path, x) for path, x in arrays.items()}
+
+
+def _check_heads(weights: Weights, model: ReSTR) -> None:
+    wrong = {
+        part: (number, getattr(model, part).num_heads)
+        for part, number in weights.num_heads.items()
+        if number != getattr(model, part).num_heads
+    }
+    if wrong:
+        raise ValueError(
+            f"{weights.origin} was trained with other numbers of attention heads: "
+            + ", ".join(
+                f"config.model.{part}.num_heads={theirs}, not {ours}"
+                for part, (theirs, ours) in wrong.items()
+            )
+            + "."
+        )
+
+
+def put(params: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Returns the parameters with other values for some of them, given by path."""
+    flat = flax.traverse_util.flatten_dict(params, sep="/")
+    flat |= {path: jnp.asarray(x) for path, x in arrays.items()}
+    return flax.traverse_util.unflatten_dict(flat, sep="/")

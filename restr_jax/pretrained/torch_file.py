@@ -1,0 +1,310 @@
+"""Tensors out of PyTorch's `.pth`, `.bin` and `.pt` files, without PyTorch.
+
+Such a file is a zip archive of a pickle and of the tensors' raw bytes. Unpickling runs
+whatever functions the file names; here nothing is called at all. The few operations of
+which `torch.save` builds a state dict are carried out, and all others refused.
+"""
+
+import math
+import pathlib
+import pickletools
+import zipfile
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+_LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46"  # how files of PyTorch < 1.6 begin
+_REMEDY = (
+    "In PyTorch, save the model's state_dict() alone, or take a .safetensors file."
+)
+# A tensor takes some 200 bytes.
+_MAX_PICKLE_BYTES = 64 * 2**20
+_MAX_RANK = 32
+
+_STORAGES = {
+    "torch DoubleStorage": np.float64,
+    "torch FloatStorage": np.float32,
+    "torch HalfStorage": np.float16,
+    "torch BFloat16Storage": ml_dtypes.bfloat16,
+    "torch LongStorage": np.int64,
+    "torch IntStorage": np.int32,
+    "torch ShortStorage": np.int16,
+    "torch CharStorage": np.int8,
+    "torch ByteStorage": np.uint8,
+    "torch BoolStorage": np.bool_,
+}
+_DICT = "collections OrderedDict"
+_TENSOR = "torch._utils _rebuild_tensor_v2"
+_PARAMETER = "torch._utils _rebuild_parameter"
+_NAMES = {*_STORAGES, _DICT, _TENSOR, _PARAMETER}
+
+
+class _Name(NamedTuple):
+    """What a pickle wants to be imported; it never is."""
+
+    name: str
+
+
+class _Storage(NamedTuple):
+    """The raw values of one or more tensors."""
+
+    key: str
+    dtype: np.dtype
+    values: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.values) // self.dtype.itemsize
+
+
+def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
+    """Reads the state dict of a file.
+
+    Args:
+        path: of a zip archive that `torch.save` (PyTorch 1.6 or newer) has written: a
+            state dict, or a dict with one among other things.
+
+    Returns:
+        Read-only arrays by name; bfloat16 as that of ml_dtypes.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it holds anything else, or is damaged.
+    """
+    path = pathlib.Path(path)
+    with path.open("rb") as file:
+        start = file.read(len(_LEGACY))
+    if start == _LEGACY:
+        raise ValueError(
+            f"{path} is in the format of PyTorch before 1.6, which cannot be read "
+            "safely. Load and save it again with a newer PyTorch, or take a "
+            ".safetensors file."
+        )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _state_dict(_Archive(archive).load())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    except (zipfile.BadZipFile, RuntimeError, EOFError, OSError) as error:
+        raise ValueError(
+            f"{path} is no PyTorch file, or damaged ({error}); get it again."
+        ) from error
+
+
+def _state_dict(root: Any) -> dict[str, np.ndarray]:
+    """Finds the state dict: what was saved, or the only one in it."""
+    if _is_state_dict(root):
+        return root
+    inside = root if isinstance(root, dict) else {}
+    found = {k: value for k, value in inside.items() if _is_state_dict(value)}
+    if len(found) != 1:
+        raise ValueError(
+            f"It holds {len(found)} state dicts ({_some(found)}) among "
+            f"{_some(inside)}, not one. {_REMEDY}"
+        )
+    return next(iter(found.values()))
+
+
+def _is_state_dict(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(key, str) for key in value)
+        and all(isinstance(x, np.ndarray) for x in value.values())
+    )
+
+
+def _some(names: Any) -> str:
+    shown = [repr(name) for name in list(names)[:10]]
+    return ", ".join(shown) + (", ..." if len(names) > 10 else "") or "nothing"
+
+
+class _Archive:
+    """The zip archive: one `NAME/data.pkl`, and a `NAME/data/KEY` per storage."""
+
+    def __init__(self, archive: zipfile.ZipFile):
+        self._archive = archive
+        self._storages: dict[tuple[str, str], _Storage] = {}
+        names = [n for n in archive.namelist() if n.split("/")[1:] == ["data.pkl"]]
+        if len(names) != 1:
+            raise ValueError(
+                f"It is a zip archive, but has {len(names)} files data.pkl, not one, "
+                "so it is none of PyTorch's."
+            )
+        self._folder = names[0].partition("/")[0]
+
+    def load(self) -> Any:
+        """Returns what was saved: dicts, lists, tuples, numbers, arrays."""
+        pickle = self._read("data.pkl", None, _MAX_PICKLE_BYTES)
+        try:
+            return _run(pickle, self._storage)
+        except (LookupError, TypeError, AttributeError, UnicodeError) as error:
+            raise ValueError("Its data.pkl is damaged; get the file again.") from error
+
+    def _read(self, name: str, size: int | None, limit: int | None = None) -> bytes:
+        """Reads a file of the archive, of a given or a limited size in bytes."""
+        try:
+            info = self._archive.getinfo(f"{self._folder}/{name}")
+        except KeyError as error:
+            raise ValueError(f"It lacks its file {name}; get it again.") from error
+        # As PyTorch writes them; so no file can grow beyond the archive's size.
+        if info.compress_type != zipfile.ZIP_STORED:
+            raise ValueError(f"Its file {name} is compressed; PyTorch never does so.")
+        if size is not None and info.file_size != size:
+            raise ValueError(
+                f"Its file {name} has {info.file_size} bytes, not {size}; get the file "
+                "again."
+            )
+        if limit is not None and info.file_size > limit:
+            raise ValueError(f"Its file {name} has {info.file_size} bytes. {_REMEDY}")
+        return self._archive.read(info)
+
+    def _storage(self, reference: Any) -> _Storage:
+        """Reads a storage: ("storage", type, key, device, number of values)."""
+        kind, type_name, key, _, size = reference
+        if kind != "storage" or not isinstance(key, str) or type(size) is not int:
+            raise TypeError(kind)
+        if type_name.name not in _STORAGES:
+            raise ValueError(f"It has a storage of type {type_name.name!r}. {_REMEDY}")
+        known = type_name.name, key
+        if known not in self._storages:
+            dtype = np.dtype(_STORAGES[type_name.name])
+            values = self._read(f"data/{key}", size * dtype.itemsize)
+            self._storages[known] = _Storage(key, self._in_order(dtype), values)
+        return self._storages[known]
+
+    def _in_order(self, dtype: np.dtype) -> np.dtype:
+        """Returns the type in the byte order of the machine that wrote it."""
+        if f"{self._folder}/byteorder" not in self._archive.namelist():
+            return dtype  # before PyTorch 2.1; such machines are rare
+        order = self._read("byteorder", None, 16).decode("ascii", "replace")
+        if order != "little":
+            raise ValueError(f"Its values are in {order}-endian order. {_REMEDY}")
+        return dtype
+
+
+def _run(pickle: bytes, storage: Any) -> Any:
+    """Carries out a pickle's operations on a stack."""
+    stack: list[Any] = []
+    marks: list[int] = []
+    memo: dict[int, Any] = {}
+
+    def pop_to_mark() -> list[Any]:
+        start = marks.pop()
+        items = stack[start:]
+        del stack[start:]
+        return items
+
+    for operation, argument, _ in pickletools.genops(pickle):
+        match operation.name:
+            case "PROTO":
+                pass
+            case "STOP":
+                return stack.pop()
+            case "MARK":
+                marks.append(len(stack))
+            case "BINPUT" | "LONG_BINPUT":
+                memo[argument] = stack[-1]
+            case "BINGET" | "LONG_BINGET":
+                stack.append(memo[argument])
+            case "BINUNICODE" | "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT":
+                stack.append(argument)
+            case "NONE":
+                stack.append(None)
+            case "NEWTRUE" | "NEWFALSE":
+                stack.append(operation.name == "NEWTRUE")
+            case "EMPTY_TUPLE":
+                stack.append(())
+            case "TUPLE":
+                stack.append(tuple(pop_to_mark()))
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                count = int(operation.name[-1])
+                stack[-count:] = [tuple(stack[-count:])]
+            case "EMPTY_LIST":
+                stack.append([])
+            case "APPEND":
+                stack[-2].append(stack.pop())
+            case "APPENDS":
+                items = pop_to_mark()
+                stack[-1].extend(items)
+            case "EMPTY_DICT":
+                stack.append({})
+            case "SETITEM":
+                _set_items(stack[-3], [stack[-2], stack[-1]])
+                del stack[-2:]
+            case "SETITEMS":
+                items = pop_to_mark()
+                _set_items(stack[-1], items)
+            case "GLOBAL":
+                stack.append(_named(argument))
+            case "BINPERSID":
+                stack.append(storage(stack.pop()))
+            case "REDUCE":
+                arguments = stack.pop()
+                stack.append(_build(stack.pop().name, arguments))
+            case "BUILD":
+                stack.pop()  # a state dict's _metadata: versions of modules
+            case unknown:
+                raise ValueError(
+                    f"Its data.pkl has the operation {unknown}, which a state dict "
+                    f"does not need. {_REMEDY}"
+                )
+    raise ValueError("Its data.pkl has no end; get the file again.")
+
+
+def _set_items(target: dict, items: list[Any]) -> None:
+    keys = items[::2]
+    # Only such keys: the hash of others could take forever.
+    if type(target) is not dict or not all(type(k) in (str, int) for k in keys):
+        raise TypeError(type(target))
+    target.update(zip(keys, items[1::2], strict=True))
+
+
+def _named(name: str) -> _Name:
+    if name not in _NAMES:
+        raise ValueError(
+            f"It names {'.'.join(name.split(' '))!r}, which is none of the few things "
+            f"that weights need; nothing was run. {_REMEDY}"
+        )
+    return _Name(name)
+
+
+def _build(name: str, arguments: Any) -> Any:
+    """Does what the function of a name would have done."""
+    if name == _DICT and arguments == ():
+        return {}
+    if name == _TENSOR:
+        return _tensor(*arguments[:4])
+    if name == _PARAMETER and isinstance(arguments[0], np.ndarray):
+        return arguments[0]
+    raise TypeError(name)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _tensor(storage: _Storage, offset: int, size: Any, stride: Any) -> np.ndarray:
+    """Returns the view of a storage that a tensor is."""
+    if not isinstance(storage, _Storage) or len(size) != len(stride):
+        raise TypeError(type(storage))
+    if len(size) > _MAX_RANK or not all(map(_is_count, (offset, *size, *stride))):
+        raise ValueError("Its data.pkl is damaged: a tensor's size or strides.")
+    count = math.prod(size)
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    # A tensor may repeat values of its storage, but no weights do; without the limit, a
+    # small file could claim any amount of memory.
+    if count and (last >= storage.size or count > storage.size):
+        raise ValueError(
+            f"A tensor of size {size}, strides {stride} and offset {offset} is not "
+            f"within storage {storage.key!r}, which has {storage.size} values."
+        )
+    width = storage.dtype.itemsize
+    return np.ndarray(
+        size,
+        storage.dtype,
+        storage.values,
+        offset * width if count else 0,
+        [step * width for step in stride] if count else None,
+    )

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from restr_jax import experiment
+
+
+def test_a_given_vocabulary_is_stored_with_the_run_and_read_as_configured(
+    tiny_config, tmp_path
+):
+    words = ["<pad>", "<go>", "<eos>", "<unk>", "circle", "", "red", "square", "red"]
+    given = tmp_path / "published.txt"
+    given.write_text("\n".join(words) + "\n")
+    config = tiny_config("shapes")
+    config.data.vocabulary = str(given)
+    config.data.tokenizer, config.data.padding = "released", "left"
+    workdir = str(tmp_path / "run")
+    experiment.start(config, workdir, training=True)
+    # A run goes on, and predicts, with what its workdir holds.
+    given.unlink()
+    run = experiment.start(config, workdir, training=False)
+    assert run.vocabulary.words == tuple(words)
+    ids = run.vocabulary.encode("red, circle", 5)
+    np.testing.assert_array_equal(ids, [0, 0, 8, 3, 4])
+
+
+def test_a_vocabulary_for_another_tokenizer_claims_no_workdir(tiny_config, tmp_path):
+    given = tmp_path / "published.txt"
+    given.write_text("<pad>\n<go>\n<eos>\n<unk>\nred\n")
+    config = tiny_config("shapes")
+    config.data.vocabulary = str(given)
+    with pytest.raises(ValueError, match="config.data.tokenizer='paper' starts with"):
+        experiment.start(config, str(tmp_path / "run"), training=True)
+    config.data.vocabulary = str(tmp_path / "absent.txt")
+    with pytest.raises(FileNotFoundError, match="absent.txt"):
+        experiment.start(config, str(tmp_path / "run"), training=True)
+    config.data.vocabulary, config.data.tokenizer = "", "words"
+    with pytest.raises(ValueError, match="config.data.tokenizer 'words'"):
+        experiment.start(config, str(tmp_path / "run"), training=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_words_of_the_training_split_make_a_released_vocabulary(tiny_config, tmp_path):
+    config = tiny_config("shapes")
+    config.data.tokenizer, config.data.padding = "released", "left"
+    run = experiment.start(config, str(tmp_path / "run"), training=True)
+    assert run.vocabulary.special == ("<pad>", "<go>", "<eos>", "<unk>")
+    again = experiment.start(config, str(tmp_path / "run"), training=False)
+    assert again.vocabulary.words == run.vocabulary.words
+    assert not again.vocabulary.unknown("red circle")

@@ -1,0 +1,70 @@
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from restr_jax.models.vision import resize_grid
+from restr_jax.pretrained import positions
+
+KEPT = 256  # The golden file keeps at most so many values of an array.
+
+
+def kept(array):
+    flat = np.ravel(array)
+    step = -(-flat.size // KEPT)
+    while flat.size > KEPT and math.gcd(step, flat.size) > 1:
+        step += 1
+    return flat[:: step if flat.size > KEPT else 1]
+
+
+@pytest.mark.parametrize(
+    ("method", "kind", "old", "news"),
+    [
+        ("bilinear", "runtime_bilinear", (4, 4), [(6, 5), (3, 2), (8, 8)]),
+        ("bicubic", "load_bicubic", (6, 6), [(8, 8), (9, 7), (4, 4), (6, 6)]),
+    ],
+)
+def test_tables_are_resized_as_in_the_released_program(
+    testdata, method, kind, old, news
+):
+    with np.load(testdata / "golden" / "released_tiny_resize.npz") as golden:
+        table = golden[f"{kind}/in/pos_embed_{old[0]}x{old[1]}"]
+        for new in news:
+            expected = golden[f"{kind}/out/pos_embed_{new[0]}x{new[1]}"]
+            found = positions.resize(table, old, new, method)
+            assert found.dtype == np.float32
+            assert found.shape == (1, 1 + new[0] * new[1], table.shape[-1])
+            np.testing.assert_array_equal(found[:, 0], table[:, 0])
+            error = np.abs(kept(found) - kept(expected)).max()
+            assert error <= 1e-6 * np.abs(expected).max()
+
+
+def test_interpolation_by_hand():
+    # The centres lie at -1/6, 1/2 and 7/6.
+    np.testing.assert_allclose(
+        positions.interpolation_matrix(2, 3, "bilinear"),
+        [[1, 0], [0.5, 0.5], [0, 1]],
+    )
+    np.testing.assert_allclose(
+        positions.interpolation_matrix(2, 4, "bilinear"),
+        [[1, 0], [0.75, 0.25], [0.25, 0.75], [0, 1]],
+    )
+    # Halved without smoothing: the outer values never count.
+    np.testing.assert_allclose(
+        positions.interpolation_matrix(4, 1, "bilinear"), [[0, 0.5, 0.5, 0]]
+    )
+    # Half way, Keys's kernel gives a / 8 to the far neighbours, 1 / 2 - a / 8 to the
+    # near ones.
+    np.testing.assert_allclose(
+        positions.interpolation_matrix(4, 1, "bicubic"),
+        [[-0.09375, 0.59375, 0.59375, -0.09375]],
+    )
+
+
+@pytest.mark.parametrize("new", [(5, 3), (2, 2), (7, 9)])
+def test_the_model_resizes_alike_while_it_runs(new, random_arrays):
+    table = random_arrays(table=(1, 12, 6))["table"]
+    found = positions.resize(table, (3, 4), new, "bilinear")
+    expected = resize_grid(jnp.asarray(table), (3, 4), new)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
