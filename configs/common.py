@@ -116,7 +116,7 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     data.tokenizer = "paper"  # or "released": how sentences are cut, unknown words' id
     data.padding = "right"  # or "left": the side on which short sentences are padded
     data.vocabulary = ""  # file of a word per line; "" collects the training split's
-    data.glove = ""  # GloVe text file to start the word table from; "" starts at random
+    data.glove = ""  # GloVe .txt, .txt.gz or .zip to start the words from; "": random
     data.num_workers = 0  # processes that make batches; 0 uses threads
 
     config.batch_size = 8  # B, images per step, over all devices

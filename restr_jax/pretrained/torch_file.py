@@ -137,6 +137,11 @@ class _Archive:
     def load(self) -> Any:
         """Returns what was saved: dicts, lists, tuples, numbers, arrays."""
         pickle = self._read("data.pkl", None, _MAX_PICKLE_BYTES)
+        # Before PyTorch 2.1 there is no such file.
+        if f"{self._folder}/byteorder" in self._archive.namelist():
+            order = self._read("byteorder", None, 16)
+            if order != b"little":
+                raise ValueError(f"Its values are in the byte order {order}. {_REMEDY}")
         try:
             return _run(pickle, self._storage)
         except (LookupError, TypeError, AttributeError, UnicodeError) as error:
@@ -171,17 +176,8 @@ class _Archive:
         if known not in self._storages:
             dtype = np.dtype(_STORAGES[type_name.name])
             values = self._read(f"data/{key}", size * dtype.itemsize)
-            self._storages[known] = _Storage(key, self._in_order(dtype), values)
+            self._storages[known] = _Storage(key, dtype, values)
         return self._storages[known]
-
-    def _in_order(self, dtype: np.dtype) -> np.dtype:
-        """Returns the type in the byte order of the machine that wrote it."""
-        if f"{self._folder}/byteorder" not in self._archive.namelist():
-            return dtype  # before PyTorch 2.1; such machines are rare
-        order = self._read("byteorder", None, 16).decode("ascii", "replace")
-        if order != "little":
-            raise ValueError(f"Its values are in {order}-endian order. {_REMEDY}")
-        return dtype
 
 
 def _run(pickle: bytes, storage: Any) -> Any:

@@ -1,3 +1,4 @@
+import functools
 import json
 
 import jax
@@ -8,7 +9,7 @@ import pytest
 
 from configs import common
 from restr_jax import train, train_state
-from restr_jax.losses import segmentation_losses
+from restr_jax.losses import patch_labels, segmentation_losses
 from restr_jax.optimizer import make_optimizer, make_schedule
 from restr_jax.pretrained import released
 
@@ -27,93 +28,121 @@ def released_config(published):
     """Returns the preset's configuration for a model of this size."""
     config = common.get_config(preset="released")
     config.model = published.config
+    if not config.model.decoder:
+        config.loss.patch_weight = 0.0
     return config
 
 
-def gradients(published, config, image, tokens, mask):
-    """Returns losses and, under the published names, all gradients."""
+@pytest.fixture(scope="module")
+def learned(variant, tiny_inputs):
+    """Computes the losses and gradients of a variant."""
+    image, tokens, mask = tiny_inputs
 
-    def loss(params):
-        output = published.model.apply(
-            {"params": params}, image, tokens, deterministic=True
-        )
-        sums = segmentation_losses(
-            output,
-            mask,
-            jnp.ones(mask.shape[:2], bool),
-            patch_size=config.model.patch_size,
-            patch_threshold=config.loss.patch_threshold,
-            patch_weight=config.loss.patch_weight,
-        )
-        means = {name: total / sums["count"] for name, total in sums.items()}
-        return means["loss"], means
+    @functools.cache
+    def compute(name):
+        published = variant(name)
+        config = released_config(published)
 
-    compute = jax.jit(jax.value_and_grad(loss, has_aux=True), compiler_options=QUICK)
-    (_, means), gradient = compute(published.params)
-    return means, gradient, released.to_released(gradient, config.model.fusion.kind)
+        def loss(params):
+            output = published.model.apply(
+                {"params": params}, image, tokens, deterministic=True
+            )
+            sums = segmentation_losses(
+                output,
+                mask,
+                jnp.ones(mask.shape[:2], bool),
+                patch_size=config.model.patch_size,
+                patch_threshold=config.loss.patch_threshold,
+                patch_weight=config.loss.patch_weight,
+            )
+            means = {name: total / sums["count"] for name, total in sums.items()}
+            return means["loss"], means
+
+        both = jax.jit(jax.value_and_grad(loss, has_aux=True), compiler_options=QUICK)
+        (_, means), gradient = both(published.params)
+        return means, gradient
+
+    return compute
+
+
+def under(prefix, numbers):
+    """Yields what a file has under a prefix, but for the unused classification head."""
+    for key, theirs in numbers.items():
+        if key.startswith(prefix) and ".head." not in key:
+            yield key.removeprefix(prefix), theirs
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_losses_and_every_gradient_are_the_published_model_s(
-    name, variant, tiny_inputs, assert_close
+    name, variant, learned, assert_close
 ):
     published = variant(name)
-    config = released_config(published)
-    if not config.model.decoder:
-        config.loss.patch_weight = 0.0
-    means, _, ours = gradients(published, config, *tiny_inputs)
-    for part, key in (
-        ("pixel", "pixel_loss"),
-        ("patch", "patch_loss"),
-        ("total", "loss"),
-    ):
+    means, gradient = learned(name)
+    parts = {"pixel": "pixel_loss", "patch": "patch_loss", "total": "loss"}
+    for part, key in parts.items():
         theirs = published.numbers[f"loss/{part}"]
         assert_close(means[key], theirs, 1e-5, f"{part} loss")
-    compared = {
-        key.removeprefix("grad/"): theirs
-        for key, theirs in published.numbers.items()
-        if key.startswith("grad/")
-    }
+    ours = released.to_released(gradient, published.config.fusion.kind)
+    compared = dict(under("grad/", published.numbers))
     for key, theirs in compared.items():
         assert_close(ours[key], theirs, 5e-5, key)
     if name == "released_tiny":
-        # All but the unused classification head, which the released program leaves
-        # without a gradient too.
+        # Nor has the head one in the released program.
         assert set(compared) == {key for key in ours if ".head." not in key}
     else:
         assert len(compared) >= 6
 
 
-def test_one_update_is_the_published_optimizer_s(variant, tiny_inputs, assert_close):
-    published = variant("released_tiny")
-    config = released_config(published)
-    assert published.numbers["step/schedule_index"] == config.optimizer.warmup_steps
+@pytest.mark.parametrize("name", VARIANTS[:3])
+def test_one_update_is_the_published_optimizer_s(name, variant, learned, assert_close):
+    published = variant(name)
+    config = released_config(published).optimizer
+    assert published.numbers["step/schedule_index"] == config.warmup_steps
     np.testing.assert_allclose(published.numbers["step/lr"], [1e-5, 1e-6], rtol=1e-12)
     # The peak, where the warm-up ends, is then the first rate.
-    config.optimizer.total_steps -= config.optimizer.warmup_steps
-    config.optimizer.warmup_steps = 0
-    _, gradient, _ = gradients(published, config, *tiny_inputs)
-    optimizer = make_optimizer(config.optimizer)
-    updates, _ = optimizer.update(
-        gradient, optimizer.init(published.params), published.params
-    )
-    updated = released.to_released(optax.apply_updates(published.params, updates))
-    compared = 0
-    for key, theirs in published.numbers.items():
-        name = key.removeprefix("step/param/")
-        if name != key and ".head." not in name:
-            assert_close(updated[name], theirs, 1e-7, name, absolute=True)
-            assert np.abs(updated[name] - published.arrays[name]).max() > 5e-7, name
-            compared += 1
-    assert compared >= 18
-    # Unused words have no gradient and only decay.
-    words = published.arrays["encoder_l.embedding.weight"]
+    config.total_steps -= config.warmup_steps
+    config.warmup_steps = 0
+    _, gradient = learned(name)
+    optimizer, params = make_optimizer(config), published.params
+    updates, _ = jax.jit(optimizer.update)(gradient, optimizer.init(params), params)
+    updated = released.to_released(optax.apply_updates(params, updates))
+    compared = dict(under("step/param/", published.numbers))
+    assert len(compared) >= 16
+    for key, theirs in compared.items():
+        assert_close(updated[key], theirs, 1e-7, key, absolute=True)
+        assert np.abs(updated[key] - published.arrays[key]).max() > 5e-7, key
+
+
+def test_unused_words_only_decay(variant, learned, tiny_inputs):
+    params = variant("released_tiny").params
+    config = released_config(variant("released_tiny")).optimizer
+    config.warmup_steps = 0
+    optimizer = make_optimizer(config)
+    _, gradient = learned("released_tiny")
+    updates, _ = jax.jit(optimizer.update)(gradient, optimizer.init(params), params)
+    words = np.asarray(params["language"]["words"]["embedding"])
+    change = np.asarray(updates["language"]["words"]["embedding"])
     unused = np.setdiff1d(np.arange(50), tiny_inputs[1])
     np.testing.assert_allclose(
-        updated["encoder_l.embedding.weight"][unused],
-        words[unused] * (1 - 1e-5 * 5e-4),
-        rtol=2e-7,
+        change[unused], -1e-5 * 5e-4 * words[unused], rtol=1e-6, atol=0
     )
+
+
+# Rounding grows from step to step at a rate of 1e-3; in the last, one value has come to
+# lie on the other side of LeakyReLU's kink (in double precision it is off by 8e-6).
+GRADIENT_TOLERANCE = (5e-5, 5e-5, 5e-4, 5e-4, 5e-3)
+
+
+def batch_of(numbers, step):
+    """Returns what the released loader gave a step, as ours would."""
+    return {
+        "image": jnp.asarray(numbers[f"in/image_{step}"].transpose(0, 2, 3, 1)),
+        # Black beside the image is part of it.
+        "box": jnp.array([[0, 0, 64, 64]] * 2, jnp.int32),
+        "tokens": jnp.asarray(numbers[f"in/tokens_{step}"], jnp.int32)[:, None],
+        "mask": jnp.asarray(numbers[f"in/label_{step}"]),
+        "valid": jnp.ones((2, 1), bool),
+    }
 
 
 def test_five_training_steps_end_where_the_published_program_does(
@@ -133,40 +162,45 @@ def test_five_training_steps_end_where_the_published_program_does(
     for i in range(5):
         rates = schedule(i) * np.array([1.0, config.optimizer.lr_scale.vision])
         np.testing.assert_allclose(rates, numbers["lr"][i], rtol=1e-6)
-        before = released.to_released(state.params)
-        batch = {
-            "image": jnp.asarray(numbers[f"in/image_{i}"].transpose(0, 2, 3, 1)),
-            # Black beside the image is part of it.
-            "box": jnp.array([[0, 0, 64, 64]] * 2, jnp.int32),
-            "tokens": jnp.asarray(numbers[f"in/tokens_{i}"], jnp.int32)[:, None],
-            "mask": jnp.asarray(numbers[f"in/label_{i}"]),
-            "valid": jnp.ones((2, 1), bool),
-        }
-        state, sums = take(state, batch)
+        last, (state, sums) = state, take(state, batch_of(numbers, i))
         for part in ("pixel", "patch"):
             mean = sums[f"{part}_loss"] / sums["count"]
             theirs = numbers[f"loss/{part}"][i]
             assert_close(mean, theirs, 5e-5, f"{part} loss of step {i}")
         ours = released.to_released(state.params)
-        for key, theirs in numbers.items():
-            name = key.removeprefix(f"step{i}/param/")
-            if name != key and ".head." not in name:
-                assert_close(ours[name], theirs, 2e-5, key, absolute=True)
-            # The first update has a learning rate of 0.
-            if i == 0 and name in ours:
-                np.testing.assert_array_equal(ours[name], before[name])
+        for key, theirs in under(f"step{i}/param/", numbers):
+            assert_close(ours[key], theirs, 2e-5, f"{key} of step {i}", absolute=True)
+        # What a step adds to the running mean is a tenth of its gradient.
+        means = [optax.tree.get(s.opt_state, "mu") for s in (last, state)]
+        gradient = jax.tree.map(lambda old, new: 10 * new - 9 * old, *means)
+        gradient = released.to_released(gradient)
+        for key, theirs in under(f"step{i}/grad/", numbers):
+            what = f"gradient {key} of step {i}"
+            assert_close(gradient[key], theirs, GRADIENT_TOLERANCE[i], what)
         if i == 0:
-            assert_moments(state.opt_state, numbers, assert_close)
+            assert_only_moments_moved(last, state, numbers, assert_close)
 
 
-def assert_moments(opt_state, numbers, assert_close):
+def assert_only_moments_moved(last, state, numbers, assert_close):
+    """The learning rate of the first step is 0."""
+    jax.tree.map(np.testing.assert_array_equal, last.params, state.params)
     for theirs, ours in (("exp_avg", "mu"), ("exp_avg_sq", "nu")):
-        moments = released.to_released(optax.tree.get(opt_state, ours))
-        keys = [key for key in numbers if key.startswith(f"step0/{theirs}/")]
-        assert len(keys) == 5
-        for key in keys:
-            name = key.removeprefix(f"step0/{theirs}/")
-            assert_close(moments[name], numbers[key], 1e-4, key)
+        moments = released.to_released(optax.tree.get(state.opt_state, ours))
+        compared = dict(under(f"step0/{theirs}/", numbers))
+        assert len(compared) == 5
+        for key, kept in compared.items():
+            assert_close(moments[key], kept, 1e-4, f"{theirs} of {key}")
+
+
+def test_patch_labels_are_the_published_ones(golden, assert_close):
+    numbers = golden("released_tiny_train")
+    threshold = common.get_config(preset="released").loss.patch_threshold
+    for i in range(5):
+        mask = jnp.asarray(numbers[f"in/label_{i}"], jnp.float32)
+        labels, theirs = patch_labels(mask, 16, threshold), f"mid/patch_labels_{i}"
+        assert_close(labels, numbers[theirs], 0, theirs)
+        # A share of 0.8 would leave less.
+        assert patch_labels(mask, 16, 0.8).sum() < labels.sum()
 
 
 def test_the_schedule_is_the_published_one(testdata):

@@ -4,6 +4,7 @@ import functools
 import struct
 import zipfile
 
+import jax
 import numpy as np
 import pytest
 
@@ -125,6 +126,21 @@ def write_pth(tmp_path):
         return file.write(tmp_path / name, file.state_dict(arrays))
 
     return write
+
+
+@pytest.fixture(scope="session")
+def random_params():
+    """Returns parameters of given shapes; a model's own would take long to compile."""
+
+    def make(shapes):
+        rng = np.random.default_rng(0)
+        params = jax.tree.map(
+            lambda x: rng.normal(size=x.shape).astype(np.float32), shapes
+        )
+        params["language"]["words"]["embedding"][0] = 0.0
+        return params
+
+    return make
 
 
 @pytest.fixture
