@@ -44,7 +44,7 @@ def gref_dir(tmp_path_factory, testdata):
     from tfds_builders import prepare
 
     folder = str(tmp_path_factory.mktemp("gref"))
-    prepare.prepare("gref/google", folder, str(testdata / "gref"))
+    prepare.prepare("gref/google", folder, str(testdata / "refer"))
     return folder
 
 

@@ -10,7 +10,7 @@ from benchmarks.photographs import Photographs
 def test_the_input_pipeline_can_be_measured(tmp_path, testdata, monkeypatch):
     monkeypatch.setattr(Photographs, "IMAGES", 4)
     arguments = argparse.Namespace(
-        photographs=str(testdata / "gref"),
+        photographs=str(testdata / "refer"),
         data_dir=str(tmp_path),
         batches=2,
         batch_size=8,

@@ -116,7 +116,7 @@ def test_sets_of_different_names_are_kept_apart(manual):
 
 def test_the_worked_example_is_as_its_readme_says(testdata, tmp_path):
     (tmp_path / "mine").mkdir()
-    for photograph in (testdata / "gref").rglob("*.jpg"):
+    for photograph in (testdata / "refer").rglob("*.jpg"):
         shutil.copy(photograph, tmp_path / "mine")
     text = README.read_text()
     train_lines, val_lines, coco = re.findall(r"```json\n(.*?)```", text, re.S)

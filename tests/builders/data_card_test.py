@@ -18,7 +18,7 @@ ROOT = pathlib.Path(prepare.__file__).parent.parent
 def data_dir(tmp_path_factory, testdata):
     folder = str(tmp_path_factory.mktemp("built"))
     for name in ("unc", "gref/google"):
-        prepare.prepare(name, folder, str(testdata / "gref"))
+        prepare.prepare(name, folder, str(testdata / "refer"))
     prepare.prepare("referit", folder, str(testdata / "referit"))
     return folder
 

@@ -32,7 +32,7 @@ def run(*arguments, **environment):
 @pytest.fixture
 def manual(testdata, tmp_path):
     """A copy of the real files, to be spoiled."""
-    return pathlib.Path(shutil.copytree(testdata / "gref", tmp_path / "manual"))
+    return pathlib.Path(shutil.copytree(testdata / "refer", tmp_path / "manual"))
 
 
 def test_the_command_builds_several_sets_without_tensorflow(testdata, tmp_path):
@@ -41,7 +41,7 @@ def test_the_command_builds_several_sets_without_tensorflow(testdata, tmp_path):
     stub = "raise SystemExit('TensorFlow was imported')"
     (tmp_path / "tensorflow" / "__init__.py").write_text(stub)
     manual, data = (
-        f"--manual_dir={testdata / 'gref'}",
+        f"--manual_dir={testdata / 'refer'}",
         f"--data_dir={tmp_path / 'data'}",
     )
     result = run("gref", "unc", manual, data, PYTHONPATH=str(tmp_path))

@@ -24,7 +24,7 @@ IMAGES = "images/mscoco/images/train2014"
 def data_dir(gref_dir, testdata):
     """`gref_dir` with the other sets of the distribution as well."""
     for name in EXPECTED:
-        prepare.prepare(name, gref_dir, str(testdata / "gref"))
+        prepare.prepare(name, gref_dir, str(testdata / "refer"))
     return gref_dir
 
 
@@ -65,7 +65,7 @@ def test_counts_areas_and_boxes_are_those_measured_apart(data_dir, name, split):
 
 
 def test_images_are_stored_as_they_were(data_dir, testdata):
-    files = {f.read_bytes() for f in (testdata / "gref").rglob("*.jpg")}
+    files = {f.read_bytes() for f in (testdata / "refer").rglob("*.jpg")}
     for name in EXPECTED:
         for record in splits.open_split(data_dir, name, "train").source:
             assert record["image"] in files
@@ -109,7 +109,7 @@ def test_metadata_follow_the_order_of_the_records(data_dir, split):
 @pytest.fixture
 def manual(testdata, tmp_path):
     """A copy of the real files, to be spoiled."""
-    return pathlib.Path(shutil.copytree(testdata / "gref", tmp_path / "manual"))
+    return pathlib.Path(shutil.copytree(testdata / "refer", tmp_path / "manual"))
 
 
 def edit_refs(manual, change):

@@ -30,7 +30,7 @@ class BuilderTest(tfds.testing.DatasetBuilderTestCase):
     __test__ = False
     # They are checked for builders that download; these are given a folder.
     SKIP_CHECKSUMS = True
-    EXAMPLE_DIR = TESTDATA / "gref"
+    EXAMPLE_DIR = TESTDATA / "refer"
 
     def __init_subclass__(cls):
         super().__init_subclass__()

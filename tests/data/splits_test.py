@@ -55,7 +55,7 @@ def test_leaving_everything_out_is_refused():
 def all_sets(tmp_path_factory, testdata):
     """A data_dir with the sets of configs/combined.py, as small samples."""
     folder = str(tmp_path_factory.mktemp("all"))
-    refer, referit = str(testdata / "gref"), str(testdata / "referit")
+    refer, referit = str(testdata / "refer"), str(testdata / "referit")
     for name in ("unc", "unc_plus", "gref/google"):
         prepare.prepare(name, folder, refer)
     prepare.prepare("referit", folder, referit)
