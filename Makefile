@@ -27,7 +27,7 @@ demo: .venv/demo
 	$(BIN)/python main.py --config=configs/shapes.py --workdir=runs/demo
 
 test: .venv/dev
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: .venv/dev
 	$(BIN)/python -m pytest -m slow
@@ -36,7 +36,8 @@ test-slow: .venv/dev
 .venv-tf/dev: requirements.txt requirements-dev.txt
 	test -x .venv-tf/bin/python || $(PYTHON) -m venv .venv-tf
 	.venv-tf/bin/pip install --quiet --disable-pip-version-check \
-		-r requirements-dev.txt tensorflow-cpu apache-beam mlcroissant dill
+		-r requirements-dev.txt "tensorflow-cpu>=2.20" "apache-beam>=2.70" \
+		"mlcroissant>=1.1" dill
 	touch $@
 
 test-tf: .venv-tf/dev

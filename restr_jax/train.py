@@ -99,7 +99,7 @@ def train_and_evaluate(config, workdir: str) -> list[dict]:
         logger.info("resuming from checkpoint %d of %s", int(state.step), workdir)
     else:
         state = run.fresh_state()
-        logger.info("starting from scratch in %s", workdir)
+        logger.info("starting in %s", workdir)
     try:
         _train(run, state, train_split, val_split, evaluator, checkpoints)
     finally:

@@ -126,6 +126,7 @@ def workdir(tiny_config, tmp_path_factory):
     return config, folder
 
 
+@pytest.mark.slow  # It compiles with every attention kept, for half a minute.
 def test_a_workdir_gets_shares_and_pictures(workdir):
     config, folder = workdir
     result = analysis.analyse_workdir(config, folder, "test", limit=5)

@@ -268,6 +268,7 @@ def test_the_readings_intermediate_numbers_are_true(shared, counted):
     assert round(upsampled_first / 1e9, 2) == 52.22
 
 
+@pytest.mark.slow  # It traces the full-size models again, for a minute.
 def test_the_committed_tables_are_what_the_command_prints():
     result = subprocess.run(
         [sys.executable, "-m", "restr_jax.cost", "--config=configs/gref.py", "--paper"],

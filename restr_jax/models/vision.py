@@ -63,11 +63,11 @@ def resize_grid(
         old: (rows, columns) of patches that it is made for.
         new: (rows, columns) wanted.
     """
-    square = table.reshape(1, *old, -1)
-    # Without anti-aliasing, as ViTs are resized elsewhere.
-    shape = (1, *new, table.shape[-1])
-    resized = jax.image.resize(square, shape, "linear", antialias=False)
-    return resized.reshape(1, -1, table.shape[-1])
+    width = table.shape[-1]
+    grid = table.reshape(1, *old, width)
+    # Without anti-aliasing, as the released program does it.
+    resized = jax.image.resize(grid, (1, *new, width), "linear", antialias=False)
+    return resized.reshape(1, -1, width)
 
 
 class VisionEncoder(nn.Module):
