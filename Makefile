@@ -32,12 +32,13 @@ test: .venv/dev
 test-slow: .venv/dev
 	$(BIN)/python -m pytest -m slow
 
-# In an environment of its own: nothing else here wants TensorFlow.
-.venv-tf/dev: requirements.txt requirements-dev.txt
+# In an environment of its own: nothing else here wants TensorFlow, and apache-beam wants
+# an older beartype.
+.venv-tf/dev: requirements.txt
 	test -x .venv-tf/bin/python || $(PYTHON) -m venv .venv-tf
 	.venv-tf/bin/pip install --quiet --disable-pip-version-check \
-		-r requirements-dev.txt "tensorflow-cpu>=2.20" "apache-beam>=2.70" \
-		"mlcroissant>=1.1" dill
+		-r requirements.txt "tensorflow-cpu>=2.20" "apache-beam>=2.70" \
+		"mlcroissant>=1.1" dill beartype "pytest>=9.0,<10"
 	touch $@
 
 test-tf: .venv-tf/dev
