@@ -89,7 +89,7 @@ def measure_stages(loader: pipeline.Loader, arguments) -> dict[str, float]:
         for _ in range(arguments.batches):
             started = time.thread_time()
             records = rng.integers(0, len(loader.split.sentences), size)
-            loader.stack([_load(loader, int(r), rng) for r in records], size)
+            loader.stack([_load(loader, int(r), rng) for r in records])
             whole += time.thread_time() - started
     spent["make the batch, and the rest"] = whole - sum(spent.values())
     images = size * arguments.batches

@@ -15,7 +15,7 @@ import ml_collections
 PRESETS = {
     "paper": {},
     "released": {
-        "data": {"resize": "letterbox", "tokenizer": "released", "padding": "left"},
+        "data": {"resize": "released", "tokenizer": "released", "padding": "left"},
         "model": {
             "scale_scores": False,
             "sigmoid_gate": False,
@@ -109,7 +109,8 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     data.train_split = "train"  # what is trained on
     data.val_split = "val"  # or "unc:val"; scored in training, its best step is kept
     data.exclude = ""  # sets, by commas, whose images outside train* are not trained on
-    data.resize = "stretch"  # "stretch" or "letterbox": how images get to image_size
+    data.resize = "stretch"  # to image_size: "stretch", or "letterbox" or "released",
+    # which keep an image's shape; the latter with the released program's filters
     data.flip = False  # mirror half of the examples, exchanging left and right in words
     data.max_words = 20  # L, words per expression; later ones are cut off
     data.expressions_per_image = 1  # K in training; 1 as in the paper
@@ -190,12 +191,14 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     config.eval = evaluation = ml_collections.ConfigDict()
     evaluation.every_steps = 5_000  # steps; a multiple of checkpoint_every_steps
     evaluation.splits = "val"  # scored at the end, by commas: "val" or "unc:val"
-    evaluation.checkpoints = "best"  # scored at the end: latest, best, all or 1000,2000
-    evaluation.batch_size = 8  # images
-    evaluation.expressions_per_image = 8  # K at a time; an image with more takes turns
-    evaluation.threshold = 0.5  # probability from which a pixel belongs to the mask
+    evaluation.checkpoints = "best"  # scored at the end: latest, best, all, 1000,2000,
+    # or a folder of workdirs, of each of which the best is scored, or else the latest
+    evaluation.images_per_device = 8  # at a time, each with all of its expressions
+    evaluation.thresholds = (0.5,)  # probabilities that masks are cut at; the first is
+    # that of validation, pictures and predictions
     evaluation.shuffled_text = False  # also score with the sentences dealt out anew
-    evaluation.num_figures = 8  # pictures per scored split
+    evaluation.num_figures = 4  # best, worst, random cases and images with all theirs
+    evaluation.watch = False  # --mode=eval scores each new checkpoint until the last
 
     config.update(PRESETS[preset])
     config.model.update(SIZES[size])

@@ -39,8 +39,7 @@ def get_config(words: str = "") -> ml_collections.ConfigDict:
     config.checkpoint_every_steps = 400
     config.eval.every_steps = 1_600
     config.eval.splits = "test"
-    config.eval.batch_size = 20
-    config.eval.expressions_per_image = 9
+    config.eval.images_per_device = 20
     config.eval.shuffled_text = True
     if chosen["duration"] == "long":
         # As many patches, of four times the pixels: circles from squares, finer edges.

@@ -13,20 +13,18 @@ import itertools
 import json
 import logging
 import pathlib
-import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
-from absl import logging as absl_logging
+from absl import flags
 from jaxtyping import Array, Bool, Float
 from matplotlib import pyplot as plt
 from ml_collections import config_flags
 
-from restr_jax import experiment
+from restr_jax import command_line, experiment
 from restr_jax.data import pipeline, preprocess
 from restr_jax.data.splits import Split
 from restr_jax.evaluation import figures
@@ -131,9 +129,13 @@ def analyse(run: Experiment, params: Any, split: Split) -> Iterator[Analysed]:
         tuple(config.model.image_size),
         config.data.resize,
         config.data.max_words,
-        config.eval.expressions_per_image,
+        config.data.expressions_per_image,
     )
-    for batch, examples in pipeline.eval_batches(loader, config.eval.batch_size):
+    for batch, examples in pipeline.eval_batches(
+        loader,
+        config.eval.images_per_device,
+        num_devices=run.parallel.num_devices,
+    ):
         inputs = {name: batch[name] for name in ("image", "tokens")}
         found = jax.device_get(predict(params, run.parallel.shard(inputs)))
         for i, example in enumerate(examples):
@@ -162,10 +164,10 @@ def analyse_workdir(
     """
     run = experiment.start(config, workdir, training=False)
     split = run.open_split(split_name)
-    checkpoints = run.checkpoints()
+    checkpoints = run.checkpoints(read_only=True)
     step = checkpoints.select(config.eval.checkpoints)[-1]
-    params = run.restore(checkpoints, step).params
     checkpoints.close()
+    params = run.parallel.replicate(run.params(step))
 
     name = f"{split.name.replace('/', '-').replace(':', '-')}-{step}"
     folder = run.workdir / "analysis"
@@ -174,10 +176,7 @@ def analyse_workdir(
     for i, analysed in enumerate(itertools.islice(analyse(run, params, split), limit)):
         found.append(analysed.shares)
         if i < config.eval.num_figures:
-            sentence = split.sentences[analysed.example.record][
-                analysed.example.chosen[analysed.index]
-            ]
-            _draw(folder / f"{name}-{i:06d}.png", analysed, sentence, config)
+            _draw(folder / f"{name}-{i:06d}.png", analysed, config)
     layers = np.mean(found, axis=0, dtype=np.float64)
     result = {
         "split": split.name,
@@ -210,10 +209,10 @@ def describe(result: dict) -> str:
     return "\n".join(lines)
 
 
-def _draw(path: pathlib.Path, analysed: Analysed, sentence: str, config) -> None:
+def _draw(path: pathlib.Path, analysed: Analysed, config) -> None:
     """Draws the image with its object, the patch map, and the seed's attention."""
-    image = analysed.example.original
-    truth = analysed.example.masks[analysed.index]
+    example, index = analysed.example, analysed.index
+    image, truth = example.image, example.masks[index]
     maps = [("classifier", probability(analysed.patch_logits), 1.0)]
     for i, attention in enumerate(analysed.patch_attention, start=1):
         maps.append((f"seed, layer {i}", attention, attention.max()))
@@ -232,7 +231,7 @@ def _draw(path: pathlib.Path, analysed: Analysed, sentence: str, config) -> None
     for axis in axes:
         axis.set(xlim=(0, width), ylim=(height, 0))
         axis.axis("off")
-    figure.suptitle(f"“{sentence}”", fontsize=12)
+    figure.suptitle(f"“{example.sentences[index]}”", fontsize=12)
     figure.tight_layout()
     figure.savefig(path, dpi=80)
     plt.close(figure)
@@ -251,18 +250,11 @@ def _extent(
     return -left * x, (input_size[1] - left) * x, (input_size[0] - top) * y, -top * y
 
 
-def main(argv: list[str]) -> None:
-    """Analyses one workdir; what the user can mend ends in one line."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Unknown arguments: {argv[1:]}")
-    absl_logging.set_verbosity(absl_logging.WARNING)
-    logging.getLogger("restr_jax").setLevel(logging.INFO)
+def main() -> None:
+    """Analyses one workdir."""
     config = _CONFIG.value
-    try:
-        split = _SPLIT.value or config.data.val_split
-        print(describe(analyse_workdir(config, _WORKDIR.value, split, _LIMIT.value)))
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    split = _SPLIT.value or config.data.val_split
+    print(describe(analyse_workdir(config, _WORKDIR.value, split, _LIMIT.value)))
 
 
 if __name__ == "__main__":
@@ -271,4 +263,4 @@ if __name__ == "__main__":
     _SPLIT = flags.DEFINE_string("split", None, "Instead of config.data.val_split.")
     _LIMIT = flags.DEFINE_integer("limit", None, "Expressions to stop after.", 1)
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    command_line.run(main)

@@ -36,7 +36,8 @@ def read_params(folder: str) -> Any:
                 lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), stored
             )
             loaded = ocp.load_checkpointables(folder, {_STATE: {"params": wanted}})
-    except (FileNotFoundError, KeyError, ValueError) as error:
+    # Orbax has no metadata, None, of a checkpoint that was cut short.
+    except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder} is no checkpoint of ours: {error}") from error
     return loaded[_STATE]["params"]
 
@@ -44,8 +45,14 @@ def read_params(folder: str) -> Any:
 class Checkpoints:
     """The checkpoints of a workdir: the last few and the best."""
 
-    def __init__(self, workdir: str, keep_latest: int):
-        """Opens or creates ``workdir/checkpoints``."""
+    def __init__(self, workdir: str, keep_latest: int, *, read_only: bool = False):
+        """Opens or creates ``workdir/checkpoints``.
+
+        Args:
+            workdir: of the run.
+            keep_latest: how many stay.
+            read_only: leave alone what another process may be writing.
+        """
         keep = [
             _policies.LatestN(keep_latest),
             _policies.BestN(
@@ -60,7 +67,7 @@ class Checkpoints:
                 1
             ),
             preservation_policy=_policies.AnyPreservationPolicy(keep),
-            cleanup_tmp_directories=True,
+            cleanup_tmp_directories=not read_only,
         )
 
     def steps(self) -> list[int]:

@@ -49,10 +49,16 @@ def check_config(config) -> None:
             f"of config.checkpoint_every_steps ({config.checkpoint_every_steps}), so "
             "that what was scored can be kept."
         )
-    if not 0.0 < config.eval.threshold < 1.0:
+    thresholds = tuple(config.eval.thresholds)
+    if not thresholds or not all(0.0 < t < 1.0 for t in thresholds):
         raise ValueError(
-            f"config.eval.threshold {config.eval.threshold} is a probability between 0 "
-            "and 1."
+            f"config.eval.thresholds is {thresholds}; give at least one probability "
+            "between 0 and 1."
+        )
+    if config.eval.images_per_device < 1:
+        raise ValueError(
+            f"config.eval.images_per_device is {config.eval.images_per_device}; a "
+            "device takes at least 1."
         )
 
 

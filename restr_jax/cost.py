@@ -7,13 +7,12 @@ The first command takes any configuration, at any size. The second sets the figu
 the paper's Tables 3b and 5 beside ours (restr_jax/paper_cost.py).
 
 A multiply-add is one of a matrix product or a convolution; whatever is done value by
-value is not counted.
+value, like interpolation, is not counted.
 """
 
 import dataclasses
 import functools
 import math
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,9 +28,8 @@ from restr_jax.models import ReSTR, build_model
 # Steps of a program that run others an unknown number of times, or hide them.
 _OPAQUE = ("while", "cond", "pallas_call", "ffi_call")
 
-# "patch scores" is what the model does outside its modules (Eq. 9), "interpolation" the
-# upsampling, whose matrices are multiplied as if they were dense.
-PARTS = ("vision", "language", "fusion", "patch scores", "decoder", "interpolation")
+# "patch scores" is what the model does outside its modules (Eq. 9).
+PARTS = ("vision", "language", "fusion", "patch scores", "decoder")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,13 +39,10 @@ class Product:
     Attributes:
         path: names of the modules around it, outermost first.
         macs: its multiply-adds.
-        fixed: whether one factor is a constant of the program: no input and no
-            parameter, like the matrices that interpolate.
     """
 
     path: tuple[str, ...]
     macs: int
-    fixed: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,27 +79,22 @@ def trace(function: Callable, *arguments: Any) -> Trace:
 
     with nn.intercept_methods(note_norms):
         closed = jax.make_jaxpr(function)(*arguments)
-    varying = set(closed.jaxpr.invars)
-    return Trace(list(_products(closed.jaxpr, varying, (), 1)), normalised)
+    return Trace(list(_products(closed.jaxpr, (), 1)), normalised)
 
 
 def _products(
-    jaxpr: core.Jaxpr, varying: set, scopes: tuple[str, ...], times: int
+    jaxpr: core.Jaxpr, scopes: tuple[str, ...], times: int
 ) -> Iterator[Product]:
     """Yields the products of a program and of all programs in it.
 
     Args:
         jaxpr: the program.
-        varying: its variables that depend on inputs so far; grows.
         scopes: around it.
         times: how often it runs.
     """
     for step in jaxpr.eqns:
         name = step.primitive.name
         here = scopes + tuple(str(step.source_info.name_stack).split("/"))
-        vary = [not isinstance(v, core.Literal) and v in varying for v in step.invars]
-        if any(vary):
-            varying.update(step.outvars)
         if name in _OPAQUE:
             raise ValueError(
                 f"The program has a step {name!r} in {'/'.join(here)}, whose cost its "
@@ -112,16 +102,10 @@ def _products(
             )
         if name in ("dot_general", "conv_general_dilated"):
             count = _dot_macs if name == "dot_general" else _convolution_macs
-            fixed = not all(vary[:2])
-            yield Product(_module_path(here), times * count(step), fixed)
+            yield Product(_module_path(here), times * count(step))
+        rounds = step.params["length"] if name == "scan" else 1
         for inner in _programs_in(step):
-            # The inputs of a program are the last of the step's.
-            first = len(vary) - len(inner.invars)
-            pairs = zip(inner.invars, vary[first:], strict=True)
-            loop = name == "scan"  # What it carries may vary from the second round on.
-            inside = {v for v, varies in pairs if varies or (loop and any(vary))}
-            rounds = step.params["length"] if loop else 1
-            yield from _products(inner, inside, here, times * rounds)
+            yield from _products(inner, here, times * rounds)
 
 
 def _programs_in(step: core.JaxprEqn) -> Iterator[core.Jaxpr]:
@@ -200,8 +184,7 @@ def cost_by_part(traced: TracedModel) -> dict[str, tuple[int, int]]:
     """
     parameters, macs = (dict.fromkeys(PARTS, 0) for _ in range(2))
     for product in traced.trace.products:
-        own = product.path[0] if product.path else ""
-        part = "interpolation" if product.fixed else own
+        part = product.path[0] if product.path else ""
         macs[part if part in macs else "patch scores"] += product.macs
     for own, shapes in traced.variables["params"].items():
         part = own if own in parameters else "patch scores"
@@ -231,26 +214,21 @@ def describe(config) -> str:
     return "\n".join(lines)
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Prints the tables that the flags ask for."""
     from restr_jax import paper_cost
 
-    if len(argv) > 1:
-        raise app.UsageError(f"Unknown arguments: {argv[1:]}")
     if _CONFIG.value is None and not _PAPER.value:
         raise app.UsageError("Give a --config, or --paper.")
-    try:
-        if _CONFIG.value is not None:
-            print(describe(_CONFIG.value))
-        if _PAPER.value:
-            from configs import gref  # Part of the checkout, not of the package.
+    if _CONFIG.value is not None:
+        print(describe(_CONFIG.value))
+    if _PAPER.value:
+        from configs import gref  # Part of the checkout, not of the package.
 
-            print(paper_cost.describe(gref.get_config))
-    except ValueError as error:
-        sys.exit(f"ValueError: {error}")
+        print(paper_cost.describe(gref.get_config))
 
 
 if __name__ == "__main__":
     _CONFIG = config_flags.DEFINE_config_file("config", None, "As in main.py.")
     _PAPER = flags.DEFINE_bool("paper", False, "Print the paper's figures and ours.")
-    app.run(main)
+    command_line.run(main)

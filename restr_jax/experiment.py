@@ -9,8 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 import optax
+from flax.traverse_util import flatten_dict
 
-from restr_jax import train_state
+from restr_jax import checkpoint, train_state
 from restr_jax.checkpoint import Checkpoints
 from restr_jax.config_checks import check_config, claim_workdir
 from restr_jax.data import splits, text
@@ -19,7 +20,7 @@ from restr_jax.data.text import Vocabulary
 from restr_jax.models import ReSTR, build_model
 from restr_jax.optimizer import make_optimizer
 from restr_jax.parallel import Parallel
-from restr_jax.pretrained import load
+from restr_jax.pretrained import load, strict
 from restr_jax.train_state import TrainState
 
 logger = logging.getLogger(__name__)
@@ -106,9 +107,33 @@ class Experiment:
         """Loads the state of one checkpoint."""
         return checkpoints.restore(step, self.abstract_state())
 
-    def checkpoints(self) -> Checkpoints:
+    def params(self, step: int) -> Any:
+        """Reads the parameters alone of one checkpoint.
+
+        Returns:
+            A tree of NumPy arrays.
+
+        Raises:
+            ValueError: if the checkpoint is damaged, or another model's.
+        """
+        folder = self.workdir / "checkpoints" / str(step)
+        params = checkpoint.read_params(str(folder))
+        shapes = [
+            {path: tuple(x.shape) for path, x in flatten_dict(tree, sep="/").items()}
+            for tree in (params, self.abstract_state().params)
+        ]
+        strict.check(
+            *shapes,
+            f"Checkpoint {folder}",
+            "It is of another model than this config's; give the config it was made "
+            "with.",
+        )
+        return params
+
+    def checkpoints(self, *, read_only: bool = False) -> Checkpoints:
         """Opens the workdir's checkpoints."""
-        return Checkpoints(str(self.workdir), self.config.keep_checkpoints)
+        keep = self.config.keep_checkpoints
+        return Checkpoints(str(self.workdir), keep, read_only=read_only)
 
     def open_split(self, split: str) -> Split:
         """Opens what is scored on, see `open_split`."""
@@ -182,8 +207,8 @@ def start(config, workdir: str, *, training: bool) -> Experiment:
     """
     check_config(config)
     parallel = Parallel(config.parallel)
-    parallel.check_batch_size(config.batch_size, "config.batch_size")
-    parallel.check_batch_size(config.eval.batch_size, "config.eval.batch_size")
+    if training:
+        parallel.check_batch_size(config.batch_size, "config.batch_size")
     optimizer = make_optimizer(config.optimizer)
     path = pathlib.Path(workdir) / "vocabulary.txt"
     how = config.data.tokenizer, config.data.padding

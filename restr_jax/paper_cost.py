@@ -9,8 +9,7 @@ several possible readings:
   token there, come to 31.29 G, 15.92 G and 52.22 G.
 * The multiply-adds of Table 5 are those of the preset `released` at 320 x 320, each
   upsampling of the decoder before its linear, and nothing for upsampling itself. Ours
-  runs the linear first, the same function for a quarter, and upsamples by products with
-  matrices that are mostly zero, every zero counted.
+  runs the linear first, the same function for a quarter.
 * The parameters of Table 5 are those of the preset `paper` with a language MLP of 1200,
   as released, where the text says 3072. Left out are the tables of positions and words,
   which makes 122.89 M and 108.72 M, and the LayerNorms outside the vision encoder. Of
@@ -46,7 +45,6 @@ class Figure:
         printed: the print, in that unit.
         reached: by counting as the docstring of this module says.
         executed: what our model has, or multiplies and adds, for the same.
-        upsampling: what it multiplies and adds on top to interpolate.
     """
 
     name: str
@@ -54,7 +52,6 @@ class Figure:
     printed: float
     reached: float
     executed: float
-    upsampling: float
 
 
 def figures(get_config: Callable) -> list[Figure]:
@@ -134,13 +131,11 @@ def _printed(path: str) -> bool:
 
 def _upsampled_first(product: Product) -> bool:
     """Says whether the paper's decoder has this linear after an upsampling."""
-    of_decoder = product.path[:1] == ("decoder",) and not product.fixed
-    return of_decoder and product.path[-1] != "to_logit"
+    return product.path[:1] == ("decoder",) and product.path[-1] != "to_logit"
 
 
-def _macs(traced: Trace, *, fixed: bool = False) -> int:
-    """Counts interpolation's multiply-adds, or all others."""
-    return sum(p.macs for p in traced.products if p.fixed == fixed)
+def _macs(traced: Trace) -> int:
+    return sum(p.macs for p in traced.products)
 
 
 def _as_printed(traced: Trace) -> int:
@@ -174,12 +169,12 @@ def _fusion(traced: TracedModel, *, class_token: bool) -> Trace:
 
 
 def _parameters(name: str, printed: float, reached: int, ours: int) -> Figure:
-    return Figure(f"{name}, parameters", "M", printed, reached / 1e6, ours / 1e6, 0.0)
+    return Figure(f"{name}, parameters", "M", printed, reached / 1e6, ours / 1e6)
 
 
 def _multiply_adds(name: str, printed: float, reached: int, ours: Trace) -> Figure:
-    counts = (reached, _macs(ours), _macs(ours, fixed=True))
-    return Figure(f"{name}, multiply-adds", "G", printed, *(c / 1e9 for c in counts))
+    executed = _macs(ours)
+    return Figure(f"{name}, multiply-adds", "G", printed, reached / 1e9, executed / 1e9)
 
 
 def describe(get_config: Callable) -> str:
@@ -189,14 +184,13 @@ def describe(get_config: Callable) -> str:
         get_config: of configs/gref.py.
     """
     lines = [
-        "| figure | printed | counted like it | ours in execution | and to upsample |",
-        "| --- | ---: | ---: | ---: | ---: |",
+        "| figure | printed | counted like it | ours in execution |",
+        "| --- | ---: | ---: | ---: |",
     ]
     for f in figures(get_config):
-        upsampling = f"{f.upsampling:.2f} {f.unit}" if f.upsampling else ""
         lines.append(
             f"| {f.name} | {f.printed:.2f} {f.unit} | {f.reached:.2f} {f.unit} "
-            f"({f.reached:.4f}) | {f.executed:.2f} {f.unit} | {upsampling} |"
+            f"({f.reached:.4f}) | {f.executed:.2f} {f.unit} |"
         )
     reading = __doc__.partition("\n\n")[2].rstrip()
     return "\n".join([*lines, "", reading])

@@ -5,11 +5,13 @@ batch; under "pmap" each device runs it on its share and sums over `AXIS`.
 """
 
 import functools
+import json
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -26,7 +28,7 @@ class Parallel:
     """
 
     def __init__(self, mode: str):
-        """Uses every device of this process.
+        """Uses every device of this process, and of no other.
 
         Raises:
             ValueError: if the mode is unknown.
@@ -34,8 +36,11 @@ class Parallel:
         if mode not in MODES:
             raise ValueError(f"Unknown config.parallel {mode!r}; it is one of {MODES}.")
         self.mode = mode
-        self.num_devices = jax.local_device_count()
-        mesh = jax.make_mesh((self.num_devices,), (AXIS,), axis_types=(AxisType.Auto,))
+        devices = jax.local_devices()
+        self.num_devices = len(devices)
+        mesh = jax.make_mesh(
+            (self.num_devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=devices
+        )
         self._replicated = NamedSharding(mesh, P())
         self._sharded = NamedSharding(mesh, P(AXIS))
 
@@ -65,6 +70,22 @@ class Parallel:
             for name, array in batch.items()
         }
 
+    def gather(self, items: list) -> list:
+        """Returns the items of all processes, the same in each.
+
+        Args:
+            items: this process's, of what JSON holds.
+        """
+        if jax.process_count() == 1:
+            return items
+        content = np.frombuffer(json.dumps(items).encode(), np.uint8)
+        lengths = multihost_utils.process_allgather(np.array(content.size))
+        padded = np.zeros(lengths.max(), np.uint8)
+        padded[: content.size] = content
+        rows = multihost_utils.process_allgather(padded)
+        parts = [row[:n].tobytes() for row, n in zip(rows, lengths, strict=True)]
+        return [item for part in parts for item in json.loads(part)]
+
     def train_step(self, step: Callable) -> Callable:
         """Compiles ``step(state, batch, axis_name)`` into ``(state, batch)``.
 
@@ -93,7 +114,9 @@ class Parallel:
                 in_shardings=(self._replicated, self._sharded),
                 out_shardings=self._sharded,
             )
-        mapped = jax.pmap(predict, axis_name=AXIS, in_axes=(None, 0))
+        mapped = jax.pmap(
+            predict, axis_name=AXIS, in_axes=(None, 0), devices=jax.local_devices()
+        )
 
         def run(params, batch):
             outputs = mapped(params, self._split(batch))

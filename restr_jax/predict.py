@@ -8,12 +8,11 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 from PIL import Image
-from pycocotools import mask as mask_util
 
 from restr_jax import experiment
 from restr_jax.data import preprocess
 from restr_jax.evaluation import figures
-from restr_jax.evaluation.evaluator import probability, to_mask
+from restr_jax.evaluation.evaluator import probability, to_mask, to_rle
 from restr_jax.files import write_whole
 
 logger = logging.getLogger(__name__)
@@ -63,10 +62,10 @@ def predict(
     photographs = {path: preprocess.read_photograph(path) for path in images}
     names = _names(images)
 
-    checkpoints = run.checkpoints()
+    checkpoints = run.checkpoints(read_only=True)
     step = checkpoints.select(config.eval.checkpoints)[-1]
-    params = run.restore(checkpoints, step).params
     checkpoints.close()
+    params = run.parallel.replicate(run.params(step))
 
     @jax.jit
     def segment(params, image, tokens):
@@ -83,7 +82,7 @@ def predict(
             logits = preprocess.restore(
                 answer.pixel_logits[0, n], photograph.shape[:2], mode
             )
-            mask = to_mask(logits, config.eval.threshold)
+            mask = to_mask(logits, config.eval.thresholds[0])
             name = f"{names[path]}-{n + 1}"
             Image.fromarray(mask.astype(np.uint8) * 255).save(folder / f"{name}.png")
             figures.draw_prediction(
@@ -95,7 +94,6 @@ def predict(
                 truth=None,
                 iou=None,
             )
-            rle = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
             rows.append(
                 {
                     "image": str(path),
@@ -104,10 +102,7 @@ def predict(
                     "mask_file": f"{name}.png",
                     "area": int(mask.sum()),
                     "highest_probability": float(probability(logits).max()),
-                    "mask": {
-                        "size": list(mask.shape),
-                        "counts": rle["counts"].decode(),
-                    },
+                    "mask": to_rle(mask),
                 }
             )
             logger.info("%s: %r covers %d pixels", path, sentence, mask.sum())

@@ -87,6 +87,11 @@ def train_and_evaluate(config, workdir: str) -> list[dict]:
         FloatingPointError: if the loss is no longer a number.
         ValueError: if the config cannot work, or the workdir is another config's.
     """
+    if jax.process_count() > 1:
+        raise ValueError(
+            f"There are {jax.process_count()} processes; several can score together "
+            "(--mode=eval), but training takes one process, with any number of devices."
+        )
     run = experiment.start(config, workdir, training=True)
     train_split = run.open_training()
     val_split = run.open_split(config.data.val_split)
@@ -104,7 +109,7 @@ def train_and_evaluate(config, workdir: str) -> list[dict]:
         _train(run, state, train_split, val_split, evaluator, checkpoints)
     finally:
         checkpoints.close()
-    return score_run.score_checkpoints(run, evaluator)
+    return score_run.score_checkpoints(run, evaluator, run.workdir / "eval")
 
 
 def _train(
@@ -149,8 +154,9 @@ def _train(
                 writer.write(step, window.close(step))
             oiou = None
             if is_new and (step % config.eval.every_steps == 0 or is_last):
-                scored = evaluator.score(state.params, val_split)
-                oiou = metrics.cumulative_iou([s.record for s in scored])
+                cut = config.eval.thresholds[0]
+                records = evaluator.collect(state.params, val_split, cut)
+                oiou = metrics.cumulative_iou(records)
                 writer.write(step, {f"{val_split.name}/oiou": oiou})
                 window.restart_clock()
             if is_new and (step % config.checkpoint_every_steps == 0 or is_last):

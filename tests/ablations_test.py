@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from benchmarks import ablations as benchmark
 from configs import common, gref, shapes
 from restr_jax import train
 from restr_jax.models import build_model
 
-FOLDER = pathlib.Path(__file__).parent.parent / "configs" / "ablations"
+ROOT = pathlib.Path(__file__).parent.parent
+FOLDER = ROOT / "configs" / "ablations"
 # Kind, layers, shared, decoder, side of the input, and IoU or G as printed.
 ROWS = {
     "vme_4": ("vme", 4, False, False, 480, 0.5127),
@@ -116,12 +118,33 @@ def test_words_reach_the_experiment_that_a_row_changes():
             get_config(words)
 
 
+def test_the_committed_table_is_of_the_committed_results():
+    folder = ROOT / "benchmarks"
+    results = json.loads((folder / "results" / "ablations.json").read_text())
+    assert len(results["runs"]) == 15 and results["minutes"] <= 60
+    page = (folder / "ablations.md").read_text()
+    for table in benchmark.describe(results["runs"]).split("\n\n"):
+        assert table in page
+
+
+def test_compared_runs_differ_in_their_variant_alone():
+    made = [benchmark.make_config(v, 1, 400, "data") for v in benchmark.VARIANTS]
+    different = set()
+    for config in made:
+        flat = config.to_dict() | {"model": config.model.to_dict()}
+        first = made[0].to_dict()
+        different |= {k for k in flat if flat[k] != first[k]}
+    # Without a decoder there is no patch loss.
+    assert different == {"model", "loss"}
+    assert {config.seed for config in made} == {1}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["vme_4", "ime_4", "cme_4_shared_decoder"])
 def test_a_row_trains_on_shapes(name, shapes_dir, tmp_path):
     config = module(name).get_config("shapes")
     config.data.data_dir = shapes_dir
-    config.batch_size = config.eval.batch_size = 8
+    config.batch_size = 8
     config.optimizer.total_steps = 60
     config.optimizer.warmup_steps = 10
     config.log_every_steps = config.checkpoint_every_steps = 20

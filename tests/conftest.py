@@ -15,6 +15,10 @@ if not jax.config.jax_platforms:  # JAX_PLATFORMS chooses other devices.
     jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_default_matmul_precision", "highest")
+# Many tests run the same programs; they and the processes they start compile them once.
+CACHE = ROOT / ".pytest_cache" / "jax"
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 absl.flags.FLAGS.mark_as_parsed()  # Data workers read flags.
 
 
@@ -71,9 +75,8 @@ def tiny_config(shapes_dir, gref_dir):
         config.log_every_steps = 2
         config.checkpoint_every_steps = 4
         config.eval.every_steps = 4
-        config.eval.batch_size = 8
-        config.eval.expressions_per_image = 3
-        config.eval.num_figures = 2
+        config.eval.images_per_device = 1
+        config.eval.num_figures = 1
         config.eval.shuffled_text = dataset == "shapes"
         return config
 

@@ -21,8 +21,7 @@ def test_the_full_size_model_trains_and_is_scored_on_a_cpu(gref_dir, tmp_path):
         "log_every_steps": 1,
         "checkpoint_every_steps": 3,
         "eval.every_steps": 3,
-        "eval.batch_size": 1,
-        "eval.expressions_per_image": 1,
+        "eval.images_per_device": 1,
     }
     subprocess.run(
         [

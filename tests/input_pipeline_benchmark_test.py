@@ -20,7 +20,7 @@ def test_the_input_pipeline_can_be_measured(tmp_path, testdata, monkeypatch):
     )
     loader = input_pipeline.open_loader(arguments)
     assert len(loader.split.sentences) == 4
-    assert loader.load(0, np.array([0])).original.shape == (480, 640, 3)
+    assert loader.load(0, np.array([0])).image.shape == (480, 640, 3)
     stages = input_pipeline.measure_stages(loader, arguments)
     assert len(stages) == 7 and all(seconds > 0 for seconds in stages.values())
     stream = input_pipeline.measure_stream(loader, 0, arguments)

@@ -55,9 +55,9 @@ def test_training_leaves_what_the_readme_lists(trained):
         assert (workdir / file).stat().st_size
     assert (workdir / "eval" / "results.csv").stat().st_size
     assert list(workdir.glob("events.out.tfevents.*"))
-    assert len(list((workdir / "eval" / "figures").glob("*.png"))) == (
-        config.eval.num_figures
-    )
+    names = [f.stem for f in (workdir / "eval" / "figures").glob("shapes-val-*.png")]
+    groups = [name.split("-")[3] for name in names]
+    assert sorted(groups) == ["best", "random", "several", "worst"]
     (predictions,) = (workdir / "eval" / "predictions").glob("*.jsonl")
     lines = [json.loads(line) for line in predictions.read_text().splitlines()]
     assert len(lines) == row["num_expressions"]

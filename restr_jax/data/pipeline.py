@@ -27,30 +27,27 @@ _ENDLESS = 2**48
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """K expressions of one image, ready for the network, and what to score them by.
+    """Up to K expressions of one image, at the image's own size.
 
     Attributes:
-        image: uint8 [H, W, 3].
-        box: int32 [4], where in it the image lies, see `preprocess.place_image`.
+        image: uint8 RGB.
         tokens: int32 [K, L].
         valid: bool [K]; false where the image had no further expression.
-        mask: bool [K, H, W].
-        original: uint8 RGB at its own size.
-        masks: the objects' masks at the image's own size, one per valid expression.
+        masks: the objects' masks, one per valid expression; the same array for
+            expressions of the same object.
         record: number of the record in its split.
         chosen: which of the record's expressions these are.
+        sentences: what they say.
         fields: the record as it was stored.
     """
 
     image: np.ndarray
-    box: np.ndarray
     tokens: np.ndarray
     valid: np.ndarray
-    mask: np.ndarray
-    original: np.ndarray
     masks: list[np.ndarray]
     record: int
     chosen: np.ndarray
+    sentences: list[str]
     fields: dict
 
 
@@ -93,46 +90,69 @@ class Loader:
         image = preprocess.mirror(image) if mirrored else image
         tokens = np.zeros((self.expressions, self.max_words), np.int32)
         valid = np.arange(self.expressions) < len(chosen)
-        mask = np.zeros((self.expressions, *self.image_size), bool)
-        masks: list[np.ndarray] = []
+        masks, sentences = [], []
         first: dict[int, int] = {}  # of each object's expressions
         for k, i in enumerate(chosen):
             sentence = self.split.sentences[record][i]
             sentence = flip.mirror_sentence(sentence) if mirrored else sentence
+            sentences.append(sentence)
             tokens[k] = self.vocabulary.encode(sentence, self.max_words)
             place = int(fields["expressions"]["object"][i])
             same = first.setdefault(place, k)
             if same < k:
                 masks.append(masks[same])
-                mask[k] = mask[same]
                 continue
             counts = fields["objects"]["mask"][place]
             full = preprocess.decode_mask(counts, image.shape[:2])
             masks.append(preprocess.mirror(full) if mirrored else full)
-            mask[k] = preprocess.fit_mask(masks[k], self.image_size, self.resize)
-        placed, box = preprocess.place_image(image, self.image_size, self.resize)
-        return Example(
-            placed, box, tokens, valid, mask, image, masks, record, chosen, fields
-        )
+        return Example(image, tokens, valid, masks, record, chosen, sentences, fields)
 
-    def stack(self, examples: list[Example], batch_size: int) -> Batch:
-        """Stacks examples; a batch that is short is filled with invalid ones.
+    def stack(self, examples: list[Example]) -> Batch:
+        """Makes a batch to train on.
 
         Returns:
-            image [B, H, W, 3] uint8, box [B, 4] int32, tokens [B, K, L] int32,
-            valid [B, K] bool and mask [B, K, H, W] bool.
+            image [B, H, W, 3] uint8 and box [B, 4] int32 (`preprocess.place_image`),
+            tokens [B, K, L] int32, valid [B, K] bool and mask [B, K, H, W] bool.
         """
-        size, k = self.image_size, self.expressions
-        batch = {
-            "image": np.zeros((batch_size, *size, 3), np.uint8),
-            "box": np.zeros((batch_size, 4), np.int32),
-            "tokens": np.zeros((batch_size, k, self.max_words), np.int32),
-            "valid": np.zeros((batch_size, k), bool),
-            "mask": np.zeros((batch_size, k, *size), bool),
+        count, size, mode = len(examples), self.image_size, self.resize
+        batch = self._words(examples, count) | {
+            "image": np.zeros((count, *size, 3), np.uint8),
+            "box": np.zeros((count, 4), np.int32),
+            "mask": np.zeros((count, self.expressions, *size), bool),
         }
-        for name, array in batch.items():
-            for i, example in enumerate(examples):
-                array[i] = getattr(example, name)
+        for i, example in enumerate(examples):
+            placed = preprocess.place_image(example.image, size, mode)
+            batch["image"][i], batch["box"][i] = placed
+            fitted: dict[int, np.ndarray] = {}  # by the identity of the mask
+            for k, mask in enumerate(example.masks):
+                if id(mask) not in fitted:
+                    fitted[id(mask)] = preprocess.fit_mask(mask, size, mode)
+                batch["mask"][i, k] = fitted[id(mask)]
+        return batch
+
+    def stack_to_score(self, examples: list[Example], batch_size: int) -> Batch:
+        """Makes a batch to score; one that is short is filled with invalid examples.
+
+        Returns:
+            image [B, H, W, 3] float32 (`preprocess.fit_image`), tokens [B, K, L] int32
+            and valid [B, K] bool.
+        """
+        batch = self._words(examples, batch_size)
+        batch["image"] = np.zeros((batch_size, *self.image_size, 3), np.float32)
+        for i, example in enumerate(examples):
+            batch["image"][i] = preprocess.fit_image(
+                example.image, self.image_size, self.resize
+            )
+        return batch
+
+    def _words(self, examples: list[Example], batch_size: int) -> Batch:
+        shape = batch_size, self.expressions
+        batch = {
+            "tokens": np.zeros((*shape, self.max_words), np.int32),
+            "valid": np.zeros(shape, bool),
+        }
+        for i, example in enumerate(examples):
+            batch["tokens"][i], batch["valid"][i] = example.tokens, example.valid
         return batch
 
     def groups(self) -> list[tuple[int, int]]:
@@ -164,7 +184,7 @@ class _MakeBatch:
 
     def __call__(self, drawn: list[tuple[int, int]]) -> Batch:
         examples = [self._example(*position) for position in drawn[self.rows]]
-        return self.loader.stack(examples, len(examples))
+        return self.loader.stack(examples)
 
     def _example(self, position: int, group: int) -> Example:
         record, part = self.groups[group]
@@ -250,31 +270,44 @@ def _end_with_parent(*_) -> None:
 
 
 def eval_batches(
-    loader: Loader, batch_size: int
+    loader: Loader,
+    images_per_device: int,
+    *,
+    num_devices: int = 1,
+    process_index: int = 0,
+    process_count: int = 1,
 ) -> Iterator[tuple[Batch, list[Example]]]:
-    """Yields every expression of a split once, in order.
+    """Yields every expression of a split once, all those of an image together.
+
+    Images come sorted by how many expressions they have, so that those of a batch have
+    about as many. All batches have one shape.
+
+    Args:
+        loader: what makes examples; K is as many as any image has, not its own.
+        images_per_device: in a batch, at most.
+        num_devices: of this process.
+        process_index: which of the processes that score this is.
+        process_count: how many share the batches.
 
     Yields:
-        A batch as `Loader.stack` makes it, except that its images are normalised,
-        float32; and its examples.
+        A batch as `Loader.stack_to_score` makes it, and its examples.
     """
-    k = loader.expressions
+    counts = np.array([len(sentences) for sentences in loader.split.sentences])
+    records = np.argsort(counts, kind="stable")
+    records = records[counts[records] > 0]
+    # No more images than there are: a small split needs no large batch.
+    share = min(images_per_device, -(-len(records) // num_devices))
+    size = max(share, 1) * num_devices
+    batches = [records[i : i + size] for i in range(0, len(records), size)]
+    whole = dataclasses.replace(loader, expressions=int(counts.max(initial=1)))
 
-    def load(group: tuple[int, int]) -> Example:
-        record, part = group
-        every = np.arange(len(loader.split.sentences[record]))
-        return loader.load(record, every[part * k : (part + 1) * k])
-
-    def stack(examples: list[Example]) -> tuple[Batch, list[Example]]:
-        batch = loader.stack(examples, batch_size)
-        pairs = zip(batch["image"], batch["box"], strict=True)
-        images = np.stack([preprocess.normalise(*pair) for pair in pairs])
-        return batch | {"image": images}, examples
+    def load(chosen: np.ndarray) -> tuple[Batch, list[Example]]:
+        examples = [whole.load(int(r), np.arange(counts[r])) for r in chosen]
+        return whole.stack_to_score(examples, size), examples
 
     stream = iter(
-        grain.MapDataset.source(loader.groups())
+        grain.MapDataset.source(batches[process_index::process_count])
         .map(load)
-        .batch(batch_size, batch_fn=stack)
         .to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=4))
     )
     try:

@@ -7,7 +7,11 @@ import numpy as np
 from PIL import Image, ImageOps
 from pycocotools import mask as mask_util
 
-RESIZE_MODES = ("stretch", "letterbox")
+from restr_jax.data import released_letterbox
+
+# "stretch" fills the input; "letterbox" keeps the image's shape and centres it, and so
+# does "released", with the filters of `released_letterbox`.
+RESIZE_MODES = ("stretch", "letterbox", "released")
 # A photograph holds some 10 to 200 million pixels; a file that claims more is refused.
 Image.MAX_IMAGE_PIXELS = 200_000_000
 
@@ -62,7 +66,7 @@ def inner_box(original: Size, target: Size, mode: str) -> tuple[int, int, int, i
     Args:
         original: size of the image.
         target: size of the input.
-        mode: "stretch" fills the input; "letterbox" keeps the shape and centres.
+        mode: one of `RESIZE_MODES`.
 
     Returns:
         (top, left, height, width) in input pixels.
@@ -72,7 +76,7 @@ def inner_box(original: Size, target: Size, mode: str) -> tuple[int, int, int, i
     """
     if mode == "stretch":
         return 0, 0, *target
-    if mode != "letterbox":
+    if mode not in RESIZE_MODES:
         raise ValueError(f"Unknown resize mode {mode!r}; it is one of {RESIZE_MODES}.")
     scale = min(target[0] / original[0], target[1] / original[1])
     height, width = (max(1, round(scale * side)) for side in original)
@@ -85,13 +89,17 @@ def place_image(
     """Resizes a uint8 RGB image into the network's input, not yet normalised.
 
     Returns:
-        uint8 [H, W, 3], and int32 [4]: the `inner_box` that the image lies in.
+        uint8 [H, W, 3], and int32 [4]: the box outside of which `normalise` puts grey.
     """
-    top, left, height, width = inner_box(image.shape[:2], target, mode)
+    top, left, height, width = box = inner_box(image.shape[:2], target, mode)
+    if mode == "released":
+        # What is black beside the image stays black: nothing is outside.
+        placed = released_letterbox.place_image(image, target, box)
+        return placed, np.array((0, 0, *target), np.int32)
     resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
     placed = np.zeros((*target, 3), np.uint8)
     placed[top : top + height, left : left + width] = resized
-    return placed, np.array((top, left, height, width), np.int32)
+    return placed, np.array(box, np.int32)
 
 
 def normalise(placed: np.ndarray, box: np.ndarray) -> np.ndarray:
@@ -111,21 +119,28 @@ def normalise(placed: np.ndarray, box: np.ndarray) -> np.ndarray:
 
 
 def fit_image(image: np.ndarray, target: Size, mode: str) -> np.ndarray:
-    """Resizes a uint8 RGB image and normalises it to [-1, 1].
+    """Resizes a uint8 RGB image for scoring and normalises it to [-1, 1].
 
     Returns:
         float32 [H, W, 3]; what a letterbox leaves free is 0, mid-grey.
     """
+    if mode == "released":
+        box = inner_box(image.shape[:2], target, mode)
+        return released_letterbox.fit_image(image, target, box)
     return normalise(*place_image(image, target, mode))
 
 
 def fit_mask(mask: np.ndarray, target: Size, mode: str) -> np.ndarray:
     """Resizes a boolean mask; a pixel stays in if at least half of it was in.
 
+    In the mode "released" it stays in if any of it was.
+
     Returns:
         bool [H, W]; false in what a letterbox leaves free.
     """
-    top, left, height, width = inner_box(mask.shape, target, mode)
+    top, left, height, width = box = inner_box(mask.shape, target, mode)
+    if mode == "released":
+        return released_letterbox.fit_mask(mask, target, box)
     grey = Image.fromarray(mask.astype(np.uint8)).convert("F")
     resized = grey.resize((width, height), Image.Resampling.BILINEAR)
     fitted = np.zeros(target, bool)
@@ -133,8 +148,21 @@ def fit_mask(mask: np.ndarray, target: Size, mode: str) -> np.ndarray:
     return fitted
 
 
+def stretch_mask(mask: np.ndarray, target: Size) -> np.ndarray:
+    """Stretches a boolean mask by its nearest pixels, as LAVT's scoring does.
+
+    Returns:
+        bool [H, W].
+    """
+    size = (target[1], target[0])
+    grey = Image.fromarray(mask.astype(np.uint8))
+    return np.asarray(grey.resize(size, Image.Resampling.NEAREST)).astype(bool)
+
+
 def restore(logits: np.ndarray, original: Size, mode: str) -> np.ndarray:
     """Brings logits [H, W] back to the size of the image, float32."""
+    if mode == "released":
+        return released_letterbox.restore(logits, original)
     top, left, height, width = inner_box(original, logits.shape, mode)
     # Cut out, not `box=`: that would mix in what lies beside the box.
     inner = np.asarray(logits, np.float32)[top : top + height, left : left + width]

@@ -1,6 +1,7 @@
 """Pictures of predictions: what went in, what came out, what was right."""
 
 import pathlib
+import textwrap
 
 import matplotlib
 import numpy as np
@@ -66,3 +67,86 @@ def draw_prediction(
     figure.tight_layout()
     figure.savefig(path, dpi=80)
     plt.close(figure)
+
+
+def draw_expressions(
+    path: str | pathlib.Path,
+    *,
+    image: np.ndarray,
+    expressions: list[str],
+    masks: list[np.ndarray],
+) -> None:
+    """Draws the masks of several expressions of one image side by side into a PNG.
+
+    Args:
+        path: of the file to write.
+        image: uint8 RGB [H, W, 3].
+        expressions: what was asked for.
+        masks: the predictions, boolean [H, W] each.
+    """
+    columns = min(len(masks) + 1, 5)
+    rows = -(-(len(masks) + 1) // columns)
+    height, width = image.shape[:2]
+    size = (3 * columns, rows * (3 * height / width + 0.6))
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    panels = [("image", image)]
+    panels += [
+        (textwrap.fill(expression, 34), overlay(image, mask))
+        for expression, mask in zip(expressions, masks, strict=True)
+    ]
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, (title, picture) in zip(axes.flat, panels, strict=False):
+        axis.imshow(picture)
+        axis.set_title(title, fontsize=9)
+    figure.tight_layout()
+    figure.savefig(path, dpi=80)
+    plt.close(figure)
+
+
+def plot_by_step(path: str | pathlib.Path, rows: list[dict]) -> None:
+    """Plots oIoU against the step of the checkpoint, a line for each split.
+
+    Args:
+        path: of the file to write.
+        rows: of results.json.
+    """
+    figure, axis = plt.subplots(figsize=(6, 4))
+    for label in dict.fromkeys(map(_label, rows)):
+        points = sorted((r["step"], r["oiou"]) for r in rows if _label(r) == label)
+        axis.plot(*zip(*points, strict=True), marker="o", label=label)
+    axis.set(xlabel="step", ylabel="oIoU", ylim=(0, 1))
+    axis.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def plot_by_length(path: str | pathlib.Path, row: dict) -> None:
+    """Plots oIoU against the words of an expression, with intervals, and the paper's.
+
+    Args:
+        path: of the file to write.
+        row: of results.json.
+    """
+    buckets = row["by_length"]
+    names = [f"{b['min']}-{b['max']}\nn={b['count']}" for b in buckets]
+    scores = np.array([b["oiou"] for b in buckets])
+    low, high = np.array([b["ci95"] for b in buckets]).T
+    # Percentiles of few images may leave the score itself out.
+    errors = np.maximum([scores - low, high - scores], 0.0)
+    figure, axis = plt.subplots(figsize=(6, 4))
+    axis.bar(names, scores, yerr=errors, capsize=4, label="this checkpoint")
+    known = [(n, b["paper"]) for n, b in zip(names, buckets, strict=True) if b["paper"]]
+    if known:
+        axis.plot(*zip(*known, strict=True), "kD", label="the paper")
+    axis.set(xlabel="words", ylabel="oIoU", ylim=(0, 1), title=_label(row))
+    axis.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def _label(row: dict) -> str:
+    run = pathlib.Path(row["checkpoint"]).parent.parent.name
+    return f"{run}, {row['dataset']}:{row['split']}, cut {row['threshold']}"

@@ -1,10 +1,12 @@
 """Results on disk: rows of numbers as JSON, CSV and Markdown."""
 
 import csv
+import fcntl
 import json
 import pathlib
 
 from restr_jax.files import write_whole
+from tfds_builders import published
 
 # The printed IoU (Table 1), by data set and split.
 PAPER_OIOU = {
@@ -17,25 +19,74 @@ PAPER_OIOU = {
     ("unc_plus", "testB"): 0.4827,
     ("gref/google", "val"): 0.5448,
 }
-# What makes two rows the same result; a later run replaces it.
-_IDENTITY = ("dataset", "split", "step", "threshold", "preset")
+# The printed IoU by words (Table 2), in the order of `published.length_buckets`. The
+# paper does not say of which split; these are the ones that its ablations use.
+PAPER_BY_LENGTH = {
+    ("gref/google", "val"): (0.5872, 0.5347, 0.5396, 0.5191),
+    ("unc", "val"): (0.7238, 0.6946, 0.6119, 0.5021),
+    ("unc_plus", "val"): (0.6572, 0.5481, 0.4765, 0.3702),
+    ("referit/text_objseg", "test"): (0.8082, 0.6978, 0.6366, 0.5073),
+}
+# What makes two rows the same result; a later one replaces it.
+_IDENTITY = ("dataset", "split", "checkpoint", "threshold", "preset")
+
+
+def read_rows(folder: pathlib.Path) -> list[dict]:
+    """Returns the rows of results.json; none if nothing was scored yet."""
+    path = folder / "results.json"
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def with_paper(row: dict) -> dict:
+    """Returns a row with the paper's numbers beside ours, None where it has none."""
+    of = row["dataset"], row["split"]
+    printed = PAPER_BY_LENGTH.get(of, ())
+    buckets = published.length_buckets(row["dataset"])
+    by_length = [
+        bucket | {"paper": printed[i] if printed else None}
+        for bucket in row["by_length"]
+        for i, ends in enumerate(buckets)
+        if ends == (bucket["min"], bucket["max"])
+    ]
+    return row | {"paper": PAPER_OIOU.get(of), "by_length": by_length}
 
 
 def add_rows(folder: pathlib.Path, rows: list[dict]) -> list[dict]:
     """Adds rows to results.json and writes results.csv and report.md anew.
 
+    Several programs may do so at a time.
+
     Returns:
-        All rows, in the order of data set, split and step.
+        All rows, in the order of data set, split, run, step and threshold.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "results.json"
-    known = json.loads(path.read_text()) if path.exists() else []
-    merged = {tuple(row[k] for k in _IDENTITY): row for row in [*known, *rows]}
-    ordered = [merged[key] for key in sorted(merged)]
-    write_whole(path, json.dumps(ordered, indent=2) + "\n")
-    _write_csv(folder / "results.csv", ordered)
-    write_whole(folder / "report.md", to_markdown(ordered))
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        known = read_rows(folder)
+        merged = {tuple(row[k] for k in _IDENTITY): row for row in [*known, *rows]}
+        ordered = sorted(merged.values(), key=_order)
+        write_whole(folder / "results.json", json.dumps(ordered, indent=2) + "\n")
+        _write_csv(folder / "results.csv", ordered)
+        write_whole(folder / "report.md", to_markdown(ordered))
     return ordered
+
+
+def _order(row: dict) -> tuple:
+    run = pathlib.Path(row["checkpoint"]).parent
+    return row["dataset"], row["split"], str(run), row["step"], row["threshold"]
+
+
+def summary(rows: list[dict]) -> list[str]:
+    """Lays out the main numbers as a Markdown table, a row each."""
+    header = ["data set", "split", "run", "step", "images", "expressions", "cut"]
+    header += ["oIoU", "95 % interval", "mIoU", "P@0.5", "P@0.7", "P@0.9"]
+    header += ["stretched oIoU", "stretched mIoU", "paper oIoU", "oIoU, text shuffled"]
+    return _table(header, [_main_cells(row) for row in rows])
+
+
+# What else a row says of itself, in report.md.
+_CARD = ("checkpoint", "checkpoint_id", "dataset_id", "preset", "resize", "empty_rule")
+_CARD += ("version",)
 
 
 def to_markdown(rows: list[dict]) -> str:
@@ -45,30 +96,32 @@ def to_markdown(rows: list[dict]) -> str:
         "",
         "oIoU is cumulative (the paper's IoU) and mIoU the mean over expressions, both",
         "at the images' own size. The stretched columns are scored at the network's",
-        "input size. An empty prediction has IoU 0; P@x counts IoU >= x.",
+        "input size, truths by nearest pixels. P@x counts IoU >= x. Intervals are of",
+        "1000 draws of images.",
         "",
     ]
-    header = ["data set", "split", "step", "images", "expressions", "cut", "oIoU"]
-    header += ["mIoU", "P@0.5", "P@0.7", "P@0.9", "stretched oIoU", "stretched mIoU"]
-    header += ["paper oIoU", "oIoU, text shuffled"]
-    lines += _table(header, [_main_cells(row) for row in rows])
+    lines += summary(rows)
     for row in rows:
-        name = f"{row['dataset']} {row['split']}, step {row['step']}"
-        lines += ["", f"## {name}: by length", ""]
+        name = f"{row['dataset']} {row['split']}, {_run(row)}, step {row['step']}"
+        name += f", cut {row['threshold']}"
+        lines += ["", f"## {name}", ""]
+        lines += [f"- {key}: {row[key]}" for key in _CARD]
+        lines += ["", "By length:", ""]
         lines += _table(
-            ["words", "expressions", "oIoU", "95 % interval"],
+            ["words", "expressions", "oIoU", "95 % interval", "paper oIoU"],
             [
                 [
                     f"{b['min']}-{b['max']}",
                     b["count"],
                     _number(b["oiou"]),
-                    "{:.4f} to {:.4f}".format(*b["ci95"]),
+                    _interval(b),
+                    _number(b["paper"]),
                 ]
                 for b in row["by_length"]
             ],
         )
         if "by_kind" in row:
-            lines += ["", f"## {name}: by kind of expression", ""]
+            lines += ["", "By kind of expression:", ""]
             kinds = row["by_kind"].items()
             lines += _table(
                 ["kind", "expressions", "oIoU"],
@@ -82,16 +135,28 @@ def _main_cells(row: dict) -> list:
     return [
         row["dataset"],
         row["split"],
+        _run(row),
         row["step"],
         row["num_images"],
         row["num_expressions"],
         row["threshold"],
-        *map(_number, (row["oiou"], row["miou"])),
+        _number(row["oiou"]),
+        _interval(row),
+        _number(row["miou"]),
         *(_number(precision[x]) for x in ("0.5", "0.7", "0.9")),
         *map(_number, (stretched["oiou"], stretched["miou"])),
         _number(row["paper"]),
         _number(row.get("oiou_shuffled_text")),
     ]
+
+
+def _run(row: dict) -> str:
+    """Names the workdir that a row's checkpoint lies in."""
+    return pathlib.Path(row["checkpoint"]).parent.parent.name
+
+
+def _interval(row: dict) -> str:
+    return "{:.4f} to {:.4f}".format(*row["ci95"])
 
 
 def _number(value: float | None) -> str:

@@ -1,96 +1,262 @@
-"""Scores checkpoints of a run on splits, and writes everything about it."""
+"""Scores checkpoints on splits at thresholds, and writes everything about it."""
 
 import json
 import logging
 import pathlib
+import time
 
-import numpy as np
+import jax
+import ml_collections
 
 from restr_jax import experiment
 from restr_jax.data import splits
 from restr_jax.data.splits import Split
-from restr_jax.evaluation import figures, metrics, report
-from restr_jax.evaluation.evaluator import Evaluator, Scored, probability, to_mask
+from restr_jax.evaluation import album, figures, gallery, identity, metrics, report
+from restr_jax.evaluation.evaluator import Evaluator
 from restr_jax.experiment import Experiment
+from restr_jax.files import write_whole
 from tfds_builders import published
 
 logger = logging.getLogger(__name__)
 
+_POLL_SECONDS = 10.0
+EMPTY_RULE = "an empty prediction has IoU 0"
+
 
 def score_workdir(config, workdir: str) -> list[dict]:
-    """Scores what a workdir holds, without training; see `score_checkpoints`."""
-    run = experiment.start(config, workdir, training=False)
-    evaluator = Evaluator(run.model, config, run.vocabulary, run.parallel)
-    return score_checkpoints(run, evaluator)
-
-
-def score_checkpoints(run: Experiment, evaluator: Evaluator) -> list[dict]:
-    """Scores the checkpoints and splits that ``config.eval`` names.
-
-    Writes eval/results.json, results.csv, report.md, predictions and figures.
+    """Scores without training what ``config.eval`` names.
 
     Args:
-        run: the experiment.
-        evaluator: of the experiment's model.
+        config: the configuration of the workdir; if ``config.eval.checkpoints`` is a
+            folder of other workdirs, those have their own, and only data and scoring
+            follow this one.
+        workdir: of a trained model, or for the results on others.
 
     Returns:
         All rows of eval/results.json.
 
     Raises:
-        FileNotFoundError: if a checkpoint or the data set does not exist.
+        FileNotFoundError: if there is nothing to score.
+        ValueError: if the configuration cannot work, or no checkpoint can be read.
     """
-    config = run.config
-    opened = [run.open_split(name) for name in config.eval.splits.split(",")]
-    checkpoints = run.checkpoints()
-    rows = []
-    for step in checkpoints.select(config.eval.checkpoints):
-        params = run.restore(checkpoints, step).params
-        for split in opened:
-            row = _score_split(run, evaluator, params, split, step)
-            rows = report.add_rows(run.workdir / "eval", [row])
-            logger.info("%s, step %d: %s", split.name, step, _in_words(row))
-    checkpoints.close()
-    logger.info("all scores and pictures: %s", run.workdir / "eval")
+    folder = pathlib.Path(workdir) / "eval"
+    if pathlib.Path(config.eval.checkpoints).is_dir():
+        runs = _open_others(config)
+    else:
+        runs = [experiment.start(config, workdir, training=False)]
+    rows: list[dict] = []
+    for run in runs:
+        evaluator = Evaluator(run.model, run.config, run.vocabulary, run.parallel)
+        rows = score_checkpoints(run, evaluator, folder)
+    print("\n".join(report.summary(rows)))
     return rows
 
 
-def _score_split(
-    run: Experiment, evaluator: Evaluator, params, split: Split, step: int
-) -> dict:
-    """Scores one split with one checkpoint; returns its row."""
-    config, folder = run.config, run.workdir / "eval"
-    dataset, split_name = split.name.split(":")
-    name = f"{dataset.replace('/', '-')}-{split_name}-{step}"
-    (folder / "predictions").mkdir(parents=True, exist_ok=True)
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
+def score_checkpoints(
+    run: Experiment, evaluator: Evaluator, folder: pathlib.Path
+) -> list[dict]:
+    """Scores the checkpoints, splits and thresholds that ``config.eval`` names.
 
-    total = sum(map(len, split.sentences))
-    rng = np.random.default_rng(config.seed)
-    drawn = set(rng.permutation(total)[: config.eval.num_figures].tolist())
-    records = []
-    with (folder / "predictions" / f"{name}.jsonl").open("w") as file:
-        for i, scored in enumerate(evaluator.score(params, split)):
-            records.append(scored.record)
-            file.write(json.dumps(scored.record) + "\n")
-            if i in drawn:
-                path = folder / "figures" / f"{name}-{i:06d}.png"
-                _draw(path, scored, config.eval.threshold)
+    Every pair of a checkpoint and a split is one pass of the model. What is in
+    results.json already, of the same weights, data and code, is not scored again.
 
-    row = {
-        "dataset": dataset,
-        "split": split_name,
-        "step": step,
-        "checkpoint": str(run.workdir / "checkpoints" / str(step)),
-        "preset": config.preset,
-        "threshold": config.eval.threshold,
-    }
-    row |= metrics.summarize(records, published.length_buckets(dataset))
-    row["paper"] = report.PAPER_OIOU.get((dataset, split_name))
-    if config.eval.shuffled_text:
-        shuffled = splits.with_shuffled_text(split, config.seed)
-        deaf = [scored.record for scored in evaluator.score(params, shuffled)]
-        row["oiou_shuffled_text"] = metrics.cumulative_iou(deaf)
-    return row
+    Args:
+        run: the experiment.
+        evaluator: of the experiment's model.
+        folder: for results.json, results.csv, report.md, predictions and figures.
+
+    Returns:
+        All rows of results.json.
+
+    Raises:
+        FileNotFoundError: if a checkpoint or the data set does not exist.
+        ValueError: if no checkpoint can be read.
+    """
+    config = run.config
+    opened = [run.open_split(name) for name in config.eval.splits.split(",")]
+    names = {split.name: identity.of_split(split) for split in opened}
+    done: set[int] = set()
+    faults: list[str] = []
+    while True:
+        for step in _steps(run):
+            if step in done:
+                continue
+            done.add(step)
+            try:
+                params = run.params(step)
+            except ValueError as error:
+                logger.warning("checkpoint %d is left out: %s", step, error)
+                faults.append(str(error))
+                continue
+            _Sweep(run, evaluator, folder, params, step).score(opened, names)
+        if not config.eval.watch or config.optimizer.total_steps in done:
+            break
+        time.sleep(_POLL_SECONDS)
+    if len(faults) == len(done):
+        raise ValueError(f"None of the checkpoints could be read: {faults[0]}")
+    rows = report.read_rows(folder)
+    if jax.process_index() == 0:
+        _plot(folder, rows)
+    logger.info("all scores and pictures: %s", folder)
+    return rows
+
+
+def _steps(run: Experiment) -> list[int]:
+    """Lists what is to be scored, as the first process sees it."""
+    steps: list[int] = []
+    if jax.process_index() == 0:
+        checkpoints = run.checkpoints(read_only=True)
+        if run.config.eval.watch:
+            steps = checkpoints.steps()
+        else:
+            steps = checkpoints.select(run.config.eval.checkpoints)
+        checkpoints.close()
+    return run.parallel.gather(steps)
+
+
+class _Sweep:
+    """One checkpoint over splits and thresholds."""
+
+    def __init__(
+        self,
+        run: Experiment,
+        evaluator: Evaluator,
+        folder: pathlib.Path,
+        params: dict,
+        step: int,
+    ):
+        """Takes the parameters as NumPy arrays; they go to the devices if needed."""
+        self._run, self._evaluator, self._folder = run, evaluator, folder
+        self._given, self._params, self._step = params, None, step
+        self._checkpoint_id = identity.of_params(params)
+        self._thresholds = tuple(run.config.eval.thresholds)
+
+    def score(self, opened: list[Split], names: dict[str, str]) -> None:
+        """Adds the rows of every split that are not there yet.
+
+        Args:
+            opened: the splits.
+            names: what `identity.of_split` calls them.
+        """
+        for split in opened:
+            cards = [self._card(split, names, cut) for cut in self._thresholds]
+            main = jax.process_index() == 0
+            known = self._run.parallel.gather(
+                report.read_rows(self._folder) if main else []
+            )
+            if all(any(card.items() <= row.items() for row in known) for card in cards):
+                logger.info("%s, step %d: scored before", split.name, self._step)
+                continue
+            if self._params is None:
+                self._params = self._run.parallel.replicate(self._given)
+            for row in self._score(split, cards):
+                if main:
+                    report.add_rows(self._folder, [row])
+                logger.info("%s, step %d: %s", split.name, self._step, _in_words(row))
+
+    def _card(self, split: Split, names: dict[str, str], threshold: float) -> dict:
+        """Says what a row is of."""
+        config = self._run.config
+        dataset, split_name = split.name.split(":")
+        return {
+            "dataset": dataset,
+            "split": split_name,
+            "step": self._step,
+            "checkpoint": str(self._run.workdir / "checkpoints" / str(self._step)),
+            "checkpoint_id": self._checkpoint_id,
+            "dataset_id": names[split.name],
+            "preset": config.preset,
+            "resize": config.data.resize,
+            "threshold": threshold,
+            "empty_rule": EMPTY_RULE,
+            "version": identity.of_code(),
+        }
+
+    def _score(self, split: Split, cards: list[dict]) -> list[dict]:
+        """Scores one split; writes predictions and figures, returns the rows."""
+        config, folder = self._run.config, self._folder
+        name = f"{split.name.replace('/', '-').replace(':', '-')}-{self._step}"
+        if folder.parent != self._run.workdir:
+            name = f"{self._run.workdir.name}-{name}"
+        for inside in ("predictions", "figures"):
+            (folder / inside).mkdir(parents=True, exist_ok=True)
+        pictures = album.Album(split, config.eval.num_figures, config.seed)
+        scored = []
+        for one in self._evaluator.score(self._params, split, self._thresholds):
+            pictures.add(one)
+            scored.append((one.position, one.records))
+        records = self._evaluator.gather(scored)
+        cases = pictures.draw(
+            folder / "figures",
+            name,
+            _by_position(split, records[0]),
+            self._thresholds[0],
+        )
+        cases = [c | {"split": split.name, "step": self._step} for c in cases]
+        cases = self._run.parallel.gather(cases)
+        rows = []
+        for card, of_threshold in zip(cards, records, strict=True):
+            buckets = published.length_buckets(card["dataset"])
+            row = card | metrics.summarize(of_threshold, buckets)
+            rows.append(report.with_paper(row))
+        if config.eval.shuffled_text:
+            shuffled = splits.with_shuffled_text(split, config.seed)
+            deaf = self._evaluator.collect(self._params, shuffled, self._thresholds[0])
+            rows[0]["oiou_shuffled_text"] = metrics.cumulative_iou(deaf)
+        if jax.process_index() == 0:
+            gallery.add_cases(folder / "figures", cases)
+            for threshold, of_threshold in zip(self._thresholds, records, strict=True):
+                path = folder / "predictions" / f"{name}-{threshold}.jsonl"
+                head = {"split": split.name, "threshold": threshold}
+                marked = [head | record for record in of_threshold]
+                write_whole(path, "".join(json.dumps(r) + "\n" for r in marked))
+        return rows
+
+
+def _by_position(split: Split, records: list[dict]) -> dict[album.Position, dict]:
+    """Finds records by the numbers of their image and expression."""
+    positions = [
+        (i, k) for i, some in enumerate(split.sentences) for k in range(len(some))
+    ]
+    return dict(zip(positions, records, strict=True))
+
+
+def _open_others(config) -> list[Experiment]:
+    """Opens the workdirs in a folder, each with its own configuration.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    folder, runs = pathlib.Path(config.eval.checkpoints), []
+    for path in sorted(folder.glob("*/config.json")):
+        theirs = ml_collections.ConfigDict(json.loads(path.read_text()))
+        theirs.eval = ml_collections.ConfigDict(config.eval.to_dict())
+        theirs.data.data_dir, theirs.parallel = config.data.data_dir, config.parallel
+        run = experiment.start(theirs, str(path.parent), training=False)
+        checkpoints = run.checkpoints(read_only=True)
+        steps, best = checkpoints.steps(), checkpoints.best_step()
+        checkpoints.close()
+        if not steps:
+            logger.warning("%s holds no checkpoint and is left out", path.parent)
+            continue
+        theirs.eval.checkpoints = "latest" if best is None else "best"
+        runs.append(run)
+    if not runs:
+        raise FileNotFoundError(
+            f"config.eval.checkpoints={folder} is a folder without trained workdirs "
+            "(folders with config.json and checkpoints)."
+        )
+    return runs
+
+
+def _plot(folder: pathlib.Path, rows: list[dict]) -> None:
+    """Plots all rows by step, and the last row of each split by length."""
+    (folder / "figures").mkdir(exist_ok=True)
+    figures.plot_by_step(folder / "figures" / "iou-by-step.png", rows)
+    for row in rows:
+        dataset = row["dataset"].replace("/", "-")
+        name = f"iou-by-length-{dataset}-{row['split']}.png"
+        figures.plot_by_length(folder / "figures" / name, row)
 
 
 def _in_words(row: dict) -> str:
@@ -101,16 +267,3 @@ def _in_words(row: dict) -> str:
     kinds = row.get("by_kind", {}).items()
     said += [f"{kind} {k['oiou']:.4f}" for kind, k in kinds]
     return ", ".join(said)
-
-
-def _draw(path: pathlib.Path, scored: Scored, threshold: float) -> None:
-    record = scored.record
-    figures.draw_prediction(
-        path,
-        image=scored.example.original,
-        expression=record["expression"],
-        patch_probability=probability(scored.patch_logits),
-        mask=to_mask(scored.logits, threshold),
-        truth=scored.example.masks[scored.index],
-        iou=record["iou"],
-    )

@@ -5,6 +5,7 @@
 """
 
 import math
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ import ml_collections
 import numpy as np
 
 from restr_jax.models import build_model
-from restr_jax.pretrained import strict
+from restr_jax.pretrained import strict, weight_files
 from restr_jax.pretrained.released_layout import KINDS, VISUAL_LINGUISTIC, rows
 
 Arrays = Mapping[str, np.ndarray]
@@ -94,7 +95,7 @@ def from_released(arrays: Arrays, like: Any, kind: str = "cme") -> Any:
 
 
 def load(
-    arrays: Arrays,
+    weights: Arrays | str | os.PathLike,
     *,
     vision_heads: int = 12,
     language_heads: int = 12,
@@ -104,7 +105,8 @@ def load(
     """Makes a model's configuration and parameters from a released state dict.
 
     Args:
-        arrays: by their names in the state dict, of any size.
+        weights: arrays by their names in the state dict, of any size, or a file of them
+            (`weight_files.read_arrays`).
         vision_heads: attention heads, which no shape tells.
         language_heads: of the language encoder.
         fusion_heads: of the fusion.
@@ -114,9 +116,12 @@ def load(
         The `model` part of a configuration, for `build_model`, and the parameters.
 
     Raises:
-        ValueError: if these are not the weights of a released model; with all that is
-            missing, extra or of another shape.
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be read, or these are not the weights of a released
+            model; with all that is missing, extra or of another shape.
     """
+    is_file = isinstance(weights, str | os.PathLike)
+    arrays = weight_files.read_arrays(weights) if is_file else weights
     if all(name.startswith("module.") for name in arrays):
         arrays = {name.removeprefix("module."): x for name, x in arrays.items()}
     config = _read_config(arrays, image_size)

@@ -84,7 +84,7 @@ def test_the_command_of_tfds_builds_too(tmp_path):
         [
             *(sys.executable, "-m", "tensorflow_datasets.scripts.cli.main", "build"),
             str(ROOT / "tfds_builders" / "unc"),
-            f"--manual_dir={TESTDATA / 'gref'}",
+            f"--manual_dir={TESTDATA / 'refer'}",
             f"--data_dir={tmp_path}",
             "--file_format=array_record",
         ],

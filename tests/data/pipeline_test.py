@@ -88,7 +88,7 @@ def test_masks_belong_to_their_sentences(shapes_dir):
         named = set(noun) & {"small", "large", "red", "green", "blue", "yellow"}
         assert named <= set(category)
         # ... and so is the color under the mask.
-        color = example.original[example.masks[k]].mean(0)
+        color = example.image[example.masks[k]].mean(0)
         if "red" in category:
             assert color[0] > 1.5 * color[2]
         if "blue" in category:
@@ -96,19 +96,53 @@ def test_masks_belong_to_their_sentences(shapes_dir):
 
 
 def test_scoring_sees_every_expression_once_and_fills_up(shapes_dir):
-    loader = make_loader(shapes_dir, 4, split="val")
+    loader = make_loader(shapes_dir, 1, split="val")
     seen, rows = [], 0
-    for batch, examples in pipeline.eval_batches(loader, 5):
+    for batch, examples in pipeline.eval_batches(loader, 1, num_devices=5):
         assert batch["image"].shape == (5, 32, 32, 3)
+        assert batch["tokens"].shape == (5, 9, 10)
         for image, example in zip(batch["image"], examples, strict=False):
-            fitted = preprocess.fit_image(example.original, (32, 32), "stretch")
+            fitted = preprocess.fit_image(example.image, (32, 32), "stretch")
             np.testing.assert_array_equal(image, fitted)
         assert batch["valid"].sum() == sum(len(e.chosen) for e in examples)
         assert not batch["valid"][len(examples) :].any()
         seen += [(e.record, i) for e in examples for i in e.chosen]
         rows += 1
     assert seen == [(r, i) for r in range(8) for i in range(9)]
-    assert rows == -(-8 * 3 // 5)
+    assert rows == 2
+
+
+def test_images_with_as_many_expressions_are_scored_together(shapes_dir):
+    split = splits.open_split(shapes_dir, "shapes", "val")
+    counts = [3, 9, 1, 0, 9, 3, 2, 1]
+    sentences = [s[:n] for s, n in zip(split.sentences, counts, strict=True)]
+    split = dataclasses.replace(split, sentences=sentences)
+    loader = dataclasses.replace(make_loader(shapes_dir, 1), split=split)
+    batches = [
+        [(e.record, len(e.chosen)) for e in examples]
+        for _, examples in pipeline.eval_batches(loader, 2)
+    ]
+    # The image without an expression has nothing to score.
+    assert batches == [[(2, 1), (7, 1)], [(6, 2), (0, 3)], [(5, 3), (1, 9)], [(4, 9)]]
+
+
+def test_processes_that_score_share_the_batches(shapes_dir):
+    loader = make_loader(shapes_dir, 1, split="val")
+    shares = [
+        [
+            (example.record, i)
+            for _, examples in pipeline.eval_batches(
+                loader, 1, process_index=process, process_count=3
+            )
+            for example in examples
+            for i in example.chosen
+        ]
+        for process in range(3)
+    ]
+    assert all(shares)
+    assert sorted(itertools.chain(*shares)) == [
+        (r, i) for r in range(8) for i in range(9)
+    ]
 
 
 def test_shuffling_texts_keeps_them_and_moves_them(shapes_dir):
@@ -254,30 +288,41 @@ def test_a_mirrored_scene_is_mirrored_with_its_words(shapes_dir):
     said = [" ".join(vocabulary.words[t] for t in row if t) for row in example.tokens]
     assert said == ["the rightmost square", "left of the red one", "blue", ""]
     np.testing.assert_array_equal(example.image, image[:, ::-1])
-    np.testing.assert_array_equal(example.original, image[:, ::-1])
     expected = [red[:, ::-1], blue[:, ::-1], blue[:, ::-1], np.zeros((32, 32), bool)]
-    np.testing.assert_array_equal(example.mask, expected)
     np.testing.assert_array_equal(example.masks, expected[:3])
+    batch = loader.stack([example])
+    np.testing.assert_array_equal(batch["image"], [image[:, ::-1]])
+    np.testing.assert_array_equal(batch["mask"], [expected])
     # The red square, once left, is right of the blue one now.
-    columns = [np.flatnonzero(mask.any(0)).mean() for mask in example.mask[:2]]
+    columns = [np.flatnonzero(mask.any(0)).mean() for mask in example.masks[:2]]
     assert columns == [25.5, 7.5]
 
 
-def test_a_mask_is_decoded_once_for_all_sentences_of_its_object(
-    shapes_dir, monkeypatch
-):
+def test_a_mask_is_made_once_for_all_sentences_of_its_object(shapes_dir, monkeypatch):
     loader = make_loader(shapes_dir, 9)
-    decoded = []
-    real = preprocess.decode_mask
-    monkeypatch.setattr(
-        preprocess, "decode_mask", lambda *a: decoded.append(a[0]) or real(*a)
-    )
+    made = {"decode_mask": 0, "fit_mask": 0}
+
+    def count(name):
+        real = getattr(preprocess, name)
+
+        def counted(*args):
+            made[name] += 1
+            return real(*args)
+
+        monkeypatch.setattr(preprocess, name, counted)
+
+    count("decode_mask")
+    count("fit_mask")
     example = loader.load(0, np.arange(9))
-    assert len(decoded) == len(set(example.fields["expressions"]["object"])) < 9
+    batch = loader.stack([example])
+    objects = len(set(example.fields["expressions"]["object"]))
+    assert made == {"decode_mask": objects, "fit_mask": objects} and objects < 9
     for k in range(9):
         alone = loader.load(0, np.array([k]))
-        np.testing.assert_array_equal(example.mask[k], alone.mask[0])
         np.testing.assert_array_equal(example.masks[k], alone.masks[0])
+        np.testing.assert_array_equal(
+            batch["mask"][0, k], loader.stack([alone])["mask"][0, 0]
+        )
 
 
 def test_closing_the_stream_ends_its_workers(shapes_dir):

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from restr_jax.data import preprocess, released_letterbox
+from restr_jax.data import preprocess
 from restr_jax.evaluation import metrics
 from restr_jax.evaluation.evaluator import to_mask
 
@@ -22,18 +22,20 @@ def of(golden):
 
 
 def opened(of, case):
-    """Returns the image as it is read, the mask, and where in the input they go."""
+    """Returns the image as it is read, and the mask."""
     image, mask = of(case, "in/image_uint8"), of(case, "in/mask")
     if image.ndim == 2:  # A grey image is read as RGB.
         image = np.repeat(image[..., None], 3, axis=-1)
-    return image, mask, preprocess.inner_box(mask.shape, TARGET, "letterbox")
+    return image, mask
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_training_images_are_the_published_bytes(case, of):
-    image, _, box = opened(of, case)
-    placed = released_letterbox.place_image(image, TARGET, box)
+    image, _ = opened(of, case)
+    placed, box = preprocess.place_image(image, TARGET, "released")
     assert placed.dtype == np.uint8
+    # No pixel is made grey: what is black beside the image stays so.
+    np.testing.assert_array_equal(box, (0, 0, *TARGET))
     difference = placed.astype(int) - of(case, "train/image_uint8")
     # Enlarging meets exact ties between two levels, which rounding may settle either
     # way.
@@ -43,8 +45,8 @@ def test_training_images_are_the_published_bytes(case, of):
 
 @pytest.mark.parametrize("case", CASES)
 def test_training_masks_grow_as_the_published_ones(case, of):
-    _, mask, box = opened(of, case)
-    fitted = released_letterbox.fit_mask(mask, TARGET, box)
+    _, mask = opened(of, case)
+    fitted = preprocess.fit_mask(mask, TARGET, "released")
     np.testing.assert_array_equal(fitted, of(case, "train/mask"))
     if case == "landscape":
         cut_at_half = preprocess.fit_mask(mask, TARGET, "letterbox")
@@ -53,8 +55,8 @@ def test_training_masks_grow_as_the_published_ones(case, of):
 
 @pytest.mark.parametrize("case", CASES)
 def test_scored_images_are_the_published_ones(case, of, assert_close):
-    image, _, box = opened(of, case)
-    fitted = released_letterbox.fit_image(image, TARGET, box)
+    image, _ = opened(of, case)
+    fitted = preprocess.fit_image(image, TARGET, "released")
     theirs = of(case, "eval/tensor")
     assert fitted.dtype == np.float32
     assert_close(fitted.transpose(2, 0, 1), theirs, 5e-5, case, absolute=True)
@@ -63,7 +65,7 @@ def test_scored_images_are_the_published_ones(case, of, assert_close):
 @pytest.mark.parametrize("case", CASES)
 def test_logits_come_back_as_the_published_ones(case, of, assert_close):
     size = of(case, "in/mask").shape
-    logits = released_letterbox.restore(of(case, "back/in_logits"), size)
+    logits = preprocess.restore(of(case, "back/in_logits"), size, "released")
     assert logits.shape == size and logits.dtype == np.float32
     assert_close(logits, of(case, "back/logits"), 5e-5, case, absolute=True)
     np.testing.assert_array_equal(to_mask(logits, 0.5), of(case, "back/mask"))
@@ -73,7 +75,8 @@ def test_the_scores_are_the_published_ones(of, golden):
     records = []
     for case in CASES:
         truth = of(case, "in/mask")
-        logits = released_letterbox.restore(of(case, "back/in_logits"), truth.shape)
+        enlarged = of(case, "back/in_logits")
+        logits = preprocess.restore(enlarged, truth.shape, "released")
         overlap = metrics.overlap(to_mask(logits, 0.5), truth)
         assert overlap == (of(case, "back/intersection"), of(case, "back/union"))
         names = ("intersection", "union")
@@ -91,8 +94,8 @@ def test_an_image_becomes_the_published_mask(of, variant, assert_close):
     published = variant("released_tiny")
     fitted, tokens = [], []
     for case in END_TO_END:
-        image, _, box = opened(of, case)
-        fitted.append(released_letterbox.fit_image(image, TARGET, box))
+        image, _ = opened(of, case)
+        fitted.append(preprocess.fit_image(image, TARGET, "released"))
         tokens.append(of(case, "e2e/tokens")[None])
     output = published.model.apply(
         {"params": published.params},
@@ -103,6 +106,6 @@ def test_an_image_becomes_the_published_mask(of, variant, assert_close):
     for case, logits in zip(END_TO_END, output.pixel_logits[:, 0], strict=True):
         assert_close(logits, of(case, "e2e/pixel_logits"), 3e-5, case)
         size = of(case, "in/mask").shape
-        restored = released_letterbox.restore(np.asarray(logits), size)
+        restored = preprocess.restore(np.asarray(logits), size, "released")
         assert_close(restored, of(case, "e2e/logits_original_size"), 3e-5, case)
         np.testing.assert_array_equal(to_mask(restored, 0.5), of(case, "e2e/mask"))

@@ -306,6 +306,27 @@ def test_interpolation_aligns_the_corners():
     np.testing.assert_allclose(interpolation_matrix(1, 4), np.ones((4, 1)))
 
 
+@pytest.mark.parametrize("factor", [2, 4])
+@pytest.mark.parametrize("shape", [(3, 2), (1, 5), (16, 30)])
+def test_upsampling_is_the_product_with_its_matrices(shape, factor):
+    x = random(2, *shape, 3)
+    rows, columns = (interpolation_matrix(n, factor * n) for n in shape)
+
+    def product(x):
+        return jnp.einsum("Hh,Ww,bhwc->bHWc", rows, columns, x)
+
+    weights = random(2, factor * shape[0], factor * shape[1], 3, seed=1)
+    ours, theirs = upsample(x, factor), product(x)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+    gradients = [
+        jax.grad(lambda x, f=f: (f(x) * weights).sum())(x)
+        for f in (lambda x: upsample(x, factor), product)
+    ]
+    np.testing.assert_allclose(*gradients, rtol=0, atol=1e-5)
+    half = upsample(x.astype(jnp.bfloat16), factor)
+    assert half.dtype == jnp.bfloat16
+
+
 def decode_as_printed(params, visual, masked):
     """The paper's order: upsample, linear, activation."""
     x = jnp.concatenate([visual, masked], axis=-1)

@@ -1,0 +1,159 @@
+"""Trains the fusion's variants on `shapes` with equal budget and compares their scores.
+
+    python -m benchmarks.ablations --data_dir=data --output=runs/ablations
+
+Every variant trains with every seed, as many runs at a time as there are cores, each on
+a core of its own. A run that was stopped goes on where it was. Scores go to --results,
+their tables to the terminal (benchmarks/ablations.md).
+"""
+
+import argparse
+import concurrent.futures
+import functools
+import json
+import logging
+import multiprocessing
+import os
+import pathlib
+import time
+
+import numpy as np
+
+from configs import ablations
+
+# By name: what `ablations.row` takes, and the paper's IoU on Gref val in its Tables 3b
+# (fusions without a decoder) and 4.
+VARIANTS = {
+    "CME": ({"kind": "cme", "decoder": True}, {"table 4": 0.5448}),
+    "VME": ({"kind": "vme", "decoder": True}, {"table 3b": 0.5127}),
+    "IME": ({"kind": "ime", "decoder": True}, {"table 3b": 0.4589}),
+    "CME, shared": (
+        {"kind": "cme", "decoder": True, "share_weights": True},
+        {"table 3b": 0.5279, "table 4": 0.5407},
+    ),
+    "CME, no decoder": (
+        {"kind": "cme", "decoder": False},
+        {"table 3b": 0.5281, "table 4": 0.5281},
+    ),
+}
+KINDS = ("attribute", "superlative", "relation")
+
+
+def make_config(variant: str, seed: int, steps: int, data_dir: str):
+    """Returns the configuration of one run; only variant and seed differ."""
+    config = ablations.row(**VARIANTS[variant][0])("shapes")
+    config.seed = seed
+    config.data.data_dir = data_dir
+    config.optimizer.total_steps = steps
+    config.eval.every_steps = steps
+    config.eval.num_figures = 0
+    return config
+
+
+def train_one(job: tuple[str, int], *, steps: int, data_dir: str, output: str) -> dict:
+    """Trains and scores one variant with one seed; VME's seed is also looked at."""
+    # Imported late: JAX counts the cores that this process may use when it starts.
+    import jax
+
+    from restr_jax import analysis, train
+
+    variant, seed = job
+    config = make_config(variant, seed, steps, data_dir)
+    name = variant.replace(",", "").replace(" ", "-").lower()
+    workdir = pathlib.Path(output) / f"{name}-{seed}"
+    started = time.monotonic()
+    [row] = train.train_and_evaluate(config, str(workdir))
+    result = {"variant": variant, "seed": seed, "oiou": row["oiou"]}
+    result["oiou_shuffled_text"] = row["oiou_shuffled_text"]
+    result |= {kind: row["by_kind"][kind]["oiou"] for kind in KINDS}
+    result["seconds"] = round(time.monotonic() - started)
+    if config.model.fusion.kind == "vme":
+        found = analysis.analyse_workdir(config, str(workdir), "test")
+        result["seed_attention"] = found["layers"]
+    result["jax"] = jax.__version__
+    return result
+
+
+def _take_core(cores) -> None:
+    """Binds a worker to a core that no other has."""
+    os.sched_setaffinity(0, {cores.get()})
+    logging.basicConfig(format="%(process)d: %(message)s")
+    logging.getLogger("restr_jax").setLevel(logging.INFO)
+
+
+def describe(results: list[dict]) -> str:
+    """Lays results out as Markdown: the scores by variant, then VME's seed."""
+    header = ["variant", "oIoU", "spread", *KINDS, "text shuffled"]
+    header += ["paper, Table 3b", "paper, Table 4"]
+    lines = [f"| {' | '.join(header)} |", f"| --- |{' ---: |' * (len(header) - 1)}"]
+    for variant, (_, paper) in VARIANTS.items():
+        runs = [r for r in results if r["variant"] == variant]
+        if not runs:
+            continue
+        oious = [r["oiou"] for r in runs]
+        cells = [np.mean(oious), np.std(oious, ddof=1) if len(oious) > 1 else 0.0]
+        cells += [np.mean([r[k] for r in runs]) for k in (*KINDS, "oiou_shuffled_text")]
+        cells += [paper.get("table 3b"), paper.get("table 4")]
+        said = ["" if cell is None else f"{cell:.4f}" for cell in cells]
+        lines.append(f"| {variant} | {' | '.join(said)} |")
+    shares = [r["seed_attention"] for r in results if "seed_attention" in r]
+    if shares:
+        tokens = list(shares[0][0])
+        table = np.array([[[row[t] for t in tokens] for row in run] for run in shares])
+        lines += ["", f"| layer of VME | {' | '.join(tokens)} |"]
+        lines.append(f"| --- |{' ---: |' * len(tokens)}")
+        for i, (mean, low, high) in enumerate(
+            zip(table.mean(0), table.min(0), table.max(0), strict=True), start=1
+        ):
+            cells = [
+                f"{100 * m:.1f} ({100 * least:.1f} to {100 * most:.1f})"
+                for m, least, most in zip(mean, low, high, strict=True)
+            ]
+            lines.append(f"| {i} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Runs every variant with every seed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data_dir", default="data", help="has shapes built")
+    parser.add_argument("--output", default="runs/ablations", help="for the workdirs")
+    parser.add_argument("--results", default="benchmarks/results/ablations.json")
+    parser.add_argument("--steps", type=int, default=1_200, help="of each run")
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args()
+
+    available = sorted(os.sched_getaffinity(0))
+    context = multiprocessing.get_context("spawn")
+    cores = context.Queue()
+    for core in available:
+        cores.put(core)
+    run = functools.partial(
+        train_one,
+        steps=arguments.steps,
+        data_dir=arguments.data_dir,
+        output=arguments.output,
+    )
+    jobs = [(v, seed) for seed in range(arguments.seeds) for v in VARIANTS]
+    started = time.monotonic()
+    with concurrent.futures.ProcessPoolExecutor(
+        len(available), context, _take_core, (cores,)
+    ) as pool:
+        results = list(pool.map(run, jobs))
+    record = {
+        "steps": arguments.steps,
+        "cores": len(available),
+        "minutes": round((time.monotonic() - started) / 60, 1),
+        "runs": results,
+    }
+    path = pathlib.Path(arguments.results)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    print(describe(results))
+    print(f"\n{record['minutes']} minutes on {record['cores']} cores")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""What all commands with a --config share: their flags, and errors in one line."""
+
+import functools
+import logging
+import sys
+from collections.abc import Callable
+
+from absl import app
+from absl import logging as absl_logging
+
+
+def run(command: Callable[[], None]) -> None:
+    """Runs a command; what the user can mend ends in one line instead of a trace."""
+    app.run(functools.partial(_run, command), flags_parser=_parse_flags)
+
+
+def _run(command: Callable[[], None], argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"Unknown arguments: {argv[1:]}")
+    # Our own progress, and of the libraries only what is wrong.
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    logging.getLogger("restr_jax").setLevel(logging.INFO)
+    try:
+        command()
+    except (FileNotFoundError, FloatingPointError, ValueError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    """Parses the command line; a config key that does not exist is said plainly."""
+    try:
+        return app.parse_flags_with_usage(argv)
+    except (AttributeError, KeyError) as error:
+        key = str(error).strip("'\"")
+        sys.exit(
+            f"ValueError: There is no config key {key!r}; configs/common.py lists "
+            "every key with its meaning."
+        )

@@ -1,0 +1,70 @@
+"""Names for what a score was made of, so that two scores can be compared."""
+
+import hashlib
+import pathlib
+import subprocess
+from collections.abc import Iterable
+from typing import Any
+
+import flax.traverse_util
+import numpy as np
+
+import restr_jax
+from restr_jax.data.splits import Split
+
+
+def of_params(params: Any) -> str:
+    """Names parameters by their values.
+
+    Args:
+        params: a tree of NumPy arrays.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    flat = flax.traverse_util.flatten_dict(params, sep="/")
+    parts: list[bytes] = []
+    for path, array in sorted(flat.items()):
+        parts += [f"{path} {array.dtype} {array.shape}".encode(), array.tobytes()]
+    return _digest(parts)
+
+
+def of_split(split: Split) -> str:
+    """Names a split by all that is scored: images, masks, sentences and their ids.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+
+    def parts() -> Iterable[bytes]:
+        for i, sentences in enumerate(split.sentences):
+            record = split.source[i]
+            objects, expressions = record["objects"], record["expressions"]
+            yield from (record["image_id"], record["image"])
+            yield from (*objects["object_id"], *objects["mask"])
+            yield np.asarray(expressions["object"], np.int64).tobytes()
+            yield from expressions["sent_id"]
+            yield from (sentence.encode() for sentence in sentences)
+
+    return _digest(parts())
+
+
+def of_code() -> str:
+    """Names the version of this package, and in a checkout its commit."""
+    checkout = pathlib.Path(restr_jax.__file__).parent.parent
+    if not (checkout / ".git").exists():
+        return restr_jax.__version__
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return restr_jax.__version__
+    return f"{restr_jax.__version__}+{said.stdout.strip()}"
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.hexdigest()[:16]

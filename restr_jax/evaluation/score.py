@@ -1,0 +1,179 @@
+"""Scores stored predictions, of this or any other system, in plain NumPy.
+
+    python -m restr_jax.evaluation.score --predictions=runs/unc/eval/predictions \
+        --data_dir=data
+    python -m restr_jax.evaluation.score --predictions=theirs.jsonl --data_dir=data \
+        --split=unc:val --convention=lavt
+
+Predictions are JSON lines, one per expression, with
+
+    sent_id          the data set's name of the expression
+    mask             {"size": [height, width], "counts": COCO's compressed RLE}, at the
+                     size of the image
+
+and, if they are known,
+
+    split            "unc:val"; --split stands in for it
+    threshold        the probability that the masks were cut at
+    stretched_mask   what the system said at the size of its own, stretched input; else
+                     the mask is stretched to --stretch
+
+A folder is scored file by file. Every number of results.json comes out, and the
+convention's headline.
+"""
+
+import argparse
+import dataclasses
+import json
+import logging
+import pathlib
+import sys
+
+from restr_jax.data import splits
+from restr_jax.evaluation import stored
+from restr_jax.files import write_whole
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Convention:
+    """How a line of work scores.
+
+    Attributes:
+        headline: the score that its papers call IoU.
+        stretched: whether at its input's size, to which truths are stretched, not at
+            the image's own.
+        strictly: whether Prec@X counts IoU > X only, instead of IoU >= X.
+        cut: the probability that its masks are cut at.
+    """
+
+    headline: str
+    stretched: bool
+    strictly: bool
+    cut: float
+
+
+CONVENTIONS = {
+    # RMI, RRN, CMSA, BRINet, CMPC, ReSTR: cumulative, at the image's own size.
+    "restr": Convention("oiou", stretched=False, strictly=False, cut=0.5),
+    # LAVT, MagNet, DMMI: cumulative, against truths stretched to 480 x 480.
+    "lavt": Convention("oiou", stretched=True, strictly=False, cut=0.5),
+    # CRIS, ETRIS, VLT, MCN: the mean over expressions, at the image's own size.
+    "cris": Convention("miou", stretched=False, strictly=True, cut=0.35),
+}
+
+
+def score_file(
+    path: pathlib.Path,
+    data_dir: str,
+    *,
+    split: str = "",
+    convention: str = "restr",
+    stretch: tuple[int, int] = (480, 480),
+) -> dict:
+    """Scores one file of predictions.
+
+    Args:
+        path: of JSON lines.
+        data_dir: folder of the built data sets.
+        split: "unc:val", where the predictions do not say it.
+        convention: one of `CONVENTIONS`.
+        stretch: (height, width) at which masks are compared too.
+
+    Returns:
+        A row as in results.json: what can be known of a file, and `headline`.
+
+    Raises:
+        FileNotFoundError: if the data set has not been built.
+        ValueError: if the predictions are not those of the split; see `stored`.
+    """
+    predictions = stored.read(path)
+    name = split or predictions[0].get("split", "")
+    dataset, _, split_name = name.rpartition(":")
+    if not dataset:
+        raise ValueError(f"{path} does not say its split; give --split=unc:val.")
+    how = CONVENTIONS[convention]
+    cut = predictions[0].get("threshold")
+    if cut not in (None, how.cut):
+        logger.warning(
+            "%s: masks were cut at %s; the convention %s cuts at %s, which only the "
+            "system itself can do",
+            path,
+            cut,
+            convention,
+            how.cut,
+        )
+    opened = splits.open_split(data_dir, dataset, split_name)
+    try:
+        row = stored.score(predictions, opened, stretch, strictly=how.strictly)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    scores = row["stretched"] if how.stretched else row
+    return {
+        "predictions": str(path),
+        "dataset": dataset,
+        "split": split_name,
+        "threshold": cut,
+        "convention": convention,
+        "headline": scores[how.headline],
+    } | row
+
+
+def _side(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size like 480x480")
+    return int(height), int(width)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m restr_jax.evaluation.score",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--predictions", required=True, help="a .jsonl file, or a folder of them"
+    )
+    parser.add_argument("--data_dir", default="data", help="of the built data sets")
+    parser.add_argument("--split", default="", help='"unc:val", if they do not say')
+    parser.add_argument(
+        "--convention", choices=CONVENTIONS, default="restr", help="how to score"
+    )
+    parser.add_argument(
+        "--stretch", type=_side, default=(480, 480), help="HEIGHTxWIDTH, stretched size"
+    )
+    parser.add_argument("--output", help="a JSON file for the rows")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Runs the command; what the user can mend ends in one line, not in a trace."""
+    logging.basicConfig(format="%(message)s")
+    arguments = _parse()
+    folder = pathlib.Path(arguments.predictions)
+    files = sorted(folder.glob("*.jsonl")) if folder.is_dir() else [folder]
+    try:
+        if not files or not all(file.is_file() for file in files):
+            raise FileNotFoundError(f"There are no predictions (*.jsonl) in {folder}.")
+        rows = [
+            score_file(
+                file,
+                arguments.data_dir,
+                split=arguments.split,
+                convention=arguments.convention,
+                stretch=arguments.stretch,
+            )
+            for file in files
+        ]
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+    text = json.dumps(rows, indent=2)
+    if arguments.output:
+        write_whole(pathlib.Path(arguments.output), text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""A model that nobody trained, whose masks are as good as any to count pixels by."""
+
+import contextlib
+
+import jax
+import numpy as np
+import pytest
+from pycocotools import mask as mask_util
+
+from restr_jax import experiment, train_state
+from restr_jax.data import pipeline
+from restr_jax.evaluation.evaluator import Evaluator
+
+
+@pytest.fixture(scope="session")
+def make_workdir(tiny_config, tmp_path_factory):
+    """Makes a workdir with checkpoints of noisy weights, the last of which is best."""
+
+    def make(dataset="shapes", steps=(4, 8), folder=None):
+        config = tiny_config(dataset)
+        config.optimizer.total_steps = 12
+        config.eval.shuffled_text = False
+        workdir = folder or tmp_path_factory.mktemp("workdir")
+        run = experiment.start(config, str(workdir), training=True)
+        checkpoints = run.checkpoints()
+        for step in steps:
+            save(run, checkpoints, step)
+        checkpoints.close()
+        return config, workdir
+
+    return make
+
+
+def save(run, checkpoints, step):
+    rng = np.random.default_rng(step)
+    params = jax.tree.map(
+        lambda x: x + rng.normal(0, 0.05, x.shape).astype(x.dtype),
+        jax.device_get(run.fresh_state()).params,
+    )
+    # Of two random maps to logits the mixture whose mean is 0: masks are neither empty
+    # nor full.
+    kernel, means = params["decoder"]["to_logit"]["kernel"], []
+    others = rng.normal(0, 0.05, (2, *kernel.shape)).astype(np.float32)
+    for other in others:
+        kernel[:] = other
+        means.append(mean_logit(run, params))
+    kernel[:] = others[0] - means[0] / means[1] * others[1]
+    state = train_state.create(params, run.optimizer).replace(step=np.int32(step))
+    checkpoints.save(step, run.parallel.replicate(state), oiou=step / 100)
+
+
+def mean_logit(run, params):
+    config, split = run.config, run.open_split("val")
+    size, words = tuple(config.model.image_size), config.data.max_words
+    loader = pipeline.Loader(split, run.vocabulary, size, config.data.resize, words, 3)
+    with contextlib.closing(pipeline.eval_batches(loader, 3)) as batches:
+        batch, _ = next(batches)
+    given = {"params": params}, batch["image"], batch["tokens"]
+    output = jax.jit(lambda *x: run.model.apply(*x, deterministic=True))(*given)
+    return float(output.pixel_logits.mean())
+
+
+@pytest.fixture
+def save_checkpoint():
+    """Returns what saves one more checkpoint of a run."""
+    return save
+
+
+@pytest.fixture(scope="session")
+def shapes_workdir(make_workdir):
+    return make_workdir()
+
+
+@pytest.fixture(scope="session")
+def gref_workdir(make_workdir):
+    return make_workdir("gref/google")
+
+
+def open_run(config, workdir):
+    """Opens a workdir; returns the run, an evaluator and the last parameters."""
+    run = experiment.start(config, str(workdir), training=False)
+    evaluator = Evaluator(run.model, config, run.vocabulary, run.parallel)
+    return run, evaluator, run.parallel.replicate(run.params(8))
+
+
+@pytest.fixture(scope="session")
+def opened():
+    return open_run
+
+
+@pytest.fixture(scope="session")
+def count_flips():
+    """Counts the pixels that differ between two lists of records, and all pixels."""
+
+    def count(ours, theirs):
+        flipped = pixels = 0
+        for one, other in zip(ours, theirs, strict=True):
+            assert one["sent_id"] == other["sent_id"]
+            masks = [mask_util.decode(r["mask"]) for r in (one, other)]
+            flipped += int(np.count_nonzero(masks[0] != masks[1]))
+            pixels += masks[0].size
+        return flipped, pixels
+
+    return count

@@ -1,0 +1,209 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from pycocotools import mask as mask_util
+
+from restr_jax.evaluation import score, score_run
+
+NUMBERS = ("num_images", "num_expressions", "oiou", "miou", "precision", "ci95")
+
+
+@pytest.fixture(scope="module")
+def scored(gref_workdir):
+    """A scored workdir of the real sample: config, row and file of predictions."""
+    config, workdir = gref_workdir
+    (row,) = score_run.score_workdir(config, str(workdir))
+    (path,) = (workdir / "eval" / "predictions").glob("*.jsonl")
+    return config, row, path
+
+
+@pytest.fixture
+def changed(scored, tmp_path):
+    """Makes a file of predictions of changed lines."""
+    _, _, path = scored
+
+    def make(change):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        lines = change(lines) or lines
+        target = tmp_path / "theirs.jsonl"
+        target.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return target
+
+    return make
+
+
+def test_offline_numbers_are_those_of_results_json(scored):
+    config, row, path = scored
+    again = score.score_file(path, config.data.data_dir)
+    for name in (*NUMBERS, "stretched", "dataset", "split", "threshold"):
+        assert again[name] == row[name], name
+    buckets = [{k: v for k, v in b.items() if k != "paper"} for b in row["by_length"]]
+    assert again["by_length"] == buckets
+    assert again["headline"] == row["oiou"]
+
+
+def test_kinds_and_shuffled_lines_are_scored_too(shapes_workdir, tmp_path):
+    config, workdir = shapes_workdir
+    rows = score_run.score_workdir(config, str(workdir))
+    (path,) = (workdir / "eval" / "predictions").glob("*.jsonl")
+    lines = path.read_text().splitlines()
+    order = np.random.default_rng(0).permutation(len(lines))
+    (tmp_path / "a.jsonl").write_text("\n".join(lines[i] for i in order) + "\n")
+    again = score.score_file(tmp_path / "a.jsonl", config.data.data_dir)
+    assert again["by_kind"] == rows[0]["by_kind"] and again["ci95"] == rows[0]["ci95"]
+
+
+def test_conventions_differ_as_their_papers_do(scored, changed, caplog):
+    config, row, path = scored
+    data_dir = config.data.data_dir
+    lavt = score.score_file(path, data_dir, convention="lavt")
+    assert lavt["headline"] == row["stretched"]["oiou"]
+    cris = score.score_file(path, data_dir, convention="cris")
+    assert cris["headline"] == row["miou"]
+    assert "cut at 0.5; the convention cris cuts at 0.35" in caplog.text
+
+
+def test_precision_counts_an_equal_iou_except_strictly(scored, changed):
+    config, _, _ = scored
+
+    def half_of_it(lines):
+        # The truth's own upper half of pixels: their IoU is 1/2 where they are even.
+        for line, truth in zip(lines, truths(config), strict=True):
+            inside = np.flatnonzero(truth)
+            mask = np.zeros(truth.size, np.uint8)
+            mask[inside[: len(inside) // 2]] = 1
+            if len(inside) % 2:
+                mask[inside] = 1
+            line["mask"] = encode(mask.reshape(truth.shape))
+
+    def truths(config):
+        from restr_jax.data import preprocess, splits
+
+        split = splits.open_split(config.data.data_dir, "gref/google", "val")
+        for i, sentences in enumerate(split.sentences):
+            record = split.source[i]
+            image = preprocess.decode_image(record["image"], "")
+            for k in range(len(sentences)):
+                counts = record["objects"]["mask"][record["expressions"]["object"][k]]
+                yield preprocess.decode_mask(counts, image.shape[:2])
+
+    evens = [truth.sum() % 2 == 0 for truth in truths(config)]
+    path = changed(half_of_it)
+    lenient = score.score_file(path, config.data.data_dir)
+    strict = score.score_file(path, config.data.data_dir, convention="cris")
+    assert any(evens)
+    assert lenient["precision"]["0.5"] == 1.0
+    assert strict["precision"]["0.5"] == 1 - np.mean(evens)
+
+
+def encode(mask):
+    rle = mask_util.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": list(mask.shape), "counts": rle["counts"].decode()}
+
+
+def test_masks_without_a_stretched_one_are_stretched(scored, changed):
+    config, row, _ = scored
+
+    def drop(lines):
+        for line in lines:
+            del line["stretched_mask"]
+
+    size = tuple(config.model.image_size)
+    path = changed(drop)
+    again = score.score_file(path, config.data.data_dir, stretch=size)
+    assert again["oiou"] == row["oiou"]
+    # Stretched by nearest pixels from the full size; nearly the network's own.
+    assert again["stretched"]["oiou"] == pytest.approx(
+        row["stretched"]["oiou"], abs=0.02
+    )
+
+
+def test_missing_foreign_and_repeated_expressions_are_refused(scored, changed):
+    config, _, _ = scored
+    data_dir = config.data.data_dir
+    with pytest.raises(ValueError, match=r"1 are missing \(\d+\), 0 are foreign"):
+        score.score_file(changed(lambda lines: lines[1:]), data_dir)
+
+    def rename(lines):
+        lines[0]["sent_id"] = "of another set"
+
+    with pytest.raises(
+        ValueError, match=r"1 are missing .* 1 are foreign \(of another"
+    ):
+        score.score_file(changed(rename), data_dir)
+    with pytest.raises(ValueError, match="1 expressions .* more than once"):
+        score.score_file(changed(lambda lines: [*lines, lines[0]]), data_dir)
+
+
+def test_masks_of_the_wrong_size_are_refused(scored, changed):
+    config, _, _ = scored
+
+    def shrink(lines):
+        lines[1]["mask"] = encode(np.ones((48, 48), np.uint8))
+
+    with pytest.raises(
+        ValueError, match=r"mask of expression \d+ is \[48, 48\] pixels"
+    ):
+        score.score_file(changed(shrink), config.data.data_dir)
+
+    def break_runs(lines):
+        lines[1]["mask"]["counts"] = "0"
+
+    with pytest.raises(
+        ValueError, match="is no compressed RLE: its runs cover 0 pixels"
+    ):
+        score.score_file(changed(break_runs), config.data.data_dir)
+
+    def explode(lines):
+        lines[1]["stretched_mask"] = {"size": [10**6, 10**6], "counts": "0"}
+
+    with pytest.raises(ValueError, match="1000000 x 1000000 pixels are too many"):
+        score.score_file(changed(explode), config.data.data_dir)
+
+
+def test_lines_that_are_no_predictions_are_counted(scored, tmp_path):
+    config, _, _ = scored
+    path = tmp_path / "bad.jsonl"
+    path.write_text('{"sent_id": "1"}\nnot json\n[]\n')
+    with pytest.raises(ValueError, match=r"3 lines are no predictions .* line 1 "):
+        score.score_file(path, config.data.data_dir)
+    path.write_text("")
+    with pytest.raises(ValueError, match="holds no prediction"):
+        score.score_file(path, config.data.data_dir)
+
+
+def test_a_split_that_nobody_names_has_to_be_given(scored, changed):
+    config, row, _ = scored
+
+    def forget(lines):
+        for line in lines:
+            del line["split"], line["threshold"]
+
+    path = changed(forget)
+    with pytest.raises(ValueError, match="give --split=unc:val"):
+        score.score_file(path, config.data.data_dir)
+    again = score.score_file(path, config.data.data_dir, split="gref/google:val")
+    assert again["oiou"] == row["oiou"] and again["threshold"] is None
+
+
+def test_the_command_scores_a_folder_without_jax(scored, tmp_path):
+    config, row, path = scored
+    command = [sys.executable, "-m", "restr_jax.evaluation.score"]
+    given = [f"--predictions={path.parent}", f"--data_dir={config.data.data_dir}"]
+    code = (
+        "import runpy, sys; sys.argv = sys.argv[1:]; "
+        "runpy.run_module('restr_jax.evaluation.score', run_name='__main__'); "
+        "sys.exit(3 if 'jax' in sys.modules else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "score", *given], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["oiou"] == row["oiou"]
+    failed = subprocess.run(
+        [*command, f"--predictions={tmp_path}"], capture_output=True, text=True
+    )
+    assert failed.returncode == 1 and "There are no predictions" in failed.stderr

@@ -1,0 +1,236 @@
+import copy
+import json
+import logging
+import shutil
+import threading
+
+import numpy as np
+import pytest
+
+from restr_jax import experiment
+from restr_jax.evaluation import identity, score_run
+from restr_jax.evaluation.evaluator import Evaluator
+
+
+@pytest.fixture
+def run_of(shapes_workdir, tmp_path):
+    """A config and a copy of the workdir, to score in."""
+    config, workdir = shapes_workdir
+    folder = shutil.copytree(
+        workdir, tmp_path / "run", ignore=shutil.ignore_patterns("eval")
+    )
+    return copy.deepcopy(config), folder
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """Lists the splits that went through the model."""
+    seen = []
+    real = Evaluator.score
+
+    def score(self, params, split, thresholds):
+        seen.append(split.name)
+        return real(self, params, split, thresholds)
+
+    monkeypatch.setattr(Evaluator, "score", score)
+    return seen
+
+
+def without_places(rows):
+    return [{k: v for k, v in row.items() if k != "checkpoint"} for row in rows]
+
+
+def test_a_sweep_runs_the_model_once_for_all_thresholds(run_of, passes, capsys):
+    config, workdir = run_of
+    config.eval.checkpoints = "all"
+    config.eval.splits = "val,test"
+    config.eval.thresholds = (0.35, 0.5, 0.65)
+    rows = score_run.score_workdir(config, str(workdir))
+    assert passes == ["shapes:val", "shapes:test"] * 2
+    assert [(r["split"], r["step"], r["threshold"]) for r in rows] == [
+        (split, step, threshold)
+        for split in ("test", "val")
+        for step in (4, 8)
+        for threshold in (0.35, 0.5, 0.65)
+    ]
+    areas = [r["stretched"]["oiou"] for r in rows]
+    assert len(set(areas)) > 1
+    printed = capsys.readouterr().out
+    assert printed.count("\n| shapes |") == 12
+    folder = workdir / "eval"
+    assert len(list((folder / "predictions").glob("*.jsonl"))) == 12
+    for plot in (
+        "iou-by-step",
+        "iou-by-length-shapes-val",
+        "iou-by-length-shapes-test",
+    ):
+        assert (folder / "figures" / f"{plot}.png").stat().st_size
+
+
+def test_a_row_says_all_that_it_was_made_of(run_of):
+    config, workdir = run_of
+    (row,) = score_run.score_workdir(config, str(workdir))
+    run = experiment.start(config, str(workdir), training=False)
+    assert row["checkpoint"] == str(workdir / "checkpoints" / "8")
+    assert row["checkpoint_id"] == identity.of_params(run.params(8))
+    assert row["dataset_id"] == identity.of_split(run.open_split("val"))
+    assert row["version"] == identity.of_code()
+    assert (row["preset"], row["resize"], row["threshold"]) == ("paper", "stretch", 0.5)
+    assert row["empty_rule"] == "an empty prediction has IoU 0"
+    assert (row["num_images"], row["num_expressions"]) == (8, 72)
+    assert set(row["precision"]) == {"0.5", "0.6", "0.7", "0.8", "0.9"}
+    assert row["ci95"][0] <= row["oiou"] <= row["ci95"][1]
+    assert sum(bucket["count"] for bucket in row["by_length"]) == 72
+    assert all({"ci95", "paper"} <= bucket.keys() for bucket in row["by_length"])
+
+
+def test_a_killed_sweep_goes_on_where_it_stopped(run_of, tmp_path, monkeypatch):
+    config, workdir = run_of
+    config.eval.checkpoints, config.eval.splits = "all", "val,test"
+    whole = shutil.copytree(workdir, tmp_path / "whole")
+    expected = score_run.score_workdir(config, str(whole))
+
+    class Killed(Exception):
+        pass
+
+    real, seen = Evaluator.score, []
+
+    def score(self, params, split, thresholds):
+        seen.append(split.name)
+        for i, scored in enumerate(real(self, params, split, thresholds)):
+            if len(seen) == 3 and i == 20:
+                raise Killed
+            yield scored
+
+    monkeypatch.setattr(Evaluator, "score", score)
+    with pytest.raises(Killed):
+        score_run.score_workdir(config, str(workdir))
+    stopped = json.loads((workdir / "eval" / "results.json").read_text())
+    assert len(stopped) == 2
+    rows = score_run.score_workdir(config, str(workdir))
+    assert len(seen) == 3 + 2
+    assert without_places(rows) == without_places(expected)
+    for path in (whole / "eval" / "predictions").iterdir():
+        ours = workdir / "eval" / "predictions" / path.name
+        assert ours.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("what", ["code", "data", "weights", "nothing"])
+def test_what_changed_is_scored_again(
+    run_of, passes, monkeypatch, what, save_checkpoint
+):
+    config, workdir = run_of
+    (before,) = score_run.score_workdir(config, str(workdir))
+    if what == "code":
+        monkeypatch.setattr(identity, "of_code", lambda: "0.2.0")
+    elif what == "data":
+        monkeypatch.setattr(identity, "of_split", lambda split: "other")
+    elif what == "weights":
+        run = experiment.start(config, str(workdir), training=False)
+        shutil.rmtree(workdir / "checkpoints")
+        checkpoints = run.checkpoints()
+        run.config.seed = 1
+        save_checkpoint(run, checkpoints, 8)
+        checkpoints.close()
+        config.seed = 0
+    (after,) = score_run.score_workdir(config, str(workdir))
+    assert len(passes) == (1 if what == "nothing" else 2)
+    assert (after["oiou"] != before["oiou"]) == (what == "weights")
+
+
+def test_a_half_written_checkpoint_is_left_out_with_a_word(run_of, caplog):
+    config, workdir = run_of
+    config.eval.checkpoints = "all"
+    for file in (workdir / "checkpoints" / "4" / "state").rglob("*"):
+        if file.is_file():
+            file.unlink()
+    with caplog.at_level(logging.WARNING, logger="restr_jax"):
+        rows = score_run.score_workdir(config, str(workdir))
+    assert [r["step"] for r in rows] == [8]
+    assert "checkpoint 4 is left out" in caplog.text
+    config.eval.checkpoints = "4"
+    with pytest.raises(ValueError, match="None of the checkpoints could be read"):
+        score_run.score_workdir(config, str(workdir))
+
+
+def test_an_empty_folder_of_checkpoints_is_said(run_of):
+    config, workdir = run_of
+    shutil.rmtree(workdir / "checkpoints")
+    (workdir / "checkpoints").mkdir()
+    with pytest.raises(FileNotFoundError, match="There is no checkpoint in"):
+        score_run.score_workdir(config, str(workdir))
+
+
+def test_a_split_that_does_not_exist_is_said_with_those_that_do(run_of):
+    config, workdir = run_of
+    config.eval.splits = "testA"
+    with pytest.raises(ValueError, match=r"'testA'; it has \['test', 'train', 'val'\]"):
+        score_run.score_workdir(config, str(workdir))
+
+
+def test_a_folder_of_workdirs_is_compared(make_workdir, tmp_path, caplog):
+    folder = tmp_path / "runs"
+    config, _ = make_workdir(steps=(4, 8), folder=folder / "a")
+    make_workdir(steps=(4,), folder=folder / "b")
+    make_workdir(steps=(), folder=folder / "untrained")
+    config.eval.checkpoints = str(folder)
+    with caplog.at_level(logging.WARNING, logger="restr_jax"):
+        rows = score_run.score_workdir(config, str(tmp_path / "compared"))
+    assert [r["checkpoint"] for r in rows] == [
+        str(folder / "a" / "checkpoints" / "8"),
+        str(folder / "b" / "checkpoints" / "4"),
+    ]
+    assert "untrained holds no checkpoint" in caplog.text
+    predictions = tmp_path / "compared" / "eval" / "predictions"
+    assert sorted(path.name for path in predictions.iterdir()) == [
+        "a-shapes-val-8-0.5.jsonl",
+        "b-shapes-val-4-0.5.jsonl",
+    ]
+    config.eval.checkpoints = str(tmp_path)
+    with pytest.raises(FileNotFoundError, match="folder without trained workdirs"):
+        score_run.score_workdir(config, str(tmp_path / "compared"))
+
+
+def test_watching_scores_each_checkpoint_as_it_comes(
+    run_of, monkeypatch, save_checkpoint
+):
+    config, workdir = run_of
+    config.eval.watch = True
+    monkeypatch.setattr(score_run, "_POLL_SECONDS", 0.1)
+    run = experiment.start(config, str(workdir), training=False)
+    checkpoints = run.checkpoints()
+
+    def train_on():
+        results = workdir / "eval" / "results.json"
+        while not results.exists() or len(json.loads(results.read_text())) < 2:
+            pass
+        save_checkpoint(run, checkpoints, config.optimizer.total_steps)
+
+    trainer = threading.Thread(target=train_on)
+    trainer.start()
+    rows = score_run.score_workdir(config, str(workdir))
+    trainer.join()
+    checkpoints.close()
+    assert [row["step"] for row in rows] == [4, 8, 12]
+
+
+def test_names_depend_on_every_value(shapes_workdir, opened):
+    config, workdir = shapes_workdir
+    run = experiment.start(config, str(workdir), training=False)
+    params = run.params(8)
+    name = identity.of_params(params)
+    assert (
+        name == identity.of_params(run.params(8)) != identity.of_params(run.params(4))
+    )
+    array = params["fusion"]["seed"]
+    array[0, 0] = np.nextafter(array[0, 0], np.inf)
+    assert identity.of_params(params) != name
+    names = {identity.of_split(run.open_split(split)) for split in ("val", "test")}
+    assert len(names) == 2
+    assert identity.of_split(run.open_split("val")) in names
+
+
+def test_the_version_names_a_commit_in_a_checkout_only(monkeypatch, tmp_path):
+    assert identity.of_code().startswith("0.1.0")
+    monkeypatch.setattr(identity.restr_jax, "__file__", str(tmp_path / "a" / "b.py"))
+    assert identity.of_code() == "0.1.0"
