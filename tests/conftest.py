@@ -1,13 +1,20 @@
 """Fixtures of all tests; eight fake devices, full float32 precision."""
 
+import os
 import pathlib
 import sys
 
 import absl.flags
-import jax
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
+# Many tests run the same programs: they, and the processes they start, compile them
+# once.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "jax")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+
+import jax  # noqa: E402
+
 sys.path.insert(0, str(ROOT))  # configs/ is part of the checkout, not of the package.
 
 # Before JAX is used: the tests of several devices need several.
@@ -15,10 +22,6 @@ if not jax.config.jax_platforms:  # JAX_PLATFORMS chooses other devices.
     jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_default_matmul_precision", "highest")
-# Many tests run the same programs; they and the processes they start compile them once.
-CACHE = ROOT / ".pytest_cache" / "jax"
-jax.config.update("jax_compilation_cache_dir", str(CACHE))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 absl.flags.FLAGS.mark_as_parsed()  # Data workers read flags.
 
 

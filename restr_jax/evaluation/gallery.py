@@ -36,16 +36,17 @@ _PAGE = """<!doctype html>
 <script>
 const cases = %CASES%;
 const form = document.querySelector("form"), main = document.querySelector("main");
+const field = form.elements;
 for (const key of ["group", "split"]) {
   const values = ["all", ...new Set(cases.map(c => c[key]))];
-  form[key].append(...values.map(v => new Option(v)));
+  field[key].append(...values.map(v => new Option(v)));
 }
 function show() {
-  const is = (key, c) => form[key].value === "all" || form[key].value === c[key];
+  const is = (key, c) => field[key].value === "all" || field[key].value === c[key];
   const shown = cases.filter(c => is("group", c) && is("split", c)
-    && c.iou >= +form.iou_min.value && c.iou <= +form.iou_max.value
-    && c.length >= +form.words_min.value && c.length <= +form.words_max.value
-    && c.expression.toLowerCase().includes(form.text.value.toLowerCase()));
+    && c.iou >= +field.iou_min.value && c.iou <= +field.iou_max.value
+    && c.length >= +field.words_min.value && c.length <= +field.words_max.value
+    && c.expression.toLowerCase().includes(field.text.value.toLowerCase()));
   document.querySelector("#count").textContent =
     `${shown.length} of ${cases.length} cases`;
   main.replaceChildren(...shown.map(c => {

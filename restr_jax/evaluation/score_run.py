@@ -48,7 +48,8 @@ def score_workdir(config, workdir: str) -> list[dict]:
     for run in runs:
         evaluator = Evaluator(run.model, run.config, run.vocabulary, run.parallel)
         rows = score_checkpoints(run, evaluator, folder)
-    print("\n".join(report.summary(rows)))
+    if jax.process_index() == 0:
+        print("\n".join(report.summary(rows)))
     return rows
 
 
@@ -94,24 +95,23 @@ def score_checkpoints(
         time.sleep(_POLL_SECONDS)
     if len(faults) == len(done):
         raise ValueError(f"None of the checkpoints could be read: {faults[0]}")
-    rows = report.read_rows(folder)
-    if jax.process_index() == 0:
+    main = jax.process_index() == 0
+    rows = run.parallel.gather(report.read_rows(folder) if main else [])
+    if main:
         _plot(folder, rows)
-    logger.info("all scores and pictures: %s", folder)
+        logger.info("all scores and pictures: %s", folder)
     return rows
 
 
 def _steps(run: Experiment) -> list[int]:
     """Lists what is to be scored, as the first process sees it."""
-    steps: list[int] = []
-    if jax.process_index() == 0:
-        checkpoints = run.checkpoints(read_only=True)
-        if run.config.eval.watch:
-            steps = checkpoints.steps()
-        else:
-            steps = checkpoints.select(run.config.eval.checkpoints)
-        checkpoints.close()
-    return run.parallel.gather(steps)
+    checkpoints = run.checkpoints(read_only=True)
+    if run.config.eval.watch:
+        steps = checkpoints.steps()
+    else:
+        steps = checkpoints.select(run.config.eval.checkpoints)
+    checkpoints.close()
+    return run.parallel.gather(steps if jax.process_index() == 0 else [])
 
 
 class _Sweep:

@@ -94,3 +94,24 @@ def test_bootstrap_draws_images_not_expressions():
 def test_no_record_is_an_error():
     with pytest.raises(ValueError, match="no expression to score"):
         metrics.summarize([], [])
+
+
+def test_three_masks_scored_by_hand():
+    # 3 x 3 masks: 4 of 5 pixels common, 2 of 6, and nothing predicted.
+    truth = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 0]], bool)
+    first = truth.copy()
+    first[2, 2] = True
+    second = np.array([[0, 0, 1], [1, 1, 1], [0, 0, 0]], bool)
+    nothing = np.zeros((3, 3), bool)
+    overlaps = [metrics.overlap(m, truth) for m in (first, second, nothing)]
+    assert overlaps == [(4, 5), (2, 6), (0, 4)]
+    records = [
+        {"image_id": "a", "length": 1, "kind": "", "intersection": i, "union": u}
+        for i, u in overlaps
+    ]
+    scores = metrics.summarize(records, [])
+    assert scores["oiou"] == 6 / 15
+    assert scores["miou"] == pytest.approx((4 / 5 + 2 / 6 + 0) / 3)
+    assert scores["precision"]["0.8"] == pytest.approx(1 / 3)
+    strict = metrics.summarize(records, [], strictly=True)
+    assert strict["precision"]["0.8"] == 0.0

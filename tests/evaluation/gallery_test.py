@@ -1,0 +1,85 @@
+import json
+import re
+
+import numpy as np
+from PIL import Image
+
+from restr_jax.evaluation import figures, gallery
+
+
+def case(file, **changes):
+    return {
+        "file": file,
+        "group": "best",
+        "split": "unc:val",
+        "step": 8,
+        "expression": "the red one",
+        "length": 3,
+        "iou": 0.5,
+    } | changes
+
+
+def cases_in(page):
+    return json.loads(re.search(r"const cases = (.*);\n", page).group(1))
+
+
+def test_the_page_holds_all_cases_and_needs_no_other_file(tmp_path):
+    gallery.add_cases(tmp_path, [case("a.png"), case("b.png", iou=0.25)])
+    gallery.add_cases(tmp_path, [case("c.png", split="unc:testA")])
+    page = (tmp_path / "index.html").read_text()
+    assert cases_in(page) == json.loads((tmp_path / "cases.json").read_text())
+    assert [c["file"] for c in cases_in(page)] == ["a.png", "b.png", "c.png"]
+    assert not re.search(r"https?://|src=\"|href=", page)
+    for name in ("iou_min", "iou_max", "words_min", "words_max", "text"):
+        assert f'name="{name}"' in page and f"field.{name}.value" in page
+
+
+def test_pictures_drawn_anew_replace_their_cases(tmp_path):
+    several = [case("several.png", expression=e) for e in ("left", "right")]
+    gallery.add_cases(tmp_path, [*several, case("a.png")])
+    gallery.add_cases(tmp_path, [case("several.png", expression="middle", iou=0.75)])
+    found = cases_in((tmp_path / "index.html").read_text())
+    assert [(c["file"], c["expression"]) for c in found] == [
+        ("a.png", "the red one"),
+        ("several.png", "middle"),
+    ]
+
+
+def test_an_expression_cannot_break_out_of_the_page(tmp_path):
+    text = "</script><script>alert(1)</script> & \u2028"
+    gallery.add_cases(tmp_path, [case("a.png", expression=text)])
+    page = (tmp_path / "index.html").read_text()
+    assert page.count("</script>") == 1
+    assert cases_in(page)[0]["expression"] == text
+
+
+def test_several_masks_are_drawn_beside_each_other(tmp_path):
+    image = np.full((40, 60, 3), 100, np.uint8)
+    masks = [np.zeros((40, 60), bool) for _ in range(6)]
+    masks[0][:, :30] = True
+    path = tmp_path / "several.png"
+    figures.draw_expressions(
+        path, image=image, expressions=[f"number {i}" for i in range(6)], masks=masks
+    )
+    with Image.open(path) as drawn:
+        # Seven panels in rows of five.
+        assert drawn.width > 1000 and drawn.height > 2 * 150
+        pixels = np.asarray(drawn.convert("RGB")).astype(int)
+    # The first mask tints half of one panel red.
+    assert np.count_nonzero(pixels[..., 0] - pixels[..., 2] > 60) > 5000
+
+
+def test_plots_show_every_split(tmp_path):
+    row = {"dataset": "unc", "checkpoint": "runs/a/checkpoints/8", "threshold": 0.5}
+    rows = [
+        row | {"split": split, "step": step, "oiou": step / 20}
+        for split in ("val", "testA")
+        for step in (8, 12)
+    ]
+    figures.plot_by_step(tmp_path / "step.png", rows)
+    bucket = {"min": 1, "max": 2, "count": 9, "oiou": 0.5, "paper": 0.7238}
+    rows[0]["by_length"] = [bucket | {"ci95": [0.51, 0.6]}]
+    figures.plot_by_length(tmp_path / "length.png", rows[0])
+    for name in ("step.png", "length.png"):
+        with Image.open(tmp_path / name) as drawn:
+            assert len(set(drawn.convert("L").get_flattened_data())) > 10
