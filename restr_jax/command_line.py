@@ -31,8 +31,11 @@ def _parse_flags(argv: list[str]) -> list[str]:
     try:
         return app.parse_flags_with_usage(argv)
     except (AttributeError, KeyError) as error:
-        key = str(error).strip("'\"")
+        # A quoted key, and on a line of its own what may have been meant; the whole is
+        # quoted again, or not.
+        said = str(error.args[0]).replace("\\n", "\n")
+        key, hint = (part.strip("\"'\\") for part in said.partition("\n")[::2])
         sys.exit(
             f"ValueError: There is no config key {key!r}; configs/common.py lists "
-            "every key with its meaning."
+            f"every key with its meaning. {hint}".rstrip()
         )

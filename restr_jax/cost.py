@@ -23,6 +23,7 @@ from absl import app, flags
 from jax.extend import core
 from ml_collections import config_flags
 
+from restr_jax import command_line
 from restr_jax.models import ReSTR, build_model
 
 # Steps of a program that run others an unknown number of times, or hide them.

@@ -238,6 +238,20 @@ def test_the_readings_intermediate_numbers_are_true(shared, counted):
     assert round(upsampled_first / 1e9, 2) == 52.22
 
 
+@pytest.mark.parametrize("module", ["restr_jax.cost", "restr_jax.analysis"])
+def test_an_unknown_key_is_said_plainly(module):
+    command = [sys.executable, "-m", module, "--config=configs/shapes.py"]
+    given = ["--workdir=w"] if module == "restr_jax.analysis" else []
+    done = subprocess.run(
+        [*command, *given, "--config.batchsize=4"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "There is no config key 'batchsize'" in done.stderr
+
+
 @pytest.mark.slow  # It traces the full-size models again, for a minute.
 def test_the_committed_tables_are_what_the_command_prints():
     result = subprocess.run(

@@ -3,6 +3,7 @@ import json
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from configs import common, gref
 from restr_jax import train_state
@@ -99,6 +100,23 @@ def test_half_precision_and_a_wrapped_module_are_read(tiny):
     for one, other in zip(jax.tree.leaves(half), jax.tree.leaves(params), strict=True):
         assert one.dtype == np.float32
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pth"])
+def test_one_call_reads_a_file(tiny, tmp_path, write_pth, suffix):
+    path = tmp_path / f"restr{suffix}"
+    if suffix == ".npz":
+        np.savez(path, **tiny)
+    elif suffix == ".safetensors":
+        safetensors.numpy.save_file(tiny, path)
+    else:
+        path = write_pth(tiny)
+    config, params = load(path)
+    expected_config, expected = load(tiny)
+    assert config.to_dict() == expected_config.to_dict()
+    jax.tree.map(np.testing.assert_array_equal, params, expected)
+    with pytest.raises(FileNotFoundError, match="There is no file"):
+        load(str(tmp_path / "absent.npz"))
 
 
 def test_all_that_does_not_fit_is_said_at_once(tiny):
