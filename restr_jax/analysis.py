@@ -123,14 +123,7 @@ def analyse(run: Experiment, params: Any, split: Split) -> Iterator[Analysed]:
         return shares(attention, batch["tokens"] != PAD_ID), logits, maps
 
     predict = run.parallel.predict_step(predict)
-    loader = pipeline.Loader(
-        split,
-        run.vocabulary,
-        tuple(config.model.image_size),
-        config.data.resize,
-        config.data.max_words,
-        config.data.expressions_per_image,
-    )
+    loader = pipeline.make_loader(config, split, run.vocabulary)
     for batch, examples in pipeline.eval_batches(
         loader,
         config.eval.images_per_device,

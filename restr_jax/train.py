@@ -123,14 +123,7 @@ def _train(
     """Runs the loop. The order matters: score, save, next batch, step."""
     config, first = run.config, int(state.step)
     total = config.optimizer.total_steps
-    loader = pipeline.Loader(
-        train_split,
-        run.vocabulary,
-        tuple(config.model.image_size),
-        config.data.resize,
-        config.data.max_words,
-        config.data.expressions_per_image,
-    )
+    loader = pipeline.make_loader(config, train_split, run.vocabulary)
     batches = pipeline.train_batches(
         loader,
         config.batch_size,

@@ -164,6 +164,18 @@ class Loader:
         ]
 
 
+def make_loader(config, split: Split, vocabulary: Vocabulary) -> Loader:
+    """Returns the loader of a split that a configuration describes."""
+    return Loader(
+        split,
+        vocabulary,
+        tuple(config.model.image_size),
+        config.data.resize,
+        config.data.max_words,
+        config.data.expressions_per_image,
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class _MakeBatch:
     """Makes this process's rows of a batch of the stream; workers get a copy.

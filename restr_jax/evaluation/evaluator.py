@@ -161,14 +161,7 @@ class Evaluator:
 
     def _batches(self, split: Split) -> Iterator:
         config = self._config
-        loader = pipeline.Loader(
-            split,
-            self._vocabulary,
-            tuple(config.model.image_size),
-            config.data.resize,
-            config.data.max_words,
-            config.data.expressions_per_image,
-        )
+        loader = pipeline.make_loader(config, split, self._vocabulary)
         return pipeline.eval_batches(
             loader,
             config.eval.images_per_device,

@@ -129,6 +129,7 @@ class _Sweep:
         self._run, self._evaluator, self._folder = run, evaluator, folder
         self._given, self._params, self._step = params, None, step
         self._checkpoint_id = identity.of_params(params)
+        self._version = identity.of_code()
         self._thresholds = tuple(run.config.eval.thresholds)
 
     def score(self, opened: list[Split], names: dict[str, str]) -> None:
@@ -169,7 +170,7 @@ class _Sweep:
             "resize": config.data.resize,
             "threshold": threshold,
             "empty_rule": EMPTY_RULE,
-            "version": identity.of_code(),
+            "version": self._version,
         }
 
     def _score(self, split: Split, cards: list[dict]) -> list[dict]:
@@ -253,9 +254,9 @@ def _plot(folder: pathlib.Path, rows: list[dict]) -> None:
     """Plots all rows by step, and the last row of each split by length."""
     (folder / "figures").mkdir(exist_ok=True)
     figures.plot_by_step(folder / "figures" / "iou-by-step.png", rows)
-    for row in rows:
-        dataset = row["dataset"].replace("/", "-")
-        name = f"iou-by-length-{dataset}-{row['split']}.png"
+    last = {(row["dataset"].replace("/", "-"), row["split"]): row for row in rows}
+    for (dataset, split), row in last.items():
+        name = f"iou-by-length-{dataset}-{split}.png"
         figures.plot_by_length(folder / "figures" / name, row)
 
 
