@@ -99,6 +99,7 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
 
     config.seed = 0  # of initialisation, data order and stochastic depth
     config.parallel = "jit"  # "jit" or "pmap": how a step is spread over devices
+    config.fsdp = 1  # devices that share one copy of parameters and moments (jit only)
     config.preset = preset  # which of PRESETS; the keys below spell it out
     config.init_from = ""  # weights to start from: a file of restr_jax.pretrained's, a
     # workdir, or one of its checkpoints; what is not in it, or "", starts from scratch
@@ -121,9 +122,16 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     data.num_workers = 0  # processes that make batches; 0 uses threads
 
     config.batch_size = 8  # B, images per step, over all devices
+    config.accumulate_steps = 1  # parts that a batch is worked on in, one after another
+    config.dtype = "auto"  # of what is computed: "float32", "bfloat16" or "auto", which
+    # is bfloat16 on GPU and TPU; parameters, loss and metrics are float32 in any case
     config.log_every_steps = 100  # steps between two lines of metrics
     config.checkpoint_every_steps = 1_000  # steps
     config.keep_checkpoints = 3  # the latest so many are kept, and the best
+
+    config.profile = profile = ml_collections.ConfigDict()
+    profile.num_steps = 0  # steps to trace into WORKDIR/profile; 0: none
+    profile.after_steps = 10  # steps of this run before them, which compile and warm up
 
     config.model = model = ml_collections.ConfigDict()
     model.image_size = (480, 480)  # height, width of the network's input, pixels
@@ -132,6 +140,8 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     model.scale_scores = True  # divide the patch scores by sqrt(D) (Eq. 9)
     model.sigmoid_gate = True  # multiply patches with probabilities (Eq. 10), or logits
     model.decode_projected = False  # the decoder's patches: z_v, or as fusion begins
+    model.remat = "none"  # computed again for the gradient, to save memory: "none",
+    # "attention" (its weights), or "layer" (all but the inputs of encoder layers)
 
     model.vision = vision = ml_collections.ConfigDict()
     vision.width = 768  # D of a patch token

@@ -127,7 +127,7 @@ def analyse(run: Experiment, params: Any, split: Split) -> Iterator[Analysed]:
     for batch, examples in pipeline.eval_batches(
         loader,
         config.eval.images_per_device,
-        num_devices=run.parallel.num_devices,
+        num_devices=run.parallel.num_local_devices,
     ):
         inputs = {name: batch[name] for name in ("image", "tokens")}
         found = jax.device_get(predict(params, run.parallel.shard(inputs)))

@@ -10,6 +10,10 @@ from restr_jax.files import write_whole
 _FREE_KEYS = (
     "eval.",
     "parallel",
+    "fsdp",
+    "accumulate_steps",
+    "model.remat",
+    "profile.",
     "log_every_steps",
     "keep_checkpoints",
     "checkpoint_every_steps",

@@ -96,6 +96,11 @@ def _products(
     for step in jaxpr.eqns:
         name = step.primitive.name
         here = scopes + tuple(str(step.source_info.name_stack).split("/"))
+        if platforms := step.params.get("branches_platforms"):
+            # One program for each kind of device; the CPU's, or that of all others.
+            own = next(i for i, p in enumerate(platforms) if p is None or "cpu" in p)
+            yield from _products(step.params["branches"][own].jaxpr, here, times)
+            continue
         if name in _OPAQUE:
             raise ValueError(
                 f"The program has a step {name!r} in {'/'.join(here)}, whose cost its "

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from flax.traverse_util import flatten_dict
 
-from restr_jax import checkpoint, train_state
+from restr_jax import checkpoint, precision, train_state
 from restr_jax.checkpoint import Checkpoints
 from restr_jax.config_checks import check_config, claim_workdir
 from restr_jax.data import splits, text
@@ -101,7 +101,7 @@ class Experiment:
                 glove,
             )
             params = train_state.with_word_vectors(params, table)
-        return self.parallel.replicate(train_state.create(params, self.optimizer))
+        return self.parallel.place(train_state.create(params, self.optimizer))
 
     def restore(self, checkpoints: Checkpoints, step: int) -> TrainState:
         """Loads the state of one checkpoint."""
@@ -206,9 +206,11 @@ def start(config, workdir: str, *, training: bool) -> Experiment:
         ValueError: if the configuration cannot work; the message names the key.
     """
     check_config(config)
-    parallel = Parallel(config.parallel)
+    dtype = precision.compute_dtype(config.dtype)
+    logger.info("computing in %s", dtype)
+    parallel = Parallel(config.parallel, config.fsdp)
     if training:
-        parallel.check_batch_size(config.batch_size, "config.batch_size")
+        parallel.check_batch_size(config.batch_size, config.accumulate_steps)
     optimizer = make_optimizer(config.optimizer)
     path = pathlib.Path(workdir) / "vocabulary.txt"
     how = config.data.tokenizer, config.data.padding
@@ -233,7 +235,14 @@ def start(config, workdir: str, *, training: bool) -> Experiment:
     abstract = run.abstract_state()
     if training and not path.exists():
         run.given_params(abstract.params)
+    # The first process claims it, the others find it claimed.
+    parallel.wait_for_others("looked")
+    is_first = jax.process_index() == 0
+    if not is_first:
+        parallel.wait_for_others("claimed")
     claim_workdir(workdir, config)
     if not path.exists():
         vocabulary.save(path)
+    if is_first:
+        parallel.wait_for_others("claimed")
     return run

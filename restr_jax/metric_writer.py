@@ -4,6 +4,7 @@ import json
 import logging
 import pathlib
 
+import jax
 import tensorboardX
 
 from restr_jax.files import write_whole
@@ -12,7 +13,10 @@ logger = logging.getLogger(__name__)
 
 
 class MetricWriter:
-    """Writes scalars by step; a resumed run continues its own history."""
+    """Writes scalars by step; a resumed run continues its own history.
+
+    Of several processes, the first writes.
+    """
 
     def __init__(self, workdir: str, first_step: int):
         """Opens the files of a workdir.
@@ -22,6 +26,9 @@ class MetricWriter:
             first_step: the run goes on after this step: lines of later steps belong
                 to what was lost, and are dropped so that no step stands twice.
         """
+        self._writes = jax.process_index() == 0
+        if not self._writes:
+            return
         self._path = pathlib.Path(workdir) / "metrics.jsonl"
         lines = self._path.read_text().splitlines() if self._path.exists() else []
         kept = [line for line in lines if _step(line) <= first_step]
@@ -33,6 +40,8 @@ class MetricWriter:
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """Writes one line of scalars."""
+        if not self._writes:
+            return
         text = " ".join(f"{name}={value:.5g}" for name, value in scalars.items())
         logger.info("step %d: %s", step, text)
         self._file.write(json.dumps({"step": step} | scalars) + "\n")
@@ -42,6 +51,8 @@ class MetricWriter:
 
     def close(self) -> None:
         """Flushes everything."""
+        if not self._writes:
+            return
         self._file.close()
         self._board.close()
 

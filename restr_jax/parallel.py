@@ -1,74 +1,82 @@
-"""The only module that knows how many devices there are.
+"""The only module that knows how many devices and processes there are.
 
 A step is written once, for a whole batch. Under "jit" the compiler divides it along the
-batch; under "pmap" each device runs it on its share and sums over `AXIS`.
+batch; under "pmap" each device runs it on its share and sums over `AXIS`. Training
+spans the devices of all processes. In scoring each process works for itself, on its
+share of the images, and results are gathered.
 """
 
 import functools
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType, NamedSharding
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 AXIS = "data"
+FSDP_AXIS = "fsdp"
 MODES = ("jit", "pmap")
+# Smaller arrays are not worth a message each; every device keeps all of them.
+_LEAST_SHARDED = 2**14
 
 
 class Parallel:
-    """Data parallelism over all local devices.
+    """The devices, and how a batch and a state lie on them.
 
     Attributes:
         mode: "jit" or "pmap".
-        num_devices: devices that share a batch.
+        num_devices: devices of all processes, which share a batch in training.
+        num_local_devices: this process's, which share a batch in scoring.
     """
 
-    def __init__(self, mode: str):
-        """Uses every device of this process, and of no other.
+    def __init__(self, mode: str, fsdp: int = 1, devices: list | None = None):
+        """Uses every device.
+
+        Args:
+            mode: "jit" or "pmap".
+            fsdp: devices that share one copy of parameters and moments.
+            devices: to train on; all there are, unless programs are only compiled.
 
         Raises:
-            ValueError: if the mode is unknown.
+            ValueError: if the mode is unknown, or does not go with `fsdp`.
         """
         if mode not in MODES:
             raise ValueError(f"Unknown config.parallel {mode!r}; it is one of {MODES}.")
-        self.mode = mode
-        devices = jax.local_devices()
-        self.num_devices = len(devices)
-        mesh = jax.make_mesh(
-            (self.num_devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=devices
-        )
-        self._replicated = NamedSharding(mesh, P())
-        self._sharded = NamedSharding(mesh, P(AXIS))
-
-    def check_batch_size(self, batch_size: int, key: str) -> None:
-        """Raises ValueError if a batch does not divide over the devices."""
-        if batch_size % self.num_devices:
+        self.mode, self.fsdp = mode, fsdp
+        devices = jax.devices() if devices is None else devices
+        local = [d for d in devices if d.process_index == jax.process_index()]
+        self.num_devices, self.num_local_devices = len(devices), len(local)
+        if fsdp < 1 or self.num_devices % fsdp or (mode == "pmap" and fsdp > 1):
             raise ValueError(
-                f"{key} is {batch_size}, which {self.num_devices} devices cannot share "
-                f"equally; set it to a multiple of {self.num_devices}."
+                f"config.fsdp is {fsdp} with config.parallel={mode}; it has to divide "
+                f"the {self.num_devices} devices, and to be 1 with pmap."
+            )
+        mesh = _mesh((self.num_devices // fsdp, fsdp), (AXIS, FSDP_AXIS), devices)
+        self._mesh = mesh
+        self._everywhere = NamedSharding(mesh, P())
+        self._fed = NamedSharding(mesh, P((AXIS, FSDP_AXIS)))
+        local_mesh = _mesh((len(local),), (AXIS,), local)
+        self._replicated = NamedSharding(local_mesh, P())
+        self._sharded = NamedSharding(local_mesh, P(AXIS))
+
+    def check_batch_size(self, batch_size: int, parts: int) -> None:
+        """Raises ValueError if parts of a batch do not divide over the devices."""
+        if parts < 1 or batch_size % (self.num_devices * parts):
+            raise ValueError(
+                f"config.batch_size is {batch_size}, which {self.num_devices} devices "
+                f"cannot share equally in config.accumulate_steps={parts} parts; set "
+                f"it to a multiple of {self.num_devices * max(parts, 1)}."
             )
 
-    def replicate(self, tree: Any) -> Any:
-        """Puts one copy of a tree on every device."""
-        return jax.device_put(tree, self._replicated)
-
-    def describe(self, abstract: Any) -> Any:
-        """Adds to a tree of shapes that one copy of it is on every device."""
-        return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._replicated),
-            abstract,
-        )
-
-    def shard(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-        """Divides a batch over the devices along its first axis."""
-        return {
-            name: jax.make_array_from_process_local_data(self._sharded, array)
-            for name, array in batch.items()
-        }
+    def wait_for_others(self, name: str) -> None:
+        """Returns when every process has come here."""
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices(name)
 
     def gather(self, items: list) -> list:
         """Returns the items of all processes, the same in each.
@@ -86,16 +94,49 @@ class Parallel:
         parts = [row[:n].tobytes() for row, n in zip(rows, lengths, strict=True)]
         return [item for part in parts for item in json.loads(part)]
 
-    def train_step(self, step: Callable) -> Callable:
-        """Compiles ``step(state, batch, axis_name)`` into ``(state, batch)``.
+    # Training, on the devices of all processes.
 
-        The state goes in and out as one replicated copy; its memory is reused.
+    def place(self, tree: Any) -> Any:
+        """Puts a state that every process has on all devices."""
+        return jax.tree.map(
+            lambda x: jax.device_put(x, self._sharding(np.shape(x))), tree
+        )
+
+    def describe(self, abstract: Any) -> Any:
+        """Adds to a state of shapes how it lies on the devices."""
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(
+                x.shape, x.dtype, sharding=self._sharding(x.shape)
+            ),
+            abstract,
+        )
+
+    def feed(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+        """Divides a batch over all devices; each process gives its own rows."""
+        return _divide(batch, self._fed)
+
+    def describe_batch(self, abstract: Any) -> Any:
+        """Adds to a batch of shapes, as `feed` makes it, how it lies on the devices."""
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._fed),
+            abstract,
+        )
+
+    def train_step(self, step: Callable, abstract: Any) -> Callable:
+        """Compiles ``step(state, batch, axis_name)`` into ``(state, sums)``.
+
+        The state's memory is reused for the new one.
+
+        Args:
+            step: what is compiled.
+            abstract: the state, as `describe` returns it.
         """
         if self.mode == "jit":
+            laid = jax.tree.map(lambda x: x.sharding, abstract)
             return jax.jit(
                 functools.partial(step, axis_name=None),
-                in_shardings=(self._replicated, self._sharded),
-                out_shardings=(self._replicated, self._replicated),
+                in_shardings=(laid, self._fed),
+                out_shardings=(laid, self._everywhere),
                 donate_argnums=0,
             )
         mapped = jax.pmap(
@@ -103,8 +144,28 @@ class Parallel:
             axis_name=AXIS,
             in_axes=(None, 0),
             out_axes=None,
+            donate_argnums=0,
         )
-        return lambda state, batch: mapped(state, self._split(batch))
+        return lambda state, batch: mapped(state, _split(batch, self.num_devices))
+
+    def to_score(self, params: Any) -> Any:
+        """Makes of training's parameters what `predict_step` takes, as `replicate`."""
+        if self.fsdp > 1:
+            params = jax.jit(lambda p: p, out_shardings=self._everywhere)(params)
+        if jax.process_count() > 1:
+            own = jax.tree.map(lambda x: x.addressable_data(0), params)
+            params = self.replicate(own)
+        return params
+
+    # Scoring, on this process's devices.
+
+    def replicate(self, tree: Any) -> Any:
+        """Puts one copy of a tree on each of this process's devices."""
+        return jax.device_put(tree, self._replicated)
+
+    def shard(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+        """Divides a batch over this process's devices along its first axis."""
+        return _divide(batch, self._sharded)
 
     def predict_step(self, predict: Callable) -> Callable:
         """Compiles ``predict(params, batch)``, whose outputs have the batch's axis."""
@@ -119,13 +180,34 @@ class Parallel:
         )
 
         def run(params, batch):
-            outputs = mapped(params, self._split(batch))
+            outputs = mapped(params, _split(batch, self.num_local_devices))
             return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs)
 
         return run
 
-    def _split(self, batch):
-        """Gives the batch the leading device axis that pmap maps over."""
-        return jax.tree.map(
-            lambda x: x.reshape(self.num_devices, -1, *x.shape[1:]), batch
-        )
+    def _sharding(self, shape: tuple[int, ...]) -> NamedSharding:
+        """Divides the longest side that can be; the same for any array of a shape."""
+        sides = [i for i, side in enumerate(shape) if side % self.fsdp == 0]
+        if self.fsdp == 1 or math.prod(shape) < _LEAST_SHARDED or not sides:
+            return self._everywhere
+        longest = max(sides, key=lambda i: shape[i])
+        spec = [FSDP_AXIS if i == longest else None for i in range(len(shape))]
+        return NamedSharding(self._mesh, P(*spec))
+
+
+def _mesh(shape: tuple[int, ...], names: tuple[str, ...], devices: list) -> Mesh:
+    # With explicit axes, flax's embedding of words is refused.
+    types = (AxisType.Auto,) * len(names)
+    return jax.make_mesh(shape, names, axis_types=types, devices=devices)
+
+
+def _divide(batch: dict[str, np.ndarray], sharding: NamedSharding):
+    return {
+        name: jax.make_array_from_process_local_data(sharding, array)
+        for name, array in batch.items()
+    }
+
+
+def _split(batch: Any, parts: int) -> Any:
+    """Gives the batch the leading device axis that pmap maps over."""
+    return jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from PIL import Image
 
-from restr_jax import experiment
+from restr_jax import experiment, precision
 from restr_jax.data import preprocess
 from restr_jax.evaluation import figures
 from restr_jax.evaluation.evaluator import probability, to_mask, to_rle
@@ -67,8 +67,11 @@ def predict(
     checkpoints.close()
     params = run.parallel.replicate(run.params(step))
 
+    dtype = precision.compute_dtype(config.dtype)
+
     @jax.jit
     def segment(params, image, tokens):
+        params, image = precision.cast((params, image), dtype)
         return run.model.apply({"params": params}, image, tokens, deterministic=True)
 
     folder = pathlib.Path(output)

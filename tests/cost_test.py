@@ -11,8 +11,8 @@ import pytest
 
 from configs import common, gref, shapes
 from restr_jax import cost, paper_cost
-from restr_jax.models.decoder import upsample
 from restr_jax.models.layers import EncoderBlock, SelfAttention
+from restr_jax.models.upsampling import double_leaky
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -180,7 +180,7 @@ def test_upsampling_first_costs_four_times_ours(tiny):
 
     def paper_order(kernels, x):
         for kernel in kernels:
-            x = upsample(x, 2) @ kernel
+            x = double_leaky(x) @ kernel
         return x
 
     kernels = [array(2 * width >> i, width >> i) for i in range(3)]

@@ -7,7 +7,6 @@ import pytest
 
 from restr_jax import experiment, train
 from restr_jax.data import pipeline
-from restr_jax.parallel import Parallel
 
 
 def read_metrics(workdir):
@@ -16,7 +15,7 @@ def read_metrics(workdir):
 
 
 def without_speed(rows):
-    timed = ("expressions_per_second", "minutes_left")
+    timed = ("expressions_per_second", "minutes_left", "input_wait")
     return [{k: v for k, v in row.items() if k not in timed} for row in rows]
 
 
@@ -30,73 +29,6 @@ def final_state(config, workdir):
     state = run.restore(checkpoints, checkpoints.steps()[-1])
     checkpoints.close()
     return jax.device_get(state)
-
-
-def batch_of(run, size):
-    config = run.config
-    loader = pipeline.Loader(
-        run.open_split("train"),
-        run.vocabulary,
-        tuple(config.model.image_size),
-        config.data.resize,
-        config.data.max_words,
-        config.data.expressions_per_image,
-    )
-    stream = pipeline.train_batches(loader, size, seed=0, start_step=0, num_workers=0)
-    batch = next(stream)
-    stream.close()
-    return batch
-
-
-def test_jit_and_pmap_on_eight_devices_equal_one_device(tiny_config, tmp_path):
-    config = tiny_config("shapes")
-    # Under pmap each device draws its own stochastic depth, so the modes differ in it.
-    config.model.vision.drop_path_rate = config.model.fusion.drop_path_rate = 0.0
-    run = experiment.start(config, str(tmp_path), training=True)
-    batch = batch_of(run, 16)
-    # An uneven share of valid expressions: a mean of means would be wrong.
-    batch["valid"][:3] = False
-    batch["valid"][5, 1:] = False
-    step = train.make_train_step(run.model, run.optimizer, config)
-    results = {}
-    for mode in ("one", "jit", "pmap"):
-        # Drawn anew: the jitted step takes the memory of the state it is given.
-        state = run.fresh_state()
-        if mode == "one":
-            state = jax.device_put(state, jax.devices()[0])
-            take = jax.jit(lambda s, b: step(s, b, None))
-            feed = batch
-        else:
-            parallel = Parallel(mode)
-            assert parallel.num_devices == 8
-            take, feed = parallel.train_step(step), parallel.shard(batch)
-        losses = []
-        for _ in range(5):
-            state, sums = take(state, feed)
-            losses.append(float(sums["loss"]))
-        results[mode] = losses, jax.device_get(state.params), float(sums["count"])
-    for mode in ("jit", "pmap"):
-        # Devices add in another order: float32 rounding, and what five updates that
-        # divide by its square root make of it.
-        np.testing.assert_allclose(results[mode][0], results["one"][0], rtol=1e-5)
-        assert results[mode][2] == results["one"][2] == batch["valid"].sum()
-    # The two parallel modes divide the work alike, so they agree closer.
-    np.testing.assert_allclose(results["pmap"][0], results["jit"][0], rtol=1e-5)
-    differences = jax.tree.map(
-        lambda a, b: np.abs(a - b).max(), results["pmap"][1], results["jit"][1]
-    )
-    # The gradient of a key bias is zero but for rounding, which Adam scales up to
-    # whole updates; nothing depends on it.
-    for path, difference in jax.tree_util.tree_leaves_with_path(differences):
-        if not jax.tree_util.keystr(path).endswith("['qkv']['bias']"):
-            assert difference < 1e-5, jax.tree_util.keystr(path)
-
-
-def test_a_batch_that_devices_cannot_share_is_refused(tiny_config, tmp_path):
-    config = tiny_config("shapes")
-    config.batch_size = 6
-    with pytest.raises(ValueError, match="config.batch_size is 6, which 8 devices"):
-        train.train_and_evaluate(config, str(tmp_path))
 
 
 class Killed(Exception):

@@ -13,6 +13,7 @@ import numpy as np
 from pycocotools import mask as mask_util
 from tqdm import tqdm
 
+from restr_jax import precision
 from restr_jax.data import pipeline, preprocess
 from restr_jax.data.splits import Split
 from restr_jax.data.text import Vocabulary, tokenize
@@ -57,15 +58,17 @@ class Scored(NamedTuple):
     patch_logits: np.ndarray
 
 
-def _predict(model: ReSTR, params: Any, batch: dict[str, jax.Array]) -> Segmentation:
+def _predict(
+    model: ReSTR, dtype: jnp.dtype, params: Any, batch: dict[str, jax.Array]
+) -> Segmentation:
     """Segments a batch, one expression of every image after the other.
 
     So memory does not grow with K, what is computed of an expression does not depend on
     K, and places that no image of the batch uses cost nothing.
     """
+    variables, batch = precision.cast(({"params": params}, batch), dtype)
 
     def apply(method, *inputs):
-        variables = {"params": params}
         return model.apply(variables, *inputs, deterministic=True, method=method)
 
     visual = apply(model.encode_image, batch["image"])
@@ -104,8 +107,8 @@ class Evaluator:
         self._config = config
         self._vocabulary = vocabulary
         self._parallel = parallel
-
-        self._predict = parallel.predict_step(functools.partial(_predict, model))
+        dtype = precision.compute_dtype(config.dtype)
+        self._predict = parallel.predict_step(functools.partial(_predict, model, dtype))
 
     def score(
         self, params: Any, split: Split, thresholds: Sequence[float]
@@ -165,7 +168,7 @@ class Evaluator:
         return pipeline.eval_batches(
             loader,
             config.eval.images_per_device,
-            num_devices=self._parallel.num_devices,
+            num_devices=self._parallel.num_local_devices,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )

@@ -8,7 +8,7 @@ import time
 import jax
 import ml_collections
 
-from restr_jax import experiment
+from restr_jax import experiment, precision
 from restr_jax.data import splits
 from restr_jax.data.splits import Split
 from restr_jax.evaluation import album, figures, gallery, identity, metrics, report
@@ -168,6 +168,7 @@ class _Sweep:
             "dataset_id": names[split.name],
             "preset": config.preset,
             "resize": config.data.resize,
+            "dtype": precision.compute_dtype(config.dtype).name,
             "threshold": threshold,
             "empty_rule": EMPTY_RULE,
             "version": self._version,

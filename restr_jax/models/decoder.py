@@ -1,77 +1,35 @@
 """The coarse-to-fine decoder: linear maps and upsampling, no convolution."""
 
-import functools
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from restr_jax.models.layers import linear
+from restr_jax.models.sums import sum_dtype
+from restr_jax.models.upsampling import double_leaky
+
+XAVIER = nn.initializers.xavier_uniform()
 
 
-def _interpolation(
-    in_size: int, out_size: int
-) -> tuple[Int[np.ndarray, " out_size"], Float[np.ndarray, " out_size"]]:
-    """Returns 1-D linear interpolation with the corners aligned.
+class ToLogit(nn.Module):
+    """The last linear map, C -> 1, whose result is float32."""
 
-    Returns:
-        The lower of the two neighbours of each output, and the share of the upper one.
-    """
-    positions = np.linspace(0.0, in_size - 1, out_size)
-    low = np.minimum(np.floor(positions).astype(int), max(in_size - 2, 0))
-    return low, (positions - low).astype(np.float32)
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b C"]) -> Float[Array, "*b"]:
+        """Weighs the channels of each pixel."""
+        kernel = self.param("kernel", XAVIER, (x.shape[-1], 1))
+        return jax.lax.platform_dependent(x, kernel, cpu=_product, default=_sum)
 
 
-def interpolation_matrix(
-    in_size: int, out_size: int
-) -> Float[np.ndarray, "out_size in_size"]:
-    """Returns the matrix of 1-D linear interpolation with the corners aligned.
-
-    Each row sums to one and holds at most two weights.
-    """
-    low, fraction = _interpolation(in_size, out_size)
-    matrix = np.zeros((out_size, in_size), np.float32)
-    rows = np.arange(out_size)
-    matrix[rows, low] += 1.0 - fraction
-    matrix[rows, np.minimum(low + 1, in_size - 1)] += fraction
-    return matrix
+def _product(x, kernel):
+    """A CPU has a quick product, and no quick sum over the last axis."""
+    return jnp.matmul(x, kernel, preferred_element_type=sum_dtype(x))[..., 0]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def upsample(
-    x: Float[Array, "*b h w C"], factor: int
-) -> Float[Array, "*b h_out w_out C"]:
-    """Enlarges a map bilinearly, corners aligned.
-
-    Forward, each output adds up its two neighbours, for next to no arithmetic. The
-    gradient of that is a scatter, so it is a matrix product per axis instead, which
-    every accelerator does well: its matrices are mostly zero, but it is the quicker.
-    """
-    for axis in (-3, -2):
-        low, fraction = _interpolation(x.shape[axis], x.shape[axis] * factor)
-        high = np.minimum(low + 1, x.shape[axis] - 1)
-        share = jnp.expand_dims(fraction.astype(x.dtype), tuple(range(1, -axis)))
-        below, above = (jnp.take(x, at, axis=axis) for at in (low, high))
-        x = below * (1 - share) + above * share
-    return x
-
-
-def _upsample_forward(x, factor: int):
-    return upsample(x, factor), None
-
-
-def _upsample_backward(factor: int, _, gradient):
-    rows, columns = (
-        interpolation_matrix(side // factor, side).astype(gradient.dtype)
-        for side in gradient.shape[-3:-1]
-    )
-    gradient = jnp.einsum("Ww,...hWc->...hwc", columns, gradient)
-    return (jnp.einsum("Hh,...Hwc->...hwc", rows, gradient),)
-
-
-upsample.defvjp(_upsample_forward, _upsample_backward)
+def _sum(x, kernel):
+    """A sum is made while the map is, by XLA, instead of reading it once more."""
+    return jnp.sum(x * kernel[:, 0], -1, dtype=sum_dtype(x))
 
 
 class Decoder(nn.Module):
@@ -109,12 +67,7 @@ class Decoder(nn.Module):
             )
         x = jnp.concatenate([visual, masked], axis=-1)
         for i in range(num_blocks):
-            x = self._linear(x, self.width // 2**i, f"linear_{i}")
-            x = nn.leaky_relu(upsample(x, 2), 0.01)
-        return self._linear(x, 1, "to_logit")[..., 0]
-
-    def _linear(
-        self, x: Float[Array, "*b C_in"], features: int, name: str
-    ) -> Float[Array, "*b C_out"]:
-        init = nn.initializers.xavier_uniform()
-        return linear(x, features, name, init, use_bias=False)
+            features = self.width // 2**i
+            x = linear(x, features, f"linear_{i}", XAVIER, use_bias=False)
+            x = double_leaky(x)
+        return ToLogit(name="to_logit")(x)

@@ -47,6 +47,7 @@ class FusionEncoder(nn.Module):
         zero_padding: padding enters the encoders as zeros.
         mask_padding: padding is never attended to; else it is as any word.
         map_outputs: multiply patches and classifier with a D x D matrix each.
+        remat: one of `layers.REMAT`.
     """
 
     kind: str
@@ -60,6 +61,7 @@ class FusionEncoder(nn.Module):
     zero_padding: bool
     mask_padding: bool
     map_outputs: bool
+    remat: str = "none"
 
     @nn.compact
     def __call__(
@@ -121,6 +123,7 @@ class FusionEncoder(nn.Module):
             num_heads=self.num_heads,
             mlp_dim=self.mlp_dim,
             init_std=self.init_std,
+            remat=self.remat,
             drop_path_rate=self.drop_path_rate,
             share_weights=self.share_weights,
             name=name,

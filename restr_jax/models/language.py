@@ -28,6 +28,7 @@ class LanguageEncoder(nn.Module):
         mask_padding: padding is never attended to; else it is as any word.
         project: ends with a linear to `out_width`, before the last LayerNorm.
         out_width: D, of the fusion.
+        remat: one of `layers.REMAT`.
     """
 
     vocab_size: int
@@ -40,6 +41,7 @@ class LanguageEncoder(nn.Module):
     mask_padding: bool
     project: bool
     out_width: int
+    remat: str = "none"
 
     @nn.compact
     def __call__(
@@ -60,12 +62,14 @@ class LanguageEncoder(nn.Module):
         )(tokens)
         # The padding row of the table is zero and stays so: no gradient reaches it.
         x = jnp.where(mask[..., None], x, 0.0)
-        x = x + sinusoidal_positions(tokens.shape[-1], self.width)
+        positions = sinusoidal_positions(tokens.shape[-1], self.width)
+        x = x + positions.astype(x.dtype)
         x = TransformerEncoder(
             num_layers=self.num_layers,
             num_heads=self.num_heads,
             mlp_dim=self.mlp_dim,
             init_std=self.init_std,
+            remat=self.remat,
             post_norm=self.post_norm,
             name="encoder",
         )(x, mask if self.mask_padding else None, deterministic=deterministic)

@@ -8,8 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from restr_jax.models import attention
+from restr_jax.models.sums import sum_dtype
+
 # PyTorch's default, which the released model uses in every LayerNorm.
 LAYER_NORM_EPSILON = 1e-5
+
+# What is computed again for the gradient instead of kept: nothing, the attention's
+# weights, or all but the inputs of the layers. Each needs less memory, and more time.
+REMAT = ("none", "attention", "layer")
 
 
 def layer_norm(name: str) -> nn.LayerNorm:
@@ -39,7 +46,9 @@ def l2_normalize(x: Float[Array, "*b D"]) -> Float[Array, "*b D"]:
 
     The floor lies under the root, so that the gradient of a zero vector is finite.
     """
-    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, -1, keepdims=True), 1e-24))
+    squares = jnp.square(x.astype(sum_dtype(x)))
+    scale = jax.lax.rsqrt(jnp.maximum(squares.sum(-1, keepdims=True), 1e-24))
+    return x * scale.astype(x.dtype)
 
 
 def sinusoidal_positions(length: int, width: int) -> Float[np.ndarray, "T D"]:
@@ -67,10 +76,12 @@ class SelfAttention(nn.Module):
     Attributes:
         num_heads: k of Eq. 3; has to divide the token width.
         init_std: spread of the linears' first weights.
+        remat: one of `REMAT`.
     """
 
     num_heads: int
     init_std: float
+    remat: str = "none"
 
     @nn.compact
     def __call__(
@@ -83,24 +94,19 @@ class SelfAttention(nn.Module):
                 f"A token width of {width} cannot be split into {self.num_heads} "
                 "heads; choose num_heads so that it divides the width."
             )
-        # [..., T, 3D] -> three of [..., M, T, d]: heads in front, so that each product
-        # below is a plain batched one.
         init = nn.initializers.normal(self.init_std)
         qkv = linear(x, 3 * width, "qkv", init)
-        q_MTd, k_MTd, v_MTd = (
-            part.reshape(*x.shape[:-1], self.num_heads, -1).swapaxes(-3, -2)
+        # [..., T, 3D] -> three of [..., T, M, d]
+        q_TMd, k_TMd, v_TMd = (
+            part.reshape(*x.shape[:-1], self.num_heads, -1)
             for part in jnp.split(qkv, 3, axis=-1)
         )
-        logits_MTT = q_MTd @ k_MTd.swapaxes(-1, -2) / jnp.sqrt(q_MTd.shape[-1])
-        if mask is not None:
-            # A finite floor: a row whose words are all masked stays free of NaN.
-            floor = jnp.finfo(logits_MTT.dtype).min
-            logits_MTT = jnp.where(mask[..., None, None, :], logits_MTT, floor)
-        weights_MTT = nn.softmax(logits_MTT)
-        # Kept only where a caller makes "intermediates" mutable, as analysis.py does.
-        self.sow("intermediates", "weights", weights_MTT)
-        heads_MTd = weights_MTT @ v_MTd
-        return linear(heads_MTd.swapaxes(-3, -2).reshape(x.shape), width, "out", init)
+        if self.is_mutable_collection("intermediates"):  # As analysis.py makes it.
+            heads = q_TMd.swapaxes(-3, -2), k_TMd.swapaxes(-3, -2)
+            self.sow("intermediates", "weights", attention.weights(*heads, mask))
+        recompute = self.remat == "attention"
+        heads_TMd = attention.attend(q_TMd, k_TMd, v_TMd, mask, recompute=recompute)
+        return linear(heads_TMd.reshape(x.shape), width, "out", init)
 
 
 class Mlp(nn.Module):
@@ -145,6 +151,7 @@ class EncoderBlock(nn.Module):
         mlp_dim: hidden width of the MLP.
         init_std: spread of the linears' first weights.
         drop_path_rate: probability of dropping either branch in training.
+        remat: one of `REMAT`.
         post_norm: normalise the sum after each branch, not the branch's input.
     """
 
@@ -152,6 +159,7 @@ class EncoderBlock(nn.Module):
     mlp_dim: int
     init_std: float
     drop_path_rate: float
+    remat: str = "none"
     post_norm: bool = False
 
     @nn.compact
@@ -159,7 +167,6 @@ class EncoderBlock(nn.Module):
         self,
         x: Float[Array, "*b T D"],
         mask: Bool[Array, "*b T"] | None,
-        *,
         deterministic: bool,
     ) -> Float[Array, "*b T D"]:
         """Returns z = MLP(LN(z')) + z' with z' = MSA(LN(x)) + x.
@@ -167,7 +174,9 @@ class EncoderBlock(nn.Module):
         With `post_norm`, z = LN(MLP(z') + z') with z' = LN(MSA(x) + x).
         """
         norm1, norm2 = layer_norm("norm1"), layer_norm("norm2")
-        attention = SelfAttention(self.num_heads, self.init_std, name="attention")
+        attention = SelfAttention(
+            self.num_heads, self.init_std, self.remat, name="attention"
+        )
         mlp = Mlp(self.mlp_dim, self.init_std, name="mlp")
         drop = functools.partial(
             DropPath(self.drop_path_rate), deterministic=deterministic
@@ -187,6 +196,7 @@ class TransformerEncoder(nn.Module):
         num_heads: attention heads.
         mlp_dim: hidden width of the MLPs.
         init_std: spread of the linears' first weights.
+        remat: one of `REMAT`.
         drop_path_rate: rate of the last layer; it rises linearly from 0.
         share_weights: one block's weights, applied ``num_layers`` times.
         post_norm: see `EncoderBlock`.
@@ -196,6 +206,7 @@ class TransformerEncoder(nn.Module):
     num_heads: int
     mlp_dim: int
     init_std: float
+    remat: str = "none"
     drop_path_rate: float = 0.0
     share_weights: bool = False
     post_norm: bool = False
@@ -219,15 +230,19 @@ class TransformerEncoder(nn.Module):
                 for i in range(self.num_layers)
             ]
         for block in blocks:
-            x = block(x, mask, deterministic=deterministic)
+            x = block(x, mask, deterministic)
         return x
 
-    def _block(self, name: str, drop_path_rate: float) -> EncoderBlock:
-        return EncoderBlock(
+    def _block(self, name: str, drop_path_rate: float) -> nn.Module:
+        block = EncoderBlock
+        if self.remat == "layer":
+            block = nn.remat(block, static_argnums=(3,))  # deterministic
+        return block(
             num_heads=self.num_heads,
             mlp_dim=self.mlp_dim,
             init_std=self.init_std,
             drop_path_rate=drop_path_rate,
+            remat=self.remat,
             post_norm=self.post_norm,
             name=name,
         )

@@ -6,9 +6,12 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from restr_jax.models.decoder import Decoder, upsample
+from restr_jax.models.decoder import Decoder
 from restr_jax.models.fusion import FusionEncoder
 from restr_jax.models.language import LanguageEncoder
+from restr_jax.models.layers import REMAT
+from restr_jax.models.sums import sum_dtype
+from restr_jax.models.upsampling import upsample
 from restr_jax.models.vision import VisionEncoder
 
 
@@ -85,7 +88,12 @@ class ReSTR(nn.Module):
             visual, words, word_mask, deterministic=deterministic
         )
         # Eq. 9, kept as a logit so that the loss can be exact for any value.
-        logits = jnp.einsum("bknd,bkd->bkn", patches, classifier)
+        logits = jnp.einsum(
+            "bknd,bkd->bkn",
+            patches,
+            classifier,
+            preferred_element_type=sum_dtype(patches),
+        )
         if self.scale_scores:
             logits = logits / jnp.sqrt(classifier.shape[-1])
         patch_logits = logits.reshape(*logits.shape[:2], *grid)
@@ -94,7 +102,7 @@ class ReSTR(nn.Module):
                 upsample(patch_logits[..., None], size)[..., 0], patch_logits
             )
         gate = nn.sigmoid(logits) if self.sigmoid_gate else logits
-        masked = patches * gate[..., None]  # Eq. 10
+        masked = patches * gate[..., None].astype(patches.dtype)  # Eq. 10
         masked = masked.reshape(*masked.shape[:2], *grid, -1)
         seen = projected if self.decode_projected else visual
         seen = seen.reshape(seen.shape[0], 1, *grid, -1)
@@ -132,16 +140,27 @@ def build_model(config, vocab_size: int) -> ReSTR:
     Args:
         config: the ``model`` part of a configuration (configs/common.py).
         vocab_size: V, rows of the word table.
+
+    Raises:
+        ValueError: if config.remat is unknown.
     """
-    size = config.patch_size
+    size, remat = config.patch_size, config.remat
+    if remat not in REMAT:
+        raise ValueError(f"Unknown config.model.remat {remat!r}; it is one of {REMAT}.")
     return ReSTR(
         vision=VisionEncoder(
-            image_size=tuple(config.image_size), patch_size=size, **config.vision
+            image_size=tuple(config.image_size),
+            patch_size=size,
+            remat=remat,
+            **config.vision,
         ),
         language=LanguageEncoder(
-            vocab_size=vocab_size, out_width=config.fusion.width, **config.language
+            vocab_size=vocab_size,
+            out_width=config.fusion.width,
+            remat=remat,
+            **config.language,
         ),
-        fusion=FusionEncoder(**config.fusion),
+        fusion=FusionEncoder(remat=remat, **config.fusion),
         decoder=Decoder(size, config.fusion.width) if config.decoder else None,
         scale_scores=config.scale_scores,
         sigmoid_gate=config.sigmoid_gate,

@@ -91,6 +91,7 @@ class VisionEncoder(nn.Module):
             with the patches and is then dropped.
         resize_by_count: resize the position table only where the number of patches
             differs, not where merely their arrangement does.
+        remat: one of `layers.REMAT`.
     """
 
     image_size: tuple[int, int]
@@ -105,6 +106,7 @@ class VisionEncoder(nn.Module):
     conv_init: bool
     class_token: bool
     resize_by_count: bool
+    remat: str = "none"
 
     @nn.compact
     def __call__(
@@ -124,6 +126,7 @@ class VisionEncoder(nn.Module):
             num_heads=self.num_heads,
             mlp_dim=self.mlp_dim,
             init_std=self.init_std,
+            remat=self.remat,
             drop_path_rate=self.drop_path_rate,
             name="encoder",
         )(x + positions, deterministic=deterministic)

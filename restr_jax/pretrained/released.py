@@ -183,6 +183,7 @@ def _read_config(
             "scale_scores": False,
             "sigmoid_gate": False,
             "decode_projected": True,
+            "remat": "none",
             "vision": {
                 "width": patch[0],
                 "num_layers": _count(arrays, "encoder_v.blocks"),

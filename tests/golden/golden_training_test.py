@@ -8,10 +8,11 @@ import optax
 import pytest
 
 from configs import common
-from restr_jax import train, train_state
+from restr_jax import train_state
 from restr_jax.losses import patch_labels, segmentation_losses
 from restr_jax.optimizer import make_optimizer, make_schedule
 from restr_jax.pretrained import released
+from restr_jax.train_step import make_train_step
 
 VARIANTS = (
     "released_tiny",
@@ -156,7 +157,7 @@ def test_five_training_steps_end_where_the_published_program_does(
     config.optimizer.total_steps = settings["total_steps"]
     optimizer = make_optimizer(config.optimizer)
     schedule = make_schedule(config.optimizer)
-    step = train.make_train_step(published.model, optimizer, config)
+    step = make_train_step(published.model, optimizer, config)
     take = jax.jit(lambda s, b: step(s, b, None), compiler_options=QUICK)
     state = train_state.create(published.params, optimizer)
     for i in range(5):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from restr_jax.models import Decoder, FusionEncoder, LanguageEncoder, VisionEncoder
-from restr_jax.models.decoder import interpolation_matrix, upsample
+from restr_jax.models.upsampling import upsample
 from restr_jax.models.vision import patchify, resize_grid, sinusoidal_grid
 
 SMALL = {"num_heads": 2, "mlp_dim": 12, "init_std": 0.3}
@@ -297,34 +297,6 @@ def test_fusion_that_cannot_be_built_is_refused():
         fuse(fusion("sum"), random(1, 4, 5))
     with pytest.raises(ValueError, match="even, not 3"):
         fuse(fusion("cme", num_layers=3), random(1, 4, 5))
-
-
-def test_interpolation_aligns_the_corners():
-    signal = np.array([1.0, 5.0, 2.0])
-    expected = np.interp(np.linspace(0, 2, 6), np.arange(3), signal)
-    np.testing.assert_allclose(interpolation_matrix(3, 6) @ signal, expected, rtol=1e-6)
-    np.testing.assert_allclose(interpolation_matrix(1, 4), np.ones((4, 1)))
-
-
-@pytest.mark.parametrize("factor", [2, 4])
-@pytest.mark.parametrize("shape", [(3, 2), (1, 5), (16, 30)])
-def test_upsampling_is_the_product_with_its_matrices(shape, factor):
-    x = random(2, *shape, 3)
-    rows, columns = (interpolation_matrix(n, factor * n) for n in shape)
-
-    def product(x):
-        return jnp.einsum("Hh,Ww,bhwc->bHWc", rows, columns, x)
-
-    weights = random(2, factor * shape[0], factor * shape[1], 3, seed=1)
-    ours, theirs = upsample(x, factor), product(x)
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
-    gradients = [
-        jax.grad(lambda x, f=f: (f(x) * weights).sum())(x)
-        for f in (lambda x: upsample(x, factor), product)
-    ]
-    np.testing.assert_allclose(*gradients, rtol=0, atol=1e-5)
-    half = upsample(x.astype(jnp.bfloat16), factor)
-    assert half.dtype == jnp.bfloat16
 
 
 def decode_as_printed(params, visual, masked):

@@ -1,0 +1,89 @@
+"""One update of the parameters."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from restr_jax import inputs, precision
+from restr_jax.losses import segmentation_losses
+from restr_jax.models import ReSTR
+from restr_jax.train_state import TrainState
+
+
+def make_train_step(
+    model: ReSTR, optimizer: optax.GradientTransformation, config
+) -> Callable:
+    """Returns ``step(state, batch, axis_name) -> (state, sums)``.
+
+    Losses are summed, not averaged, until every device and every part of the batch has
+    added its own: the mean is over the valid expressions of the whole batch.
+    """
+    dtype = precision.compute_dtype(config.dtype)
+
+    def loss_sum(params: Any, batch: dict, key: jax.Array):
+        image = inputs.normalise(batch["image"], batch["box"])
+        params, image = precision.cast((params, image), dtype)
+        output = model.apply(
+            {"params": params},
+            image,
+            batch["tokens"],
+            deterministic=False,
+            rngs={"dropout": key},
+        )
+        sums = segmentation_losses(
+            output,
+            batch["mask"].astype(jnp.float32),
+            batch["valid"],
+            patch_size=config.model.patch_size,
+            patch_threshold=config.loss.patch_threshold,
+            patch_weight=config.loss.patch_weight,
+        )
+        return sums["loss"], sums
+
+    gradient_of = _in_parts(jax.grad(loss_sum, has_aux=True), config.accumulate_steps)
+
+    def step(state: TrainState, batch: dict, axis_name: str | None):
+        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        if axis_name:
+            key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+        gradient, sums = gradient_of(state.params, batch, key)
+        if axis_name:
+            gradient, sums = jax.lax.psum((gradient, sums), axis_name)
+        count = jnp.maximum(sums["count"], 1.0)
+        gradient = jax.tree.map(lambda g: g / count, gradient)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        # A product, which a CPU has at hand, where optax.tree.norm sums up squares.
+        sums["gradient_norm"] = jnp.sqrt(optax.tree.vdot(gradient, gradient))
+        return TrainState(state.step + 1, params, opt_state), sums
+
+    return step
+
+
+def _in_parts(gradient_of: Callable, parts: int) -> Callable:
+    """Makes ``gradient_of(params, batch, key)`` work on one part after the other."""
+    if parts == 1:
+        return gradient_of
+
+    def total(params: Any, batch: dict, key: jax.Array):
+        # Every device keeps its own rows: part i has rows i, i + parts, ...
+        cut = jax.tree.map(
+            lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch
+        )
+
+        def add(so_far, part):
+            index, rows = part
+            own = gradient_of(params, rows, jax.random.fold_in(key, index))
+            return optax.tree.add(so_far, own), None
+
+        one = jax.tree.map(lambda x: x[0], cut)
+        nothing = jax.tree.map(
+            lambda x: jnp.zeros(x.shape, x.dtype),
+            jax.eval_shape(gradient_of, params, one, key),
+        )
+        return jax.lax.scan(add, nothing, (jnp.arange(parts), cut))[0]
+
+    return total

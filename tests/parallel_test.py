@@ -1,0 +1,147 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from restr_jax import experiment
+from restr_jax.data import pipeline
+from restr_jax.parallel import Parallel
+from restr_jax.train_step import make_train_step
+
+
+def batch_of(run, size):
+    loader = pipeline.make_loader(run.config, run.open_split("train"), run.vocabulary)
+    stream = pipeline.train_batches(loader, size, seed=0, start_step=0, num_workers=0)
+    batch = next(stream)
+    stream.close()
+    # An uneven share of valid expressions: a mean of means would be wrong.
+    batch["valid"][:3] = False
+    batch["valid"][5, 1:] = False
+    return batch
+
+
+@pytest.fixture(scope="module")
+def start(tiny_config, tmp_path_factory):
+    """Starts a run without stochastic depth, which each device draws for itself."""
+
+    def make(**changes):
+        config = tiny_config("shapes")
+        config.model.vision.drop_path_rate = config.model.fusion.drop_path_rate = 0.0
+        config.update(changes)
+        folder = str(tmp_path_factory.mktemp("run"))
+        return experiment.start(config, folder, training=True)
+
+    return make
+
+
+def five_steps(run, parallel, batch):
+    """Returns losses, the last parameters and what the last step counted."""
+    step = make_train_step(run.model, run.optimizer, run.config)
+    state = jax.device_get(run.fresh_state())
+    if parallel is None:
+        take, fed = jax.jit(lambda s, b: step(s, b, None)), batch
+    else:
+        abstract = parallel.describe(jax.eval_shape(lambda: state))
+        take = parallel.train_step(step, abstract)
+        state, fed = parallel.place(state), parallel.feed(batch)
+    losses = []
+    for _ in range(5):
+        state, sums = take(state, fed)
+        losses.append(float(sums["loss"]))
+    return losses, state.params, float(sums["count"])
+
+
+def assert_close_params(ours, theirs):
+    differences = jax.tree.map(
+        lambda a, b: np.abs(np.asarray(a) - np.asarray(b)).max(), ours, theirs
+    )
+    # The gradient of a key bias is zero but for rounding, which Adam scales up to
+    # whole updates; nothing depends on it.
+    for path, difference in jax.tree_util.tree_leaves_with_path(differences):
+        if not jax.tree_util.keystr(path).endswith("['qkv']['bias']"):
+            assert difference < 1e-5, jax.tree_util.keystr(path)
+
+
+@pytest.mark.parametrize(("mode", "fsdp"), [("jit", 1), ("pmap", 1), ("jit", 4)])
+def test_eight_devices_equal_one(start, mode, fsdp, monkeypatch):
+    # The arrays of so small a model would all be left whole.
+    monkeypatch.setattr("restr_jax.parallel._LEAST_SHARDED", 64)
+    run = start()
+    batch = batch_of(run, 16)
+    one = five_steps(run, None, batch)
+    parallel = Parallel(mode, fsdp)
+    assert parallel.num_devices == 8
+    many = five_steps(run, parallel, batch)
+    # Devices add in another order: float32 rounding, and what five updates that divide
+    # by its square root make of it.
+    np.testing.assert_allclose(many[0], one[0], rtol=1e-5)
+    assert many[2] == one[2] == batch["valid"].sum()
+    assert_close_params(many[1], one[1])
+    qkv = many[1]["vision"]["encoder"]["block_0"]["attention"]["qkv"]["kernel"]
+    held = {shard.data.size for shard in qkv.addressable_shards}
+    assert held == {qkv.size // fsdp}
+    whole = parallel.to_score(many[1])
+    assert all(x.sharding.is_fully_replicated for x in jax.tree.leaves(whole))
+    jax.tree.map(np.testing.assert_array_equal, whole, many[1])
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_a_batch_in_parts_is_the_batch(start, devices):
+    batch = batch_of(start(), 16)
+    whole, parts = (
+        five_steps(
+            start(accumulate_steps=n, batch_size=32),
+            Parallel("jit", devices=jax.devices()[:devices]),
+            batch,
+        )
+        for n in (1, 4)
+    )
+    np.testing.assert_allclose(parts[0], whole[0], rtol=1e-5)
+    assert parts[2] == whole[2]
+    assert_close_params(parts[1], whole[1])
+
+
+@pytest.mark.parametrize("remat", ["attention", "layer"])
+def test_recomputing_changes_no_update(start, remat):
+    kept, again = start(), start(model={"remat": remat})
+    batch = batch_of(kept, 8)
+    one, other = five_steps(kept, None, batch), five_steps(again, None, batch)
+    np.testing.assert_allclose(other[0], one[0], rtol=1e-5)
+    assert_close_params(other[1], one[1])
+
+
+def test_recomputing_draws_the_same_stochastic_depth(start):
+    losses = []
+    for remat in ("none", "layer"):
+        run = start(model={"remat": remat, "fusion": {"drop_path_rate": 0.5}})
+        losses.append(five_steps(run, None, batch_of(run, 8))[0])
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+def test_bfloat16_trains_float32_parameters(start):
+    full, half = start(), start(dtype="bfloat16")
+    batch = batch_of(full, 8)
+    one, other = five_steps(full, None, batch), five_steps(half, None, batch)
+    # 8 bits of mantissa.
+    np.testing.assert_allclose(other[0], one[0], rtol=1e-2)
+    assert {x.dtype for x in jax.tree.leaves(other[1])} == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 6}, "config.batch_size is 6, which 8 devices"),
+        (
+            {"accumulate_steps": 3},
+            "=3 parts; .* multiple of 24",
+        ),
+        ({"accumulate_steps": 0}, "multiple of 8"),
+        ({"fsdp": 3}, "config.fsdp is 3 .* divide the 8 devices"),
+        ({"fsdp": 2, "parallel": "pmap"}, "1 with pmap"),
+        ({"dtype": "float16"}, "Unknown config.dtype 'float16'"),
+        ({"model": {"remat": "all"}}, "Unknown config.model.remat 'all'"),
+    ],
+)
+def test_what_devices_cannot_do_is_refused(start, changes, message):
+    with pytest.raises(ValueError, match=message):
+        start(**changes)
