@@ -110,7 +110,7 @@ def score_with_torch(model: TorchReSTR, split: Split, vocabulary, config) -> lis
             pixels = torch.from_numpy((np.asarray(small, np.float32) - 127.5) / 127.5)
             tokens = vocabulary.encode(sentence, config.data.max_words)
             with torch.inference_mode():
-                logits = model(pixels[None], torch.from_numpy(tokens)[None])
+                logits, _ = model(pixels[None], torch.from_numpy(tokens)[None])
                 restored = F.interpolate(
                     logits[None], image.shape[:2], mode="bilinear", align_corners=False
                 )

@@ -1,8 +1,8 @@
 """ReSTR in plain PyTorch, to measure against: the print, with our weights.
 
-A model of the preset `paper`, for scoring, as its authors' kind of program has it: the
-whole forward pass for each expression, and the decoder in the paper's order (upsample,
-linear, activation).
+A model of the preset `paper`, as its authors' kind of program has it: the whole forward
+pass for each expression, and the decoder in the paper's order (upsample, linear,
+activation). It has no stochastic depth.
 """
 
 import math
@@ -76,10 +76,21 @@ class TorchReSTR(nn.Module):
         )
         self.to_logit = nn.Linear(widths[-1], 1, bias=False)
 
-    def forward(self, image: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Returns logits [B, H, W] of images [B, H, W, 3] for tokens [B, L]."""
-        z_v = self._encode_image(image)
-        z_l, mask = self._encode_text(tokens)
+    def forward(
+        self, image: torch.Tensor, tokens: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Segments images [B, H, W, 3] for tokens [B, L].
+
+        Returns:
+            Logits of pixels [B, H, W] and of patches [B, h, w].
+        """
+        z_v = self.encode_image(image)
+        return self.segment(z_v, *self.encode_text(tokens))
+
+    def segment(
+        self, z_v: torch.Tensor, z_l: torch.Tensor, mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Fuses and decodes; see `forward`."""
         patches = self.visual_linear(F.normalize(z_v, dim=-1))
         words = self.language_linear(F.normalize(z_l, dim=-1)) * mask[..., None]
         always = mask.new_ones(patches.shape[:2])
@@ -93,10 +104,12 @@ class TorchReSTR(nn.Module):
             x = block(x, seeded)
         classifier = self.fusion_norm(x[:, -1:])
         scores = (patches * classifier).sum(-1, keepdim=True)
-        masked = patches * torch.sigmoid(scores / math.sqrt(patches.shape[-1]))
-        return self._decode(torch.cat([z_v, masked], -1))
+        scores = scores / math.sqrt(patches.shape[-1])
+        pixels = self._decode(torch.cat([z_v, patches * torch.sigmoid(scores)], -1))
+        return pixels, scores.reshape(-1, *self.grid)
 
-    def _encode_image(self, image: torch.Tensor) -> torch.Tensor:
+    def encode_image(self, image: torch.Tensor) -> torch.Tensor:
+        """Returns z_v."""
         size, (rows, columns) = self.patch_size, self.grid
         x = image.reshape(len(image), rows, size, columns, size, 3)
         x = x.transpose(2, 3).reshape(len(image), rows * columns, -1)
@@ -105,10 +118,12 @@ class TorchReSTR(nn.Module):
             x = block(x, None)
         return self.vision_norm(x)
 
-    def _encode_text(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def encode_text(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns z_l, and where words are."""
         mask, width = tokens != 0, self.words.embedding_dim
-        places = torch.arange(tokens.shape[1])[:, None]
-        angles = places * 10000.0 ** (-torch.arange(0, width, 2) / width)
+        places = torch.arange(tokens.shape[1], device=tokens.device)[:, None]
+        columns = torch.arange(0, width, 2, device=tokens.device)
+        angles = places * 10000.0 ** (-columns / width)
         table = torch.stack([angles.sin(), angles.cos()], -1).reshape(-1, width)
         x = self.words(tokens) + table
         for block in self.language:
@@ -126,6 +141,25 @@ class TorchReSTR(nn.Module):
 def _blocks(config, number: int) -> nn.ModuleList:
     return nn.ModuleList(
         Block(config.width, config.num_heads, config.mlp_dim) for _ in range(number)
+    )
+
+
+def loss_of(
+    output: tuple[torch.Tensor, torch.Tensor], mask: torch.Tensor, config
+) -> torch.Tensor:
+    """Returns the mean of Eq. 12 over a batch.
+
+    Args:
+        output: of the model.
+        mask: [B, H, W], 0 or 1.
+        config: the `loss` part of a configuration.
+    """
+    pixels, patches = (x.float() for x in output)
+    share = F.adaptive_avg_pool2d(mask[:, None], patches.shape[1:])[:, 0]
+    labels = (share > config.patch_threshold).float()
+    cross_entropy = F.binary_cross_entropy_with_logits
+    return cross_entropy(pixels, mask) + config.patch_weight * cross_entropy(
+        patches, labels
     )
 
 

@@ -58,7 +58,7 @@ class Scored(NamedTuple):
     patch_logits: np.ndarray
 
 
-def _predict(
+def predict(
     model: ReSTR, dtype: jnp.dtype, params: Any, batch: dict[str, jax.Array]
 ) -> Segmentation:
     """Segments a batch, one expression of every image after the other.
@@ -108,7 +108,7 @@ class Evaluator:
         self._vocabulary = vocabulary
         self._parallel = parallel
         dtype = precision.compute_dtype(config.dtype)
-        self._predict = parallel.predict_step(functools.partial(_predict, model, dtype))
+        self._predict = parallel.predict_step(functools.partial(predict, model, dtype))
 
     def score(
         self, params: Any, split: Split, thresholds: Sequence[float]

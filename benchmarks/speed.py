@@ -1,0 +1,352 @@
+"""Measures training steps and inference, beside a plain PyTorch ReSTR, in one run.
+
+    pip install torch  # the CPU build is enough without a GPU
+    python -m benchmarks.speed --image_size=320 --dtype=float32 --batch_sizes=1
+
+The model is the full one (ViT-B/16, Gref's 12,112 words) with random weights and
+without stochastic depth, on random images, masks and sentences of six words. The ways
+take turns, in blocks of steps; the median of all steps counts. PyTorch runs eagerly and
+under torch.compile, with scaled_dot_product_attention, fused AdamW and, in bfloat16,
+autocast; both have the same weights, and the outputs are compared first.
+
+MFU is the model's executed multiply-adds, twice (restr_jax/cost.py), three times that
+for a training step, over the time and the rate of a large matrix product measured in
+the same run. "max" in --batch_sizes is the largest power of two that trains.
+"""
+
+import argparse
+import functools
+import gc
+import json
+import os
+import pathlib
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from absl import flags
+
+from benchmarks import torch_restr
+from benchmarks.torch_restr import TorchReSTR
+from configs import common
+from restr_jax import cost, precision, train_state
+from restr_jax.models import build_model
+from restr_jax.optimizer import make_optimizer
+from restr_jax.train_step import make_train_step
+
+VOCABULARY, WORDS = 12_112, 6
+Ways = dict[str, Callable[[], object]]
+
+
+def make_config(image_size: int, dtype: str, remat: str):
+    """Returns the measured configuration."""
+    config = common.get_config()
+    config.model.image_size = (image_size, image_size)
+    config.model.remat = remat
+    # The PyTorch model has none.
+    config.model.vision.drop_path_rate = config.model.fusion.drop_path_rate = 0.0
+    config.dtype = dtype
+    return config
+
+
+def make_batch(config, batch_size: int, expressions: int) -> dict[str, np.ndarray]:
+    """Draws a batch as `Loader.stack` makes it."""
+    rng, size = np.random.default_rng(0), tuple(config.model.image_size)
+    shape = batch_size, expressions
+    tokens = np.zeros((*shape, config.data.max_words), np.int32)
+    tokens[..., :WORDS] = rng.integers(1, VOCABULARY, (*shape, WORDS))
+    return {
+        "image": rng.integers(0, 256, (batch_size, *size, 3), np.uint8),
+        "box": np.tile(np.array([0, 0, *size], np.int32), (batch_size, 1)),
+        "tokens": tokens,
+        "valid": np.ones(shape, bool),
+        "mask": rng.random((*shape, *size)) < 0.3,
+    }
+
+
+def gflop(config, model, params, batch) -> float:
+    """Returns the forward pass's operations: two for each multiply-add."""
+    image = jax.ShapeDtypeStruct((*batch["image"].shape,), jnp.float32)
+    segment = functools.partial(model.apply, deterministic=True)
+    traced = cost.trace(segment, {"params": params}, image, batch["tokens"])
+    return 2e-9 * sum(product.macs for product in traced.products)
+
+
+class Jax:
+    """This package's programs, on one device."""
+
+    def __init__(self, config, params):
+        """Compiles nothing yet."""
+        self.config, self.dtype = config, precision.compute_dtype(config.dtype)
+        self.model = build_model(config.model, VOCABULARY)
+        self.optimizer = make_optimizer(config.optimizer)
+        self.params = jax.device_put(params)
+        self.memory: dict[str, int] = {}
+
+    def _run(self, name: str, function, *inputs, donate=()) -> Callable:
+        compiled = jax.jit(function, donate_argnums=donate).lower(*inputs).compile()
+        found = compiled.memory_analysis()
+        self.memory[name] = found.argument_size_in_bytes + found.temp_size_in_bytes
+        return compiled
+
+    def _image(self, batch) -> jax.Array:
+        return jnp.asarray(batch["image"] / 127.5 - 1.0, jnp.float32)
+
+    def _apply(self, params, *inputs, method=None):
+        params, inputs = precision.cast((params, inputs), self.dtype)
+        call = functools.partial(self.model.apply, deterministic=True, method=method)
+        return call({"params": params}, *inputs)
+
+    def infer(self, batch) -> Callable:
+        """Returns the whole pass."""
+        inputs = self.params, self._image(batch), jnp.asarray(batch["tokens"])
+        run = self._run("infer", self._apply, *inputs)
+        return lambda: jax.block_until_ready(run(*inputs))
+
+    def further(self, batch) -> Callable:
+        """Returns what one more expression on encoded images costs."""
+        encode = functools.partial(self._apply, method=self.model.encode_image)
+        visual = jax.jit(encode)(self.params, self._image(batch))
+
+        def segment(params, visual, tokens):
+            words = self._apply(params, tokens, method=self.model.encode_text)
+            return self._apply(params, visual, *words, method=self.model.segment)
+
+        inputs = self.params, visual, jnp.asarray(batch["tokens"])
+        run = self._run("further", segment, *inputs)
+        return lambda: jax.block_until_ready(run(*inputs))
+
+    def train(self, batch) -> Callable:
+        """Returns a training step."""
+        step = make_train_step(self.model, self.optimizer, self.config)
+        params = jax.tree.map(jnp.copy, self.params)
+        held = [train_state.create(params, self.optimizer)]
+        batch = jax.device_put(batch)
+        run = self._run(
+            "train", lambda s, b: step(s, b, None), held[0], batch, donate=0
+        )
+
+        def once():
+            held[0], sums = run(held[0], batch)
+            return jax.block_until_ready((held[0], sums))
+
+        return once
+
+
+class Torch:
+    """The same programs in PyTorch; K is 1."""
+
+    def __init__(self, config, params, compiled: bool):
+        """Makes the model with the same weights."""
+        self.config = config
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.model = TorchReSTR(config.model, VOCABULARY)
+        torch_restr.load(self.model, params)
+        self.model.to(self.device)
+        self.call = torch.compile(self.model) if compiled else self.model
+        self.cast = functools.partial(
+            torch.autocast,
+            self.device,
+            torch.bfloat16,
+            enabled=precision.compute_dtype(config.dtype) == jnp.bfloat16,
+        )
+
+    def _inputs(self, batch) -> tuple[torch.Tensor, ...]:
+        image = torch.from_numpy(batch["image"] / np.float32(127.5) - np.float32(1))
+        tokens, mask = (torch.from_numpy(batch[k][:, 0]) for k in ("tokens", "mask"))
+        return tuple(x.to(self.device) for x in (image, tokens, mask.float()))
+
+    def _wait(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+    def infer(self, batch) -> Callable:
+        """Returns the whole pass."""
+        image, tokens, _ = self._inputs(batch)
+
+        def once():
+            with torch.inference_mode(), self.cast():
+                output = self.call(image, tokens)
+            self._wait()
+            return output
+
+        return once
+
+    def train(self, batch) -> Callable:
+        """Returns a training step."""
+        image, tokens, mask = self._inputs(batch)
+        optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=self.config.optimizer.learning_rate,
+            weight_decay=self.config.optimizer.weight_decay,
+            fused=True,
+        )
+
+        def once():
+            optimizer.zero_grad(set_to_none=True)
+            with self.cast():
+                output = self.call(image, tokens)
+            torch_restr.loss_of(output, mask, self.config.loss).backward()
+            optimizer.step()
+            self._wait()
+
+        return once
+
+
+def measure(ways: Ways, rounds: int, steps: int) -> dict[str, float]:
+    """Returns the median seconds of each; they take turns in blocks of steps."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for once in ways.values():
+        once()  # Compiles.
+    for _ in range(rounds):
+        for name, once in ways.items():
+            once()  # The first after another finds neither caches nor memory its own.
+            for _ in range(steps):
+                started = time.perf_counter()
+                once()
+                seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(s) for name, s in seconds.items()}
+
+
+def matmul_rate(dtype, side: int) -> float:
+    """Returns GFLOP/s of a square product, the best of several."""
+    x = jax.random.normal(jax.random.key(0), (side, side), dtype)
+    product = jax.jit(jnp.matmul)
+    product(x, x).block_until_ready()
+    best = float("inf")
+    for _ in range(10):
+        started = time.perf_counter()
+        product(x, x).block_until_ready()
+        best = min(best, time.perf_counter() - started)
+    return 2e-9 * side**3 / best
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Says whether a device had too little memory."""
+    return isinstance(error, torch.OutOfMemoryError) or "RESOURCE_EXHAUSTED" in str(
+        error
+    )
+
+
+def largest_batch(config, params) -> int:
+    """Doubles the batch until a training step no longer fits."""
+    batch_size = 8
+    while True:
+        try:
+            Jax(config, params).train(make_batch(config, 2 * batch_size, 1))()
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            return batch_size
+        batch_size *= 2
+        gc.collect()
+
+
+def compare(config, params, batch_size: int, arguments, rate: float) -> list[dict]:
+    """Measures inference and training at one batch size, in every way."""
+    ours = Jax(config, params)
+    batch = make_batch(config, batch_size, 1)
+    forward = gflop(config, ours.model, params, batch)
+    ways: dict[str, Ways] = {
+        "inference": {"jax": ours.infer(batch)},
+        "training": {"jax": ours.train(batch)},
+    }
+    for name in arguments.torch:
+        theirs = Torch(config, params, compiled=name == "compile")
+        ways["inference"][f"torch {name}"] = theirs.infer(batch)
+        ways["training"][f"torch {name}"] = theirs.train(batch)
+    if arguments.torch:
+        own, other = (ways["inference"][n]() for n in ("jax", f"torch {name}"))
+        other = other[0].float().cpu().numpy()
+        own = np.asarray(own.pixel_logits[:, 0])
+        print("greatest difference of a logit:", np.abs(own - other).max())
+    for k in arguments.expressions:
+        ways["training"][f"jax K={k}"] = ours.train(make_batch(config, batch_size, k))
+    if batch_size == 1:
+        ways["inference"]["jax, a further expression"] = ours.further(batch)
+    rows = []
+    for work, times in ((1, ways["inference"]), (3, ways["training"])):
+        for name, seconds in measure(times, arguments.rounds, arguments.steps).items():
+            k = int(name.partition("K=")[2] or 1)
+            whole = forward
+            if k > 1:
+                many = make_batch(config, batch_size, k)
+                whole = gflop(config, ours.model, params, many)
+            row = {
+                "what": "training step" if work == 3 else "inference",
+                "way": name,
+                "batch": batch_size,
+                "expressions": k,
+                "seconds": seconds,
+                "expressions_per_second": batch_size * k / seconds,
+            }
+            if "further" not in name:
+                row["mfu"] = work * whole / seconds / rate
+            rows.append(row)
+            print(json.dumps(row), flush=True)
+    rows[0]["bytes"], rows[0]["gflop"] = ours.memory, forward
+    return rows
+
+
+def main() -> None:
+    """Measures everything that is asked for and writes one JSON file."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--image_size", type=int, default=480)
+    parser.add_argument("--dtype", choices=precision.DTYPES, default="auto")
+    parser.add_argument("--remat", default="none")
+    parser.add_argument("--batch_sizes", default="1,8", help='such as "1,8,max"')
+    parser.add_argument("--expressions", default="4", help="further K; may be empty")
+    parser.add_argument("--torch", default="eager,compile", help="may be empty")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=3, help="of a way in each round")
+    parser.add_argument("--results", default="benchmarks/results/speed.json")
+    arguments = parser.parse_args()
+    arguments.torch = [name for name in arguments.torch.split(",") if name]
+    arguments.expressions = [int(k) for k in arguments.expressions.split(",") if k]
+    flags.FLAGS.mark_as_parsed()
+
+    config = make_config(arguments.image_size, arguments.dtype, arguments.remat)
+    dtype = precision.compute_dtype(config.dtype)
+    model = build_model(config.model, VOCABULARY)
+    params = train_state.init_params(model, config.data.max_words, seed=0)
+    params = jax.tree.map(np.array, params)
+    rate = matmul_rate(dtype, 2048 if jax.default_backend() == "cpu" else 8192)
+    print(f"matrix product in {dtype}: {rate:.0f} GFLOP/s", flush=True)
+    rows = []
+    for given in arguments.batch_sizes.split(","):
+        size = largest_batch(config, params) if given == "max" else int(given)
+        rows += compare(config, params, size, arguments, rate)
+        gc.collect()
+    stats = jax.devices()[0].memory_stats() or {}
+    result = {
+        "image_size": arguments.image_size,
+        "dtype": dtype.name,
+        "remat": arguments.remat,
+        "parameters": cost.count_parameters(params, lambda path: True),
+        "matmul_gflop_per_second": rate,
+        "peak_bytes_in_use": stats.get("peak_bytes_in_use"),
+        "rows": rows,
+        "device": str(jax.devices()[0].device_kind),
+        "cores": len(os.sched_getaffinity(0)),
+        "versions": {
+            "python": platform.python_version(),
+            "jax": jax.__version__,
+            "torch": torch.__version__,
+        },
+    }
+    path = pathlib.Path(arguments.results)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    # JAX would take the GPU's memory for itself.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    main()
