@@ -18,6 +18,16 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of checkpoints and resul
 _MODE = flags.DEFINE_enum(
     "mode", "train", ["train", "eval", "predict"], "What to do; train also scores."
 )
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "This is one of several processes that work as one."
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator",
+    None,
+    "distributed: HOST:PORT of the first, where no cluster says it.",
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "distributed: likewise.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "distributed: likewise, from 0.")
 _IMAGE = flags.DEFINE_multi_string("image", [], "predict: an image file.")
 _EXPRESSION = flags.DEFINE_multi_string("expression", [], "predict: what to segment.")
 _OUTPUT = flags.DEFINE_string("output", "out", "predict: folder for the masks.")
@@ -26,6 +36,12 @@ _OUTPUT = flags.DEFINE_string("output", "out", "predict: folder for the masks.")
 def main() -> None:
     """Runs one mode."""
     # Imported late: data workers import this file too, and need none of it.
+    import jax
+
+    if _DISTRIBUTED.value:
+        jax.distributed.initialize(
+            _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+        )
     from restr_jax import predict, train
     from restr_jax.evaluation import score_run
 

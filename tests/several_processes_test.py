@@ -1,0 +1,132 @@
+"""Training in several processes and on other numbers of devices, by main.py itself."""
+
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from restr_jax import checkpoint, train
+
+ROOT = pathlib.Path(__file__).parent.parent
+CONFIG = """
+import json, ml_collections
+def get_config():
+    return ml_collections.ConfigDict(json.loads({!r}))
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config):
+    config = tiny_config("shapes")
+    # Under pmap each device draws its own; here it only keeps the runs short.
+    config.model.vision.drop_path_rate = config.model.fusion.drop_path_rate = 0.0
+    config.eval.shuffled_text = False
+    config.eval.num_figures = 0
+    return config
+
+
+@pytest.fixture(scope="module")
+def whole(config, tmp_path_factory):
+    """A run on eight devices: its rows, its last parameters, its workdir."""
+    workdir = tmp_path_factory.mktemp("whole")
+    rows = train.train_and_evaluate(config, str(workdir))
+    return rows, checkpoint.read_params(str(workdir / "checkpoints" / "8")), workdir
+
+
+def run_main(config, folder, workdir, processes, devices, *extra):
+    """Runs main.py to its end in so many processes of so many devices each."""
+    (folder / "config.py").write_text(CONFIG.format(config.to_json()))
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "main.py", f"--config={folder / 'config.py'}"]
+    command += [f"--workdir={workdir}", *extra]
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "JAX_DEFAULT_MATMUL_PRECISION": "highest",
+        "XLA_FLAGS": "",
+    }
+    started = []
+    for i in range(processes):
+        own = [
+            "--distributed",
+            f"--coordinator=localhost:{port}",
+            f"--num_processes={processes}",
+            f"--process_id={i}",
+        ]
+        started.append(
+            subprocess.Popen(
+                command + (own if processes > 1 else []),
+                cwd=ROOT,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    said = [process.communicate(timeout=400)[1] for process in started]
+    for process, errors in zip(started, said, strict=True):
+        assert process.returncode == 0, errors
+
+
+def assert_same_end(whole, workdir):
+    rows, params, path = whole
+    ours = checkpoint.read_params(str(workdir / "checkpoints" / "8"))
+    pairs = jax.tree_util.tree_leaves_with_path(
+        jax.tree.map(lambda a, b: np.abs(a - b).max(), ours, params)
+    )
+    for key, difference in pairs:
+        # As in parallel_test.py: sums in another order; nothing depends on this bias.
+        if not jax.tree_util.keystr(key).endswith("['qkv']['bias']"):
+            assert difference < 2e-5, jax.tree_util.keystr(key)
+    losses = [
+        [
+            (row["step"], row["loss"])
+            for row in map(json.loads, (w / "metrics.jsonl").read_text().splitlines())
+            if "loss" in row
+        ]
+        for w in (path, workdir)
+    ]
+    assert [step for step, _ in losses[1]] == [2, 4, 6, 8]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    (row,) = json.loads((workdir / "eval" / "results.json").read_text())
+    assert row["num_expressions"] == rows[0]["num_expressions"]
+    np.testing.assert_allclose(row["oiou"], rows[0]["oiou"], atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("processes", "devices", "fsdp"),
+    [
+        pytest.param(1, 1, 1, marks=pytest.mark.slow),
+        (1, 4, 2),
+        (2, 2, 1),
+    ],
+)
+def test_a_run_of_eight_devices_continues_on_others(
+    config, whole, tmp_path, processes, devices, fsdp
+):
+    workdir = shutil.copytree(whole[2], tmp_path / "run")
+    shutil.rmtree(workdir / "checkpoints" / "8")  # As if it had been stopped before.
+    shutil.rmtree(workdir / "eval")
+    extra = f"--config.fsdp={fsdp}"
+    run_main(config, tmp_path, workdir, processes, devices, extra)
+    assert_same_end(whole, workdir)
+
+
+@pytest.mark.slow
+def test_two_processes_train_checkpoint_and_score_as_one(config, whole, tmp_path):
+    workdir = tmp_path / "run"
+    run_main(config, tmp_path, workdir, 2, 2, "--config.fsdp=4")
+    assert_same_end(whole, workdir)
+    # And what two began, one can score.
+    shutil.rmtree(workdir / "eval")
+    run_main(config, tmp_path, workdir, 1, 1, "--mode=eval")
+    assert_same_end(whole, workdir)
