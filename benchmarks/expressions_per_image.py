@@ -1,0 +1,114 @@
+"""Trains on `shapes` with K expressions an image: what a larger K gains, and costs.
+
+    python -m benchmarks.expressions_per_image --data_dir=data --output=runs/k
+
+All runs have about 32 expressions in a step, from the fewer images the larger K is.
+First each K sees as many expressions; then each gets as much time as K = 1 took for
+them. A scene has nine expressions, so its last part may have fewer than K.
+"""
+
+import argparse
+import json
+import logging
+import os
+import pathlib
+import statistics
+
+import jax
+from absl import flags
+
+from configs import shapes
+from restr_jax import train
+
+PER_STEP, PER_SCENE = 32, 9
+
+
+def make_config(k: int, expressions: int, data_dir: str):
+    """Returns the configuration of a run that sees so many expressions."""
+    config = shapes.get_config()
+    config.data.data_dir = data_dir
+    config.data.expressions_per_image = k
+    parts = -(-PER_SCENE // k)
+    mean = PER_SCENE / parts  # expressions of an image, in the mean
+    config.batch_size = round(PER_STEP / mean)
+    steps = round(expressions / (config.batch_size * mean))
+    config.optimizer.total_steps = steps
+    config.log_every_steps = 25
+    config.checkpoint_every_steps = config.eval.every_steps = 100_000  # At the end.
+    config.eval.num_figures = 0
+    return config
+
+
+def run(k: int, expressions: int, data_dir: str, workdir: pathlib.Path) -> dict:
+    """Trains and scores once."""
+    config = make_config(k, expressions, data_dir)
+    [row] = train.train_and_evaluate(config, str(workdir))
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    rates = [r["expressions_per_second"] for r in map(json.loads, lines) if "loss" in r]
+    return {
+        "k": k,
+        "batch_size": config.batch_size,
+        "steps": config.optimizer.total_steps,
+        "expressions": expressions,
+        # The first window compiles.
+        "expressions_per_second": statistics.median(rates[1:]),
+        "oiou": row["oiou"],
+        "oiou_shuffled_text": row["oiou_shuffled_text"],
+    }
+
+
+def describe(equal: list[dict], timed: list[dict]) -> str:
+    """Lays results out as Markdown."""
+    lines = [
+        "| K | images a step | expressions/s | oIoU, equal expressions "
+        "| oIoU, equal time | expressions in it |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for one, other in zip(equal, timed, strict=True):
+        lines.append(
+            f"| {one['k']} | {one['batch_size']} "
+            f"| {one['expressions_per_second']:.0f} | {one['oiou']:.3f} "
+            f"| {other['oiou']:.3f} | {other['expressions']:,} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Runs every K twice."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data_dir", default="data", help="has shapes built")
+    parser.add_argument("--output", default="runs/k", help="for the workdirs")
+    parser.add_argument("--expressions", type=int, default=38_400)
+    parser.add_argument("--k", default="1,2,4,8,9")
+    parser.add_argument(
+        "--results", default="benchmarks/results/expressions_per_image.json"
+    )
+    arguments = parser.parse_args()
+    flags.FLAGS.mark_as_parsed()  # Data workers read flags.
+    logging.basicConfig()
+    logging.getLogger("restr_jax").setLevel(logging.INFO)
+    folder, seen = pathlib.Path(arguments.output), arguments.expressions
+    every_k = [int(k) for k in arguments.k.split(",")]
+    data_dir = arguments.data_dir
+    equal = [run(k, seen, data_dir, folder / f"equal-{k}") for k in every_k]
+    slowest = equal[0]["expressions_per_second"]
+    timed = [equal[0]]
+    for one in equal[1:]:
+        more = round(seen * one["expressions_per_second"] / slowest)
+        timed.append(run(one["k"], more, data_dir, folder / f"timed-{one['k']}"))
+    path = pathlib.Path(arguments.results)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = {
+        "equal_expressions": equal,
+        "equal_time": timed,
+        "cores": len(os.sched_getaffinity(0)),
+        "jax": jax.__version__,
+    }
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    print(describe(equal, timed))
+
+
+if __name__ == "__main__":
+    main()
