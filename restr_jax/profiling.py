@@ -28,7 +28,13 @@ class Profiler:
     def before(self, step: int) -> None:
         """Starts where the trace is to begin; marks the step in it."""
         if step == self._first:
-            jax.profiler.start_trace(str(self._folder), create_perfetto_trace=True)
+            options = jax.profiler.ProfileOptions()
+            # A trace holds a limited number of events; every call of a Python function
+            # would be one.
+            options.python_tracer_level = 0
+            jax.profiler.start_trace(
+                str(self._folder), create_perfetto_trace=True, profiler_options=options
+            )
             self._running = True
         if self._running:
             self._step_mark = jax.profiler.StepTraceAnnotation("train", step_num=step)

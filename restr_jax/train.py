@@ -13,7 +13,6 @@ from restr_jax.evaluation import metrics, score_run
 from restr_jax.evaluation.evaluator import Evaluator
 from restr_jax.experiment import Experiment
 from restr_jax.metric_writer import MetricWriter
-from restr_jax.optimizer import make_schedule
 from restr_jax.profiling import Profiler
 from restr_jax.train_state import TrainState
 from restr_jax.train_step import make_train_step
@@ -83,7 +82,7 @@ def _train(
         make_train_step(run.model, run.optimizer, config), run.abstract_state()
     )
     writer = MetricWriter(str(run.workdir), first)
-    window = Window(make_schedule(config.optimizer), total)
+    window = Window(total)
     profiler = Profiler(config.profile, run.workdir / "profile", first)
     bar = tqdm(
         total=total,

@@ -10,6 +10,7 @@ import optax
 from restr_jax import inputs, precision
 from restr_jax.losses import segmentation_losses
 from restr_jax.models import ReSTR
+from restr_jax.optimizer import make_schedule
 from restr_jax.train_state import TrainState
 
 
@@ -22,6 +23,7 @@ def make_train_step(
     added its own: the mean is over the valid expressions of the whole batch.
     """
     dtype = precision.compute_dtype(config.dtype)
+    schedule = make_schedule(config.optimizer)
 
     def loss_sum(params: Any, batch: dict, key: jax.Array):
         image = inputs.normalise(batch["image"], batch["box"])
@@ -57,6 +59,7 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         # A product, which a CPU has at hand, where optax.tree.norm sums up squares.
+        sums["learning_rate"] = jnp.asarray(schedule(state.step), jnp.float32)
         sums["gradient_norm"] = jnp.sqrt(optax.tree.vdot(gradient, gradient))
         return TrainState(state.step + 1, params, opt_state), sums
 

@@ -6,20 +6,13 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 
 
 class Window:
     """Sums up the steps between two lines of metrics."""
 
-    def __init__(self, schedule: optax.Schedule, total_steps: int):
-        """Starts the clock.
-
-        Args:
-            schedule: the learning rate by update.
-            total_steps: of the run.
-        """
-        self._schedule = schedule
+    def __init__(self, total_steps: int):
+        """Starts the clock of a run of so many steps."""
         self._total_steps = total_steps
         self._sums: list[dict] = []
         self.restart_clock()
@@ -66,7 +59,7 @@ class Window:
         norms = [float(s["gradient_norm"]) for s in fetched]
         means |= {
             "gradient_norm": float(np.mean(norms)),
-            "learning_rate": float(self._schedule(step - 1)),
+            "learning_rate": float(fetched[-1]["learning_rate"]),
             "expressions_per_second": count / len(fetched) * speed,
             # Share of the time in which the devices may have waited for a batch.
             "input_wait": self._idle / seconds,

@@ -1,0 +1,107 @@
+"""What the loop does besides the updates: compile once, move nothing, be traced."""
+
+import gzip
+import json
+
+import jax
+import numpy as np
+import pytest
+from jax import monitoring
+
+from restr_jax import train
+from restr_jax.train_window import Window
+
+
+@pytest.fixture
+def compiled():
+    """A list that grows by one whenever JAX compiles or loads a program."""
+    events = []
+
+    def note(name, seconds, **_):
+        if name.endswith("backend_compile_duration"):
+            events.append(seconds)
+
+    monitoring.register_event_duration_secs_listener(note)
+    yield events
+    monitoring.unregister_event_duration_listener(note)
+
+
+def test_nothing_is_compiled_after_the_first_step(
+    tiny_config, tmp_path, monkeypatch, compiled
+):
+    config = tiny_config("shapes")
+    counts = []
+    real = Window.add
+
+    def add(self, sums):
+        counts.append(len(compiled))
+        real(self, sums)
+
+    monkeypatch.setattr(Window, "add", add)
+    # No scoring or saving between the steps, which compile programs of their own.
+    config.checkpoint_every_steps = config.eval.every_steps = 8
+    train.train_and_evaluate(config, str(tmp_path))
+    assert len(counts) == 8
+    assert counts[0] > 0
+    assert counts[1:] == [counts[0]] * 7
+
+
+def test_the_loop_refuses_what_moves_to_the_device_unasked(tiny_config, tmp_path):
+    config = tiny_config("shapes")
+    config.checkpoint_every_steps = config.eval.every_steps = 8
+
+    with pytest.MonkeyPatch.context() as patch:
+        # What a step that is given the host's own arrays would do.
+        patch.setattr("restr_jax.parallel.Parallel.feed", lambda self, batch: batch)
+        with pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-dev"):
+            train.train_and_evaluate(config, str(tmp_path))
+
+
+def test_a_trace_of_the_steps_that_the_config_names(tiny_config, tmp_path):
+    config = tiny_config("shapes")
+    config.profile.num_steps, config.profile.after_steps = 2, 3
+    train.train_and_evaluate(config, str(tmp_path))
+    (trace,) = (tmp_path / "profile").rglob("perfetto_trace.json.gz")
+    events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+    marks = [e for e in events if e.get("name") == "train"]
+    assert sorted(int(e["args"]["step_num"]) for e in marks) == [3, 4]
+
+
+class Slow:
+    """A stream that takes its time, by a clock of its own."""
+
+    def __init__(self, clock):
+        self.clock = clock
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.clock[0] += 3.0
+        return {}
+
+
+@pytest.mark.parametrize(("busy", "expected"), [(False, 0.75), (True, 0.0)])
+def test_a_wait_counts_where_the_device_had_nothing_to_do(monkeypatch, busy, expected):
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    names = (
+        "loss",
+        "pixel_loss",
+        "patch_loss",
+        "count",
+        "gradient_norm",
+        "learning_rate",
+    )
+
+    class Sum(float):
+        def is_ready(self):
+            return not busy
+
+    window = Window(total_steps=10)
+    window.add({name: Sum(1.0) for name in names})
+    window.next_batch(Slow(clock))
+    clock[0] += 1.0
+    means = window.close(1)
+    np.testing.assert_allclose(means["input_wait"], expected)
+    np.testing.assert_allclose(means["expressions_per_second"], 1 / 4)
