@@ -40,7 +40,7 @@ class Parallel:
         Args:
             mode: "jit" or "pmap".
             fsdp: devices that share one copy of parameters and moments.
-            devices: to train on; all there are, unless programs are only compiled.
+            devices: to work on; all there are, unless others are named.
 
         Raises:
             ValueError: if the mode is unknown, or does not go with `fsdp`.
@@ -60,6 +60,7 @@ class Parallel:
         self._mesh = mesh
         self._everywhere = NamedSharding(mesh, P())
         self._fed = NamedSharding(mesh, P((AXIS, FSDP_AXIS)))
+        self._local_devices = local
         local_mesh = _mesh((len(local),), (AXIS,), local)
         self._replicated = NamedSharding(local_mesh, P())
         self._sharded = NamedSharding(local_mesh, P(AXIS))
@@ -176,7 +177,7 @@ class Parallel:
                 out_shardings=self._sharded,
             )
         mapped = jax.pmap(
-            predict, axis_name=AXIS, in_axes=(None, 0), devices=jax.local_devices()
+            predict, axis_name=AXIS, in_axes=(None, 0), devices=self._local_devices
         )
 
         def run(params, batch):

@@ -84,11 +84,10 @@ def test_any_batch_and_either_mode_give_the_same_masks(gref, images, mode, count
     assert flipped <= pixels * 1e-5
 
 
-def test_one_device_gives_the_masks_of_eight(gref, monkeypatch, count_flips):
+def test_one_device_gives_the_masks_of_eight(gref, count_flips):
     config, run, split, expected, params = gref
-    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
-    parallel = Parallel("jit")
-    assert parallel.num_devices == 1
+    parallel = Parallel("jit", devices=jax.devices()[:1])
+    assert parallel.num_local_devices == 1
     evaluator = Evaluator(run.model, config, run.vocabulary, parallel)
     one = parallel.replicate(jax.device_get(params))
     flipped, pixels = count_flips(evaluator.collect(one, split, 0.5), expected)
