@@ -85,13 +85,12 @@ def test_eight_devices_equal_one(start, mode, fsdp, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, whole, many[1])
 
 
-@pytest.mark.parametrize("devices", [1, 4])
-def test_a_batch_in_parts_is_the_batch(start, devices):
+def test_a_batch_in_parts_is_the_batch(start):
     batch = batch_of(start(), 16)
     whole, parts = (
         five_steps(
             start(accumulate_steps=n, batch_size=32),
-            Parallel("jit", devices=jax.devices()[:devices]),
+            Parallel("jit", devices=jax.devices()[:4]),
             batch,
         )
         for n in (1, 4)
@@ -101,21 +100,15 @@ def test_a_batch_in_parts_is_the_batch(start, devices):
     assert_close_params(parts[1], whole[1])
 
 
-@pytest.mark.parametrize("remat", ["attention", "layer"])
-def test_recomputing_changes_no_update(start, remat):
-    kept, again = start(), start(model={"remat": remat})
+def test_recomputing_changes_no_update_and_no_draw(start):
+    # With stochastic depth, which has to be drawn alike the second time.
+    fusion = {"drop_path_rate": 0.5}
+    kept = start(model={"fusion": fusion})
+    again = start(model={"fusion": fusion, "remat": "layer"})
     batch = batch_of(kept, 8)
     one, other = five_steps(kept, None, batch), five_steps(again, None, batch)
     np.testing.assert_allclose(other[0], one[0], rtol=1e-5)
     assert_close_params(other[1], one[1])
-
-
-def test_recomputing_draws_the_same_stochastic_depth(start):
-    losses = []
-    for remat in ("none", "layer"):
-        run = start(model={"remat": remat, "fusion": {"drop_path_rate": 0.5}})
-        losses.append(five_steps(run, None, batch_of(run, 8))[0])
-    np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
 def test_bfloat16_trains_float32_parameters(start):

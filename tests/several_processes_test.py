@@ -106,7 +106,7 @@ def assert_same_end(whole, workdir):
     ("processes", "devices", "fsdp"),
     [
         pytest.param(1, 1, 1, marks=pytest.mark.slow),
-        (1, 4, 2),
+        pytest.param(1, 4, 2, marks=pytest.mark.slow),
         (2, 2, 1),
     ],
 )

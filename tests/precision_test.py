@@ -1,0 +1,49 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import common
+from restr_jax import precision, train_state
+from restr_jax.models import build_model
+
+
+def test_a_cpu_computes_in_float32_unless_told_otherwise(monkeypatch):
+    assert precision.compute_dtype("bfloat16") == jnp.bfloat16
+    for backend, expected in (("cpu", "float32"), ("gpu", "bfloat16")):
+        monkeypatch.setattr(jax, "default_backend", lambda b=backend: b)
+        assert precision.compute_dtype("auto") == jnp.dtype(expected)
+        assert precision.compute_dtype("float32") == jnp.float32
+
+
+def test_only_floating_point_is_cast():
+    tree = {"a": jnp.ones(2), "b": jnp.arange(2), "c": jnp.ones(2, bool)}
+    cast = precision.cast(tree, jnp.dtype("bfloat16"))
+    assert {k: str(v.dtype) for k, v in cast.items()} == {
+        "a": "bfloat16",
+        "b": "int32",
+        "c": "bool",
+    }
+
+
+@pytest.mark.parametrize("preset", ["paper", "released"])
+def test_bfloat16_segments_nearly_as_float32_does(preset):
+    config = common.get_config("tiny", preset)
+    model = build_model(config.model, vocab_size=10)
+    params = train_state.init_params(model, config.data.max_words, seed=0)
+    image = jax.random.normal(jax.random.key(1), (1, *config.model.image_size, 3))
+    tokens = jnp.array([[[1, 2, 3] + [0] * 17]])
+
+    @jax.jit
+    def run(params, image):
+        return model.apply({"params": params}, image, tokens, deterministic=True)
+
+    full = run(params, image)
+    half = run(*precision.cast((params, image), jnp.dtype("bfloat16")))
+    for one, other in zip(half, full, strict=True):
+        # The logits themselves are float32 whatever the model computes in.
+        assert one.dtype == other.dtype == jnp.float32
+        # 8 bits of mantissa, through some dozen layers.
+        scale = float(jnp.abs(other).max())
+        np.testing.assert_allclose(one, other, rtol=0, atol=0.05 * scale)
+        assert not jnp.array_equal(one, other)
