@@ -1,4 +1,5 @@
 # make demo    sets up, builds the toy data, trains, scores and draws
+# make serve   shows masks in a browser, of the model that `make demo` trained
 # make test    sets up and runs the tests
 # make lint    sets up and checks the style
 
@@ -8,7 +9,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	&& echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-tf lint format
+.PHONY: demo serve shipped test test-slow test-tf lint format
 
 .venv/demo: requirements.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: JAX has no \
@@ -25,6 +26,21 @@ BIN := .venv/bin
 demo: .venv/demo
 	$(BIN)/python -m tfds_builders.prepare shapes --data_dir=data
 	$(BIN)/python main.py --config=configs/shapes.py --workdir=runs/demo
+
+# Of what `make demo` trained, or else of what ships.
+serve: .venv/demo requirements-demo.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-demo.txt
+	$(BIN)/python -m restr_jax.cli serve \
+		--model=$(if $(wildcard runs/demo/checkpoints),runs/demo,shapes)
+
+# Trains what ships with the package anew; takes 45 minutes on two cores.
+shipped: .venv/demo
+	$(BIN)/python -m tfds_builders.prepare shapes --data_dir=data
+	$(BIN)/python main.py --config=configs/shapes.py:long --workdir=runs/shipped
+	$(BIN)/python -m restr_jax.cli export --model=runs/shipped --format=weights \
+		--output=restr_jax/shipped/shapes
+	$(BIN)/python -m tfds_builders.shapes.examples \
+		--output=restr_jax/shipped/shapes/examples
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal

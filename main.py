@@ -28,7 +28,9 @@ _COORDINATOR = flags.DEFINE_string(
 )
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "distributed: likewise.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "distributed: likewise, from 0.")
-_IMAGE = flags.DEFINE_multi_string("image", [], "predict: an image file.")
+_IMAGE = flags.DEFINE_multi_string(
+    "image", [], "predict: a file, folder, pattern or .jsonl."
+)
 _EXPRESSION = flags.DEFINE_multi_string("expression", [], "predict: what to segment.")
 _OUTPUT = flags.DEFINE_string("output", "out", "predict: folder for the masks.")
 
@@ -51,7 +53,9 @@ def main() -> None:
     elif _MODE.value == "eval":
         score_run.score_workdir(config, workdir)
     else:
-        predict.predict(config, workdir, _IMAGE.value, _EXPRESSION.value, _OUTPUT.value)
+        predict.predict_workdir(
+            config, workdir, _IMAGE.value, _EXPRESSION.value, _OUTPUT.value
+        )
 
 
 if __name__ == "__main__":

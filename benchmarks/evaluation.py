@@ -39,7 +39,8 @@ from restr_jax.data import preprocess, splits
 from restr_jax.data.splits import Split
 from restr_jax.data.text import Vocabulary
 from restr_jax.evaluation import metrics
-from restr_jax.evaluation.evaluator import Evaluator, to_rle
+from restr_jax.evaluation.evaluator import Evaluator
+from restr_jax.masks import to_rle
 from restr_jax.models import build_model
 from restr_jax.parallel import Parallel
 

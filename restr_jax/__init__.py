@@ -1,3 +1,18 @@
 """ReSTR in JAX: referring image segmentation with transformers only (CVPR 2022)."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from restr_jax.segmenter import load
+
+__all__ = ["load"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Imports `load` late: data workers import this file too, and need no JAX."""
+    if name == "load":
+        from restr_jax.segmenter import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,21 +18,23 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import matplotlib
 import numpy as np
 from absl import flags
 from jaxtyping import Array, Bool, Float
-from matplotlib import pyplot as plt
 from ml_collections import config_flags
 
-from restr_jax import command_line, experiment
+from restr_jax import command_line, experiment, overlay, seed_attention
 from restr_jax.data import pipeline, preprocess
 from restr_jax.data.splits import Split
-from restr_jax.evaluation import figures
-from restr_jax.evaluation.evaluator import probability
 from restr_jax.experiment import Experiment
 from restr_jax.files import write_whole
+from restr_jax.masks import probability
 from restr_jax.models import ReSTR, Segmentation
 from restr_jax.models.language import PAD_ID
+
+matplotlib.use("agg")  # Draws into files; there may be no screen.
+from matplotlib import pyplot as plt  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ class Analysed(NamedTuple):
     patch_attention: np.ndarray
 
 
-def seed_attention(
+def predict_attention(
     model: ReSTR, params: Any, batch: dict[str, Array]
 ) -> tuple[Segmentation, Float[Array, "B K layers T"]]:
     """Runs a model and keeps how the seed attends, averaged over heads.
@@ -83,12 +85,7 @@ def seed_attention(
         deterministic=True,
         mutable=["intermediates"],
     )
-    kind = "visual_linguistic" if model.fusion.kind == "vme" else "linguistic_seed"
-    blocks = captured["intermediates"]["fusion"][kind]
-    # Shared weights are one block whose attention was kept once per application.
-    names = sorted(blocks, key=lambda name: int(name.partition("_")[2] or 0))
-    layers = [w for name in names for w in blocks[name]["attention"]["weights"]]
-    return output, jnp.stack([w[..., -1, :].mean(-2) for w in layers], axis=-2)
+    return output, seed_attention.by_layer(model, captured)
 
 
 def shares(
@@ -113,7 +110,7 @@ def analyse(run: Experiment, params: Any, split: Split) -> Iterator[Analysed]:
     config, model = run.config, run.model
 
     def predict(params, batch):
-        output, attention = seed_attention(model, params, batch)
+        output, attention = predict_attention(model, params, batch)
         logits = output.patch_logits
         if model.fusion.kind == "vme":
             patches = attention[..., : -config.data.max_words - 1]
@@ -216,7 +213,7 @@ def _draw(path: pathlib.Path, analysed: Analysed, config) -> None:
     figure, axes = plt.subplots(
         1, 1 + len(maps), figsize=(3 * (1 + len(maps)), 3 * height / width + 0.7)
     )
-    axes[0].imshow(figures.overlay(image, truth), extent=(0, width, height, 0))
+    axes[0].imshow(overlay.draw(image, [truth]), extent=(0, width, height, 0))
     axes[0].set_title("ground truth", fontsize=10)
     for axis, (title, picture, top) in zip(axes[1:], maps, strict=True):
         axis.imshow(picture, cmap="magma", vmin=0, vmax=top, extent=extent)

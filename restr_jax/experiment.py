@@ -14,9 +14,10 @@ from flax.traverse_util import flatten_dict
 from restr_jax import checkpoint, precision, train_state
 from restr_jax.checkpoint import Checkpoints
 from restr_jax.config_checks import check_config, claim_workdir
-from restr_jax.data import splits, text
+from restr_jax.data import glove, splits
 from restr_jax.data.splits import Split
 from restr_jax.data.text import Vocabulary
+from restr_jax.files import write_whole
 from restr_jax.models import ReSTR, build_model
 from restr_jax.optimizer import make_optimizer
 from restr_jax.parallel import Parallel
@@ -88,17 +89,15 @@ class Experiment:
         if given:
             logger.info("%s: as in %s", _list(parts), self.config.init_from)
         logger.info("%s: from scratch", _list(params.keys() - parts))
-        glove, width = self.config.data.glove, self.config.model.language.width
-        if glove:
-            table, absent = text.read_glove(
-                glove, self.vocabulary, width, self.config.seed
-            )
+        path, width = self.config.data.glove, self.config.model.language.width
+        if path:
+            table, absent = glove.read(path, self.vocabulary, width, self.config.seed)
             logger.info(
                 "%d of %d words start at random, for example %s: not in %s",
                 len(absent),
                 len(self.vocabulary),
                 absent[:5],
-                glove,
+                path,
             )
             params = train_state.with_word_vectors(params, table)
         return self.parallel.place(train_state.create(params, self.optimizer))
@@ -242,7 +241,7 @@ def start(config, workdir: str, *, training: bool) -> Experiment:
         parallel.wait_for_others("claimed")
     claim_workdir(workdir, config)
     if not path.exists():
-        vocabulary.save(path)
+        write_whole(path, vocabulary.to_text())
     if is_first:
         parallel.wait_for_others("claimed")
     return run

@@ -1,130 +1,213 @@
-"""Masks of one's own images for one's own sentences."""
+"""Masks of many images for many sentences, into files."""
 
+import glob
 import json
 import logging
 import pathlib
+from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
-import jax
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
-from restr_jax import experiment, precision
-from restr_jax.data import preprocess
-from restr_jax.evaluation import figures
-from restr_jax.evaluation.evaluator import probability, to_mask, to_rle
-from restr_jax.files import write_whole
+from restr_jax import experiment, overlay, segmenter
+from restr_jax.data.photograph import SUFFIXES
+from restr_jax.masks import to_rle
+from restr_jax.segmenter import EncodedImage, Prediction, Segmenter
 
 logger = logging.getLogger(__name__)
 
 
-def predict(
-    config,
-    workdir: str,
-    images: Sequence[str],
-    expressions: Sequence[str],
-    output: str,
-) -> list[dict]:
-    """Segments every expression in every image.
+class Request(NamedTuple):
+    """An image file, and what to segment in it."""
 
-    Writes, for image IMAGE and the n-th expression, IMAGE-n.png (the mask, 0 or 255),
-    IMAGE-n-figure.png (a picture of it) and predictions.json (a row for each).
+    path: pathlib.Path
+    expressions: tuple[str, ...]
+
+
+def find_requests(images: Sequence[str], expressions: Sequence[str]) -> list[Request]:
+    """Finds what is asked for.
 
     Args:
-        config: the configuration of the workdir.
-        workdir: of a trained model; ``config.eval.checkpoints`` says which checkpoint.
-        images: paths.
-        expressions: sentences, each asked of every image.
-        output: folder to write into.
-
-    Returns:
-        The rows of predictions.json.
+        images: files, folders (with all below), patterns as "photos/*.jpg", or JSON
+            lines files (.jsonl) of {"image": path, "expressions": [sentence, ...]},
+            whose paths are relative to the file.
+        expressions: sentences, asked of every image but those of JSON lines files.
 
     Raises:
-        FileNotFoundError: if an image or the trained model does not exist.
-        ValueError: if an image cannot be read, or an expression is empty or holds no
-            word that the model knows.
+        FileNotFoundError: if there is no such file, or none in a folder or pattern.
+        ValueError: if nothing is asked, or a line is no request.
     """
-    if not images or not expressions:
-        raise ValueError(
-            "Give at least one --image and one --expression to --mode=predict."
-        )
-    run = experiment.start(config, workdir, training=False)
-    tokens = np.stack(
-        [
-            run.vocabulary.encode_known(sentence, config.data.max_words)
-            for sentence in expressions
-        ]
-    )
-    for sentence in expressions:
-        if unknown := run.vocabulary.unknown(sentence):
-            logger.warning("the model does not know %s in %r", unknown, sentence)
-    photographs = {path: preprocess.read_photograph(path) for path in images}
-    names = _names(images)
+    requests = []
+    for given in images:
+        path = pathlib.Path(given)
+        if path.suffix == ".jsonl" and path.is_file():
+            requests += _read_lines(path)
+        elif not expressions:
+            raise ValueError(f"Say with --expression what to segment in {given}.")
+        else:
+            requests += [Request(p, tuple(expressions)) for p in _find_images(given)]
+    if not requests:
+        raise ValueError("Give at least one image to segment something in.")
+    return requests
 
-    checkpoints = run.checkpoints(read_only=True)
-    step = checkpoints.select(config.eval.checkpoints)[-1]
-    checkpoints.close()
-    params = run.parallel.replicate(run.params(step))
 
-    dtype = precision.compute_dtype(config.dtype)
+def _find_images(given: str) -> list[pathlib.Path]:
+    path = pathlib.Path(given)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+        found = [p for p in files if p.suffix.lower() in SUFFIXES]
+        if len(found) < len(files):
+            logger.info("%s: %d files are no images", given, len(files) - len(found))
+    else:
+        found = sorted(map(pathlib.Path, glob.glob(given, recursive=True)))
+    if not found:
+        raise FileNotFoundError(f"There is no image {given}.")
+    return found
 
-    @jax.jit
-    def segment(params, image, tokens):
-        params, image = precision.cast((params, image), dtype)
-        return run.model.apply({"params": params}, image, tokens, deterministic=True)
 
+def _read_lines(path: pathlib.Path) -> list[Request]:
+    requests = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            image, sentences = row["image"], row["expressions"]
+            if not isinstance(image, str) or not isinstance(sentences, list):
+                raise TypeError
+            if not sentences or not all(isinstance(s, str) for s in sentences):
+                raise TypeError
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f'{path}, line {number} is not of the form {{"image": "a.jpg", '
+                '"expressions": ["the man on the left"]}.'
+            ) from error
+        requests.append(Request(path.parent / image, tuple(sentences)))
+    return requests
+
+
+def predict(
+    model: Segmenter, requests: Sequence[Request], output: str, threshold: float
+) -> list[dict]:
+    """Segments every expression in its image, and goes on after a bad image.
+
+    Writes, for image IMAGE and the n-th expression, IMAGE-n.png (the mask, 0 or 255)
+    and IMAGE-n-overlay.png (the mask on the image), both of the image's own size; and
+    as it goes a row for each into predictions.jsonl.
+
+    Args:
+        model: a loaded model.
+        requests: what to segment.
+        output: folder to write into.
+        threshold: probability from which on a pixel is in the mask.
+
+    Returns:
+        The rows of predictions.jsonl.
+
+    Raises:
+        ValueError: if images would write the same files, or none of the expressions of
+            a request can be read, before anything is written; and at the end, if there
+            were bad images, with all their names.
+    """
+    names = _name_outputs([request.path for request in requests])
+    for request in requests:
+        for sentence in request.expressions:
+            _, _, unknown = model.read_words(sentence)
+            if unknown:
+                logger.warning("the model does not know %s in %r", unknown, sentence)
     folder = pathlib.Path(output)
     folder.mkdir(parents=True, exist_ok=True)
-    size, mode = tuple(config.model.image_size), config.data.resize
-    rows = []
-    for path, photograph in photographs.items():
-        fitted = preprocess.fit_image(photograph, size, mode)
-        answer = jax.device_get(segment(params, fitted[None], tokens[None]))
-        for n, sentence in enumerate(expressions):
-            logits = preprocess.restore(
-                answer.pixel_logits[0, n], photograph.shape[:2], mode
-            )
-            mask = to_mask(logits, config.eval.thresholds[0])
-            name = f"{names[path]}-{n + 1}"
-            Image.fromarray(mask.astype(np.uint8) * 255).save(folder / f"{name}.png")
-            figures.draw_prediction(
-                folder / f"{name}-figure.png",
-                image=photograph,
-                expression=sentence,
-                patch_probability=probability(answer.patch_logits[0, n]),
-                mask=mask,
-                truth=None,
-                iou=None,
-            )
-            rows.append(
-                {
-                    "image": str(path),
-                    "expression": sentence,
-                    "step": step,
-                    "mask_file": f"{name}.png",
-                    "area": int(mask.sum()),
-                    "highest_probability": float(probability(logits).max()),
-                    "mask": to_rle(mask),
-                }
-            )
-            logger.info("%s: %r covers %d pixels", path, sentence, mask.sum())
-    write_whole(folder / "predictions.json", json.dumps(rows, indent=2) + "\n")
+    rows, failures = [], []
+    with open(folder / "predictions.jsonl", "w", encoding="utf-8") as file:
+        for request, name in zip(
+            tqdm(requests, unit="image", disable=None), names, strict=True
+        ):
+            try:
+                image = model.encode(request.path)
+            except (OSError, ValueError) as error:
+                logger.warning("%s", error)
+                failures.append(str(error))
+                continue
+            for n, prediction in enumerate(
+                image.segment(request.expressions, threshold=threshold), start=1
+            ):
+                row = _write(folder, f"{name}-{n}", image, prediction)
+                row = {"image": str(request.path)} | row
+                print(json.dumps(row, ensure_ascii=False), file=file, flush=True)
+                rows.append(row)
+    logger.info("%d masks are in %s", len(rows), folder)
+    if failures:
+        raise ValueError(
+            f"{len(failures)} of {len(requests)} images were left out:\n  "
+            + "\n  ".join(failures)
+        )
     return rows
 
 
-def _names(images: Sequence[str]) -> dict[str, str]:
-    """Names each image's files after it.
+def _write(
+    folder: pathlib.Path, name: str, image: EncodedImage, prediction: Prediction
+) -> dict:
+    mask = prediction.mask
+    Image.fromarray(mask.astype(np.uint8) * 255).save(folder / f"{name}.png")
+    drawn = overlay.draw(image.pixels, [mask])
+    Image.fromarray(drawn).save(folder / f"{name}-overlay.png")
+    return {
+        "expression": prediction.expression,
+        "unknown_words": prediction.unknown,
+        "mask_file": f"{name}.png",
+        "area": int(mask.sum()),
+        "score": prediction.score,
+        "threshold": prediction.threshold,
+        "mask": to_rle(mask),
+    }
+
+
+def _name_outputs(paths: Sequence[pathlib.Path]) -> list[str]:
+    """Names each image's files after it, with its suffix where there are twins.
 
     Raises:
         ValueError: if two images would write the same files.
     """
-    names = {path: pathlib.Path(path).stem for path in images}
-    for path, name in names.items():
-        twins = [p for p in names if names[p] == name]
-        if len(twins) > 1:
+    stems = Counter(path.stem for path in paths)
+    names = [path.stem if stems[path.stem] == 1 else path.name for path in paths]
+    for name, count in Counter(names).items():
+        if count > 1:
+            twins = [str(p) for p, n in zip(paths, names, strict=True) if n == name]
             raise ValueError(
                 f"{twins} would write the same files {name}-*.png; rename one, or "
-                f"predict {path} into another --output."
+                "predict them into another --output."
             )
     return names
+
+
+def predict_workdir(
+    config, workdir: str, images: Sequence[str], expressions: Sequence[str], output: str
+) -> list[dict]:
+    """Predicts with the model of a workdir.
+
+    Args:
+        config: the configuration of the workdir; ``config.eval`` says which checkpoint
+            and threshold.
+        workdir: of a trained model.
+        images: as of `find_requests`.
+        expressions: as of `find_requests`.
+        output: folder to write into.
+
+    Returns:
+        The rows of predictions.jsonl.
+
+    Raises:
+        FileNotFoundError: if an image or the trained model does not exist.
+        ValueError: see `find_requests` and `predict`.
+    """
+    requests = find_requests(images, expressions)
+    experiment.start(config, workdir, training=False)  # Refuses another's workdir.
+    model = segmenter.load(
+        workdir, checkpoint=config.eval.checkpoints, dtype=config.dtype
+    )
+    return predict(model, requests, output, config.eval.thresholds[0])

@@ -31,7 +31,7 @@ def small(kind, **fusion):
 
 
 def seed_shares(model, params, batch):
-    _, attention = analysis.seed_attention(model, params, batch)
+    _, attention = analysis.predict_attention(model, params, batch)
     return np.asarray(analysis.shares(attention, batch["tokens"] != 0))
 
 
@@ -108,7 +108,9 @@ def test_keeping_attention_does_not_change_the_output():
             {"params": params}, batch["image"], batch["tokens"], deterministic=True
         )
 
-    kept, _ = jax.jit(functools.partial(analysis.seed_attention, model))(params, batch)
+    kept, _ = jax.jit(functools.partial(analysis.predict_attention, model))(
+        params, batch
+    )
     for one, other in zip(plain(params, batch), kept, strict=True):
         np.testing.assert_array_equal(one, other)
 

@@ -84,3 +84,21 @@ def tiny_config(shapes_dir, gref_dir):
         return config
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trained_once(tiny_config, tmp_path_factory):
+    """A finished run, in its workdir."""
+    from restr_jax import train
+
+    config = tiny_config("shapes")
+    workdir = tmp_path_factory.mktemp("trained")
+    train.train_and_evaluate(config, str(workdir))
+    return config, workdir
+
+
+@pytest.fixture
+def trained(trained_once):
+    """The configuration and the workdir of a finished run."""
+    config, workdir = trained_once
+    return config.copy_and_resolve_references(), workdir

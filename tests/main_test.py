@@ -4,11 +4,9 @@ import pathlib
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from restr_jax import predict, train
+from restr_jax import predict
 from restr_jax.evaluation import score_run
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -32,14 +30,6 @@ def assert_says(result, *parts):
     assert "Traceback" not in result.stderr
     for part in parts:
         assert part in result.stderr
-
-
-@pytest.fixture(scope="module")
-def trained(tiny_config, tmp_path_factory):
-    config = tiny_config("shapes")
-    workdir = tmp_path_factory.mktemp("trained")
-    train.train_and_evaluate(config, str(workdir))
-    return config, workdir
 
 
 def test_training_leaves_what_the_readme_lists(trained):
@@ -92,75 +82,25 @@ def test_pmap_scores_as_jit_does(trained):
     assert scores[0]["oiou"] == pytest.approx(scores[1]["oiou"], abs=1e-3)
 
 
-def test_predicting_writes_masks_at_the_photographs_size(trained, tmp_path, testdata):
-    config, workdir = trained
-    photograph = next(testdata.rglob("COCO_train2014_*.jpg"))
-    rows = predict.predict(
-        config,
-        str(workdir),
-        [str(photograph)],
-        ["the large red circle", "leftmost square"],
-        str(tmp_path),
-    )
-    with Image.open(photograph) as image:
-        width, height = image.size
-    assert json.loads((tmp_path / "predictions.json").read_text()) == rows
-    for n, row in enumerate(rows, start=1):
-        mask = np.asarray(Image.open(tmp_path / f"{photograph.stem}-{n}.png"))
-        assert mask.shape == (height, width)
-        assert set(np.unique(mask)) <= {0, 255}
-        assert row["area"] == (mask > 0).sum()
-        assert (tmp_path / f"{photograph.stem}-{n}-figure.png").stat().st_size
-
-
-@pytest.mark.parametrize(
-    ("expression", "message"),
-    [("  ", "is empty"), ("zebra on stilts", "knows none of the words")],
-)
-def test_an_expression_without_known_words_is_refused(
-    trained, tmp_path, testdata, expression, message
-):
+def test_predicting_takes_the_workdirs_own_config_only(trained, tmp_path, testdata):
     config, workdir = trained
     photograph = str(next(testdata.rglob("COCO_train2014_*.jpg")))
-    with pytest.raises(ValueError, match=message):
-        predict.predict(
-            config,
-            str(workdir),
-            [photograph],
-            ["red circle", expression],
-            str(tmp_path),
-        )
-    assert not list(tmp_path.iterdir())
-
-
-def test_an_image_that_cannot_be_read_is_refused(trained, tmp_path, testdata):
-    config, workdir = trained
-    whole = next(testdata.rglob("COCO_train2014_*.jpg")).read_bytes()
-    cut = tmp_path / "cut.jpg"
-    cut.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="cut.jpg is truncated"):
-        predict.predict(config, str(workdir), [str(cut)], ["red circle"], "out")
-    with pytest.raises(FileNotFoundError, match="absent.jpg"):
-        predict.predict(config, str(workdir), ["absent.jpg"], ["red circle"], "out")
-
-
-def test_images_whose_masks_would_overwrite_each_other_are_refused(trained, tmp_path):
-    config, workdir = trained
-    paths = []
-    for folder in ("one", "two"):
-        (tmp_path / folder).mkdir()
-        paths.append(str(tmp_path / folder / "a.png"))
-        Image.new("RGB", (8, 8)).save(paths[-1])
-    with pytest.raises(ValueError, match="would write the same files a-"):
-        predict.predict(config, str(workdir), paths, ["red circle"], str(tmp_path))
+    output = str(tmp_path / "out")
+    arguments = str(workdir), [photograph], ["the large red circle"], output
+    (row,) = predict.predict_workdir(config, *arguments)
+    assert row["image"] == photograph
+    other = config.copy_and_resolve_references()
+    other.data.max_words = 7
+    with pytest.raises(ValueError, match="data.max_words: 10 there, 7 now"):
+        predict.predict_workdir(other, *arguments)
 
 
 def test_predicting_and_scoring_need_a_trained_workdir(tiny_config, tmp_path):
     config = tiny_config("shapes")
     with pytest.raises(FileNotFoundError, match="holds no trained model"):
         score_run.score_workdir(config, str(tmp_path))
-    with pytest.raises(ValueError, match="at least one --image"):
-        predict.predict(config, str(tmp_path), [], ["red circle"], str(tmp_path))
+    with pytest.raises(ValueError, match="at least one image"):
+        predict.predict_workdir(config, str(tmp_path), [], ["red circle"], "out")
 
 
 def test_the_command_line_says_what_is_wrong_without_a_traceback(tmp_path):

@@ -1,10 +1,9 @@
 """Images and masks to the size a network takes, and its answers back again."""
 
 import io
-import pathlib
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from pycocotools import mask as mask_util
 
 from restr_jax.data import released_letterbox
@@ -13,7 +12,7 @@ from restr_jax.data import released_letterbox
 # does "released", with the filters of `released_letterbox`.
 RESIZE_MODES = ("stretch", "letterbox", "released")
 # A photograph holds some 10 to 200 million pixels; a file that claims more is refused.
-Image.MAX_IMAGE_PIXELS = 200_000_000
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS = 200_000_000
 
 Size = tuple[int, int]  # (height, width), pixels
 
@@ -33,21 +32,6 @@ def decode_image(content: bytes, what: str) -> np.ndarray:
         raise ValueError(
             f"{what} is truncated, too large or not an image: {error}."
         ) from error
-
-
-def read_photograph(path: str | pathlib.Path) -> np.ndarray:
-    """Reads a user's image, turned upright as its EXIF data say.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not a readable image.
-    """
-    content = pathlib.Path(path).read_bytes()
-    upright = decode_image(content, str(path))
-    with Image.open(io.BytesIO(content)) as image:
-        if image.getexif().get(0x0112, 1) != 1:
-            upright = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    return upright
 
 
 def mirror(pixels: np.ndarray) -> np.ndarray:

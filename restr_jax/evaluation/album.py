@@ -8,7 +8,8 @@ import numpy as np
 
 from restr_jax.data.splits import Split
 from restr_jax.evaluation import figures
-from restr_jax.evaluation.evaluator import Scored, probability, to_mask
+from restr_jax.evaluation.evaluator import Scored
+from restr_jax.masks import probability, to_mask
 
 Position = tuple[int, int]  # number of an image in its split, and of its expression
 

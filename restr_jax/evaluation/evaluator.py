@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from pycocotools import mask as mask_util
 from tqdm import tqdm
 
 from restr_jax import precision
@@ -18,24 +17,9 @@ from restr_jax.data import pipeline, preprocess
 from restr_jax.data.splits import Split
 from restr_jax.data.text import Vocabulary, tokenize
 from restr_jax.evaluation import metrics
+from restr_jax.masks import to_mask, to_rle
 from restr_jax.models import ReSTR, Segmentation
 from restr_jax.parallel import Parallel
-
-
-def probability(logits: np.ndarray) -> np.ndarray:
-    """Returns the logistic function, without overflow."""
-    return 0.5 * (1.0 + np.tanh(0.5 * logits))
-
-
-def to_mask(logits: np.ndarray, threshold: float) -> np.ndarray:
-    """Cuts logits where their probability reaches the threshold."""
-    return logits >= np.log(threshold) - np.log1p(-threshold)
-
-
-def to_rle(mask: np.ndarray) -> dict:
-    """Encodes a boolean mask [H, W] as COCO's compressed RLE, ready for JSON."""
-    rle = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": list(mask.shape), "counts": rle["counts"].decode()}
 
 
 class Scored(NamedTuple):

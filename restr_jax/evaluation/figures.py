@@ -6,24 +6,10 @@ import textwrap
 import matplotlib
 import numpy as np
 
+from restr_jax import overlay
+
 matplotlib.use("agg")  # Draws into files; there may be no screen.
 from matplotlib import pyplot as plt  # noqa: E402
-
-_COLOR = np.array([255, 60, 60], np.float32)
-
-
-def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Tints the pixels of a mask red and darkens the others.
-
-    Args:
-        image: uint8 RGB [H, W, 3].
-        mask: boolean [H, W].
-
-    Returns:
-        uint8 RGB [H, W, 3].
-    """
-    inside = 0.5 * image + 0.5 * _COLOR
-    return np.where(mask[..., None], inside, 0.45 * image).astype(np.uint8)
 
 
 def draw_prediction(
@@ -50,10 +36,14 @@ def draw_prediction(
     panels = [
         ("image", image, {}),
         ("patches", patch_probability, {"cmap": "magma", "vmin": 0, "vmax": 1}),
-        ("mask" if iou is None else f"mask, IoU {iou:.2f}", overlay(image, mask), {}),
+        (
+            "mask" if iou is None else f"mask, IoU {iou:.2f}",
+            overlay.draw(image, [mask]),
+            {},
+        ),
     ]
     if truth is not None:
-        panels.append(("ground truth", overlay(image, truth), {}))
+        panels.append(("ground truth", overlay.draw(image, [truth]), {}))
     height, width = image.shape[:2]
     extent = (0, width, height, 0)
     figure, axes = plt.subplots(
@@ -91,7 +81,7 @@ def draw_expressions(
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
     panels = [("image", image)]
     panels += [
-        (textwrap.fill(expression, 34), overlay(image, mask))
+        (textwrap.fill(expression, 34), overlay.draw(image, [mask]))
         for expression, mask in zip(expressions, masks, strict=True)
     ]
     for axis in axes.flat:

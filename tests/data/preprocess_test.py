@@ -36,17 +36,6 @@ def test_a_damaged_or_huge_image_is_refused_by_name(monkeypatch):
         preprocess.decode_image(content, "photo 7")
 
 
-def test_a_photograph_is_turned_upright(tmp_path):
-    pixels = np.zeros((4, 6, 3), np.uint8)
-    pixels[:, :2] = 255
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned by a quarter
-    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
-    upright = preprocess.read_photograph(tmp_path / "a.png")
-    assert upright.shape == (6, 4, 3)
-    assert upright[:2].min() == 255 and upright[2:].max() == 0
-
-
 def test_stretching_fills_and_letterboxing_centres():
     assert preprocess.inner_box((50, 100), (32, 32), "stretch") == (0, 0, 32, 32)
     assert preprocess.inner_box((50, 100), (32, 32), "letterbox") == (8, 0, 16, 32)

@@ -1,7 +1,5 @@
-import gzip
 import json
 
-import numpy as np
 import pytest
 
 from restr_jax.data import text
@@ -31,7 +29,7 @@ def test_an_empty_sentence_is_refused(sentence):
 def test_a_vocabulary_is_ordered_by_frequency_then_alphabet(tmp_path):
     vocabulary = Vocabulary.from_sentences(["red cat", "red dog", "a dog"])
     assert vocabulary.words == ("<pad>", "<unk>", "dog", "red", "a", "cat")
-    vocabulary.save(tmp_path / "vocabulary.txt")
+    (tmp_path / "vocabulary.txt").write_text(vocabulary.to_text(), encoding="utf-8")
     assert Vocabulary.load(tmp_path / "vocabulary.txt").words == vocabulary.words
 
 
@@ -128,80 +126,13 @@ def test_released_words_are_collected_without_the_spaces_around_them(tmp_path):
     )
     # "," of "left,right" is a word, ", " is not.
     assert vocabulary.unknown("red cat, left,right") == [", "]
-    vocabulary.save(tmp_path / "words.txt")
+    (tmp_path / "words.txt").write_text(vocabulary.to_text(), encoding="utf-8")
     again = Vocabulary.load(tmp_path / "words.txt", "released")
     assert again.words == vocabulary.words
 
 
 def test_a_published_file_survives_being_stored(published_form, tmp_path):
     vocabulary = Vocabulary.load(published_form, "released", "left")
-    vocabulary.save(tmp_path / "vocabulary.txt")
+    (tmp_path / "vocabulary.txt").write_text(vocabulary.to_text(), encoding="utf-8")
     again = Vocabulary.load(tmp_path / "vocabulary.txt", "released", "left")
     assert again.words == vocabulary.words and again.ids == vocabulary.ids
-
-
-def cosine(a, b):
-    return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
-
-
-def test_real_glove_vectors_land_in_their_rows(testdata):
-    words = ["dog", "cat", "couch", "bed", "qwertzuiop"]
-    vocabulary = Vocabulary(["<pad>", "<unk>", *words])
-    path = testdata / "glove_subset.300d.txt.gz"
-    table, absent = text.read_glove(path, vocabulary, 300, seed=0)
-    assert table.shape == (7, 300) and table.dtype == np.float32
-    # Known values of glove.6B.300d.
-    assert round(float(cosine(table[2], table[3])), 3) == 0.682
-    assert round(float(cosine(table[4], table[5])), 3) == 0.483
-    assert absent == ["qwertzuiop"]
-    assert not table[0].any() and table[6].any()
-    again, _ = text.read_glove(path, vocabulary, 300, seed=0)
-    other, _ = text.read_glove(path, vocabulary, 300, seed=1)
-    np.testing.assert_array_equal(table, again)
-    assert (table[6] != other[6]).all() and (table[2] == other[2]).all()
-
-
-def test_glove_fills_the_rows_of_a_published_vocabulary(tmp_path):
-    (tmp_path / "glove.txt").write_text("<go> 9 9\n. 1 2\ncat 3 4\n")
-    words = ["<pad>", "<go>", "<eos>", "<unk>", ".", "", "cat", "."]
-    vocabulary = Vocabulary(words, "released")
-    table, _ = text.read_glove(tmp_path / "glove.txt", vocabulary, 2, seed=0)
-    # The special entries are no words; of a repeated one the last row is used.
-    assert table[7].tolist() == [1.0, 2.0] and table[6].tolist() == [3.0, 4.0]
-    assert table[4].tolist() != [1.0, 2.0] and table[1].tolist() != [9.0, 9.0]
-
-
-def test_words_with_spaces_and_plain_text_files_are_read(tmp_path):
-    (tmp_path / "glove.txt").write_text(". . . 1 2\ncat 3 4\n")
-    vocabulary = Vocabulary(["<pad>", "<unk>", "cat"])
-    table, absent = text.read_glove(tmp_path / "glove.txt", vocabulary, 2, seed=0)
-    assert table[2].tolist() == [3.0, 4.0] and absent == []
-
-
-def test_vectors_of_another_width_are_refused(tmp_path):
-    with gzip.open(tmp_path / "glove.txt.gz", "wt") as file:
-        file.write("cat 1 2 3\ndog 1 2\n")
-    vocabulary = Vocabulary(["<pad>", "<unk>", "cat"])
-    with pytest.raises(ValueError, match="line 2 has 2 values, not 3"):
-        text.read_glove(tmp_path / "glove.txt.gz", vocabulary, 3, seed=0)
-    with pytest.raises(FileNotFoundError):
-        text.read_glove(tmp_path / "absent.txt", vocabulary, 3, seed=0)
-
-
-def test_rows_of_the_table_are_lines_of_the_file(testdata):
-    path = testdata / "glove_subset.300d.txt.gz"
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        lines = [line.split() for line in file]
-    words = [line[0] for line in lines]
-    vocabulary = Vocabulary(["<pad>", "<unk>", *reversed(words)])
-    table, absent = text.read_glove(path, vocabulary, 300, seed=0)
-    values = np.array([line[1:] for line in lines], np.float32)
-    np.testing.assert_array_equal(table[2:], values[::-1])
-    assert absent == [] and len(words) > 20
-
-
-def test_vectors_wider_than_the_model_are_refused(testdata):
-    # Unnoticed, every word would start at random.
-    vocabulary = Vocabulary(["<pad>", "<unk>", "dog"])
-    with pytest.raises(ValueError, match="line 1"):
-        text.read_glove(testdata / "glove_subset.300d.txt.gz", vocabulary, 100, seed=0)

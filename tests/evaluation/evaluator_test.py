@@ -8,7 +8,8 @@ from pycocotools import mask as mask_util
 
 from restr_jax.data import preprocess
 from restr_jax.evaluation import metrics
-from restr_jax.evaluation.evaluator import Evaluator, to_mask
+from restr_jax.evaluation.evaluator import Evaluator
+from restr_jax.masks import to_mask
 from restr_jax.parallel import Parallel
 
 

@@ -1,0 +1,73 @@
+"""Measures how long a user waits for a mask, from Python.
+
+    python -m benchmarks.latency --image=photo.jpg
+
+For the model that comes with the package and for the full one (ViT-B/16, 480 x 480,
+random weights): from a file to the first mask at the image's own size, and to the mask
+of each further expression. What is compiled is compiled before.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import jax
+
+import restr_jax
+from configs import common
+from restr_jax import train_state
+from restr_jax.data.text import Vocabulary
+from restr_jax.model_files import Trained
+from restr_jax.models import build_model
+from restr_jax.segmenter import Segmenter
+
+
+def full_model(vocab_size: int = 12_112) -> Segmenter:
+    """Returns a model of the paper's size with random weights, Gref's size of words."""
+    config = common.get_config()
+    words = ["<pad>", "<unk>", "circle"]
+    words += [f"word{i}" for i in range(vocab_size - len(words))]
+    model = build_model(config.model, vocab_size)
+    params = train_state.init_params(model, config.data.max_words, seed=0)
+    vocabulary = Vocabulary(words)
+    return Segmenter(Trained(config, vocabulary, model, params, "random weights"))
+
+
+def seconds(run: Callable[[], object], times: int) -> float:
+    """Returns the median time of a call."""
+    run()
+    taken = []
+    for _ in range(times):
+        started = time.perf_counter()
+        run()
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken)
+
+
+def measure(model: Segmenter, image: str, times: int) -> tuple[float, float]:
+    """Returns the time to a first mask, and to that of a further expression."""
+    encoded = model.encode(image)
+    first = seconds(lambda: model.encode(image).segment("circle").mask, times)
+    return first, seconds(lambda: encoded.segment("circle").mask, times)
+
+
+def main() -> None:
+    """Prints a row for each model."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--image", required=True, help="a photograph")
+    parser.add_argument("--times", type=int, default=10)
+    arguments = parser.parse_args()
+    print(f"device: {jax.devices()[0].device_kind}")
+    for name, make in (
+        ("shapes, as shipped", lambda: restr_jax.load("shapes")),
+        ("ViT-B/16, 480 x 480", full_model),
+    ):
+        first, further = measure(make(), arguments.image, arguments.times)
+        print(f"{name}: first mask {first:.4f} s, further expression {further:.4f} s")
+
+
+if __name__ == "__main__":
+    main()

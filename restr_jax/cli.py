@@ -1,0 +1,130 @@
+"""The command `restr`: applies a trained model; main.py trains and scores one."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs one subcommand; what the user can mend ends in one line, not in a trace."""
+    parser = argparse.ArgumentParser(
+        prog="restr", description="Segments what a sentence refers to in an image."
+    )
+    commands = parser.add_subparsers(required=True, metavar="predict | serve | export")
+    _add_predict(commands)
+    _add_serve(commands)
+    _add_export(commands)
+    given = parser.parse_args(arguments)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("restr_jax").setLevel(logging.INFO)
+    try:
+        given.run(given)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (OSError, ValueError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+def _add(commands, name: str, what: str, run: Callable) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=what, description=what)
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--model",
+        default="shapes",
+        help="a workdir, a checkpoint, a folder of weights, or %(default)r, the small "
+        "model that comes with the package (%(default)s)",
+    )
+    parser.add_argument(
+        "--checkpoint", default="best", help="best, latest or a step (%(default)s)"
+    )
+    return parser
+
+
+def _add_dtype(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dtype",
+        default="auto",
+        choices=("auto", "float32", "bfloat16"),
+        help="what is computed in (auto: bfloat16 on GPU and TPU)",
+    )
+
+
+def _add_predict(commands) -> None:
+    parser = _add(commands, "predict", "Writes masks of images.", _predict)
+    _add_dtype(parser)
+    parser.add_argument(
+        "images", nargs="+", help="files, folders, patterns, or .jsonl files"
+    )
+    parser.add_argument(
+        "-e", "--expression", action="append", default=[], help="what to segment"
+    )
+    parser.add_argument(
+        "-o", "--output", default="out", help="folder to write into (%(default)s)"
+    )
+    parser.add_argument(
+        "--threshold", type=float, help="probability of a mask's pixels (the model's)"
+    )
+
+
+def _predict(given: argparse.Namespace) -> None:
+    from restr_jax import predict, segmenter
+
+    requests = predict.find_requests(given.images, given.expression)
+    model = segmenter.load(given.model, checkpoint=given.checkpoint, dtype=given.dtype)
+    threshold = model.threshold if given.threshold is None else given.threshold
+    predict.predict(model, requests, given.output, threshold)
+
+
+def _add_serve(commands) -> None:
+    parser = _add(commands, "serve", "Shows masks in a browser.", _serve)
+    _add_dtype(parser)
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen at; 0.0.0.0 lets other machines in (%(default)s)",
+    )
+    parser.add_argument("--port", type=int, default=7860, help="(%(default)s)")
+
+
+def _serve(given: argparse.Namespace) -> None:
+    from restr_jax import segmenter
+    from restr_jax.demo import server
+
+    server.check_port(given.host, given.port)
+    model = segmenter.load(given.model, checkpoint=given.checkpoint, dtype=given.dtype)
+    server.serve(model, given.host, given.port)
+
+
+def _add_export(commands) -> None:
+    parser = _add(commands, "export", "Writes a model for other programs.", _export)
+    parser.add_argument(
+        "--format",
+        default="stablehlo",
+        choices=("stablehlo", "onnx", "weights"),
+        help="weights: what --model takes, small (%(default)s)",
+    )
+    parser.add_argument("-o", "--output", required=True, help="folder to write into")
+
+
+def _export(given: argparse.Namespace) -> None:
+    import pathlib
+
+    from restr_jax import model_files
+
+    trained = model_files.read(given.model, given.checkpoint)
+    output = pathlib.Path(given.output)
+    if given.format == "weights":
+        model_files.write(trained, output)
+    elif given.format == "onnx":
+        from restr_jax.export import onnx
+
+        onnx.export(trained, output)
+    else:
+        from restr_jax.export import stablehlo
+
+        stablehlo.export(trained, output)
+
+
+if __name__ == "__main__":
+    main()

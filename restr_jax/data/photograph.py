@@ -1,0 +1,62 @@
+"""A user's own images: any kind, any size, turned any way."""
+
+import pathlib
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from restr_jax.data.preprocess import MAX_PIXELS
+
+# What can be segmented: a path, a PIL image, or uint8 RGB [H, W, 3].
+ImageLike = str | pathlib.Path | Image.Image | np.ndarray
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+
+def to_pixels(image: ImageLike) -> np.ndarray:
+    """Returns an image as uint8 RGB [H, W, 3], upright as its EXIF data say.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged, too large, no image, or an array of another kind.
+    """
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+            raise ValueError(
+                "An image as an array is uint8 RGB [height, width, 3], not "
+                f"{image.dtype} {list(image.shape)}."
+            )
+        return image
+    if isinstance(image, Image.Image):
+        return _to_rgb(image, "The image")
+    path = pathlib.Path(image)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of sizes that are refused below.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            file = Image.open(path)
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path} is too large: {error}") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{path} is no image that can be read.") from error
+    with file:
+        return _to_rgb(file, str(path))
+
+
+def _to_rgb(image: Image.Image, what: str) -> np.ndarray:
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(
+            f"{what} has {image.width} x {image.height} pixels, and at most "
+            f"{MAX_PIXELS:,} are taken; make it smaller."
+        )
+    try:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I;16"):  # Pillow would cut off at 255.
+            grey = (np.asarray(upright) >> 8).astype(np.uint8)
+            upright = Image.fromarray(grey)
+        return np.asarray(upright.convert("RGB"))
+    # Pillow's readers raise whatever their format's parser does.
+    except Exception as error:
+        raise ValueError(f"{what} is damaged: {error}.") from error

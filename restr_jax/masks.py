@@ -1,0 +1,20 @@
+"""Logits to probabilities, masks and COCO's encoding of masks."""
+
+import numpy as np
+from pycocotools import mask as mask_util
+
+
+def probability(logits: np.ndarray) -> np.ndarray:
+    """Returns the logistic function, without overflow."""
+    return 0.5 * (1.0 + np.tanh(0.5 * logits))
+
+
+def to_mask(logits: np.ndarray, threshold: float) -> np.ndarray:
+    """Cuts logits where their probability reaches the threshold."""
+    return logits >= np.log(threshold) - np.log1p(-threshold)
+
+
+def to_rle(mask: np.ndarray) -> dict:
+    """Encodes a boolean mask [H, W] as COCO's compressed RLE, ready for JSON."""
+    rle = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": list(mask.shape), "counts": rle["counts"].decode()}

@@ -1,0 +1,151 @@
+"""Trained models on disk: a workdir, one of its checkpoints, or a folder of weights.
+
+A folder of weights is what `restr export --format=weights` writes, and what ships with
+the package: config.json and vocabulary.txt as in a workdir, and weights.safetensors.
+"""
+
+import json
+import logging
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+import safetensors
+import safetensors.numpy
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+import restr_jax
+from restr_jax import checkpoint, train_state
+from restr_jax.checkpoint import Checkpoints
+from restr_jax.data.text import Vocabulary
+from restr_jax.files import write_whole
+from restr_jax.models import ReSTR, build_model
+from restr_jax.pretrained import strict
+
+logger = logging.getLogger(__name__)
+
+SHIPPED = "shapes"  # the name of the model that comes with the package
+SHIPPED_FOLDER = pathlib.Path(__file__).parent / "shipped" / SHIPPED
+_WEIGHTS, _FORMAT = "weights.safetensors", "restr_jax weights 1"
+
+
+class Trained(NamedTuple):
+    """A trained model.
+
+    Attributes:
+        config: the configuration that it was trained with.
+        vocabulary: its words.
+        model: the network.
+        params: its parameters, float32.
+        origin: where they were read, for people.
+    """
+
+    config: Any
+    vocabulary: Vocabulary
+    model: ReSTR
+    params: Any
+    origin: str
+
+
+def read(path: str | pathlib.Path, checkpoint_name: str = "best") -> Trained:
+    """Reads a trained model.
+
+    Args:
+        path: a workdir, WORKDIR/checkpoints/STEP, a folder of weights, or "shapes",
+            the model that comes with the package (of a folder of that name, say
+            "./shapes").
+        checkpoint_name: of a workdir: "best", which is the latest where none was
+            scored, "latest", or a step.
+
+    Raises:
+        FileNotFoundError: if there is no trained model.
+        ValueError: if it is damaged, or another version's.
+    """
+    folder = SHIPPED_FOLDER if str(path) == SHIPPED else pathlib.Path(path)
+    if (folder / _WEIGHTS).is_file():
+        home, params, origin = folder, _read_weights(folder / _WEIGHTS), str(path)
+    else:
+        at = _find_checkpoint(folder, checkpoint_name)
+        home, origin = at.parent.parent, str(at)
+        params = checkpoint.read_params(origin)
+    return _assemble(home, params, origin)
+
+
+def write(trained: Trained, folder: pathlib.Path) -> None:
+    """Writes a folder of weights, float16: a quarter of the size of a checkpoint.
+
+    Raises:
+        ValueError: if a weight is too large for float16.
+    """
+    arrays = {}
+    for name, array in flatten_dict(trained.params, sep="/").items():
+        with np.errstate(over="ignore"):
+            arrays[name] = np.asarray(array).astype(np.float16)
+        strict.as_float32(name, arrays[name])  # An infinite one is named.
+    folder.mkdir(parents=True, exist_ok=True)
+    metadata = {"format": _FORMAT, "version": restr_jax.__version__}
+    (folder / _WEIGHTS).write_bytes(safetensors.numpy.save(arrays, metadata))
+    write_whole(folder / "vocabulary.txt", trained.vocabulary.to_text())
+    write_whole(folder / "config.json", trained.config.to_json(indent=2) + "\n")
+
+
+def _find_checkpoint(folder: pathlib.Path, name: str) -> pathlib.Path:
+    if folder.parent.name == "checkpoints" and folder.is_dir():
+        return folder
+    if not (folder / "checkpoints").is_dir():
+        raise FileNotFoundError(
+            f"There is no trained model in {folder}; give a workdir that was trained "
+            f"in, one of its checkpoints, a folder of weights, or {SHIPPED!r}."
+        )
+    checkpoints = Checkpoints(str(folder), 1, read_only=True)
+    try:
+        if name == "best" and checkpoints.best_step() is None:
+            logger.info("no checkpoint of %s was scored; the latest is taken", folder)
+            name = "latest"
+        step = checkpoints.select(name)[-1]
+    finally:
+        checkpoints.close()
+    return folder / "checkpoints" / str(step)
+
+
+def _read_weights(path: pathlib.Path) -> Any:
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+        arrays = safetensors.numpy.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}); get it again.") from error
+    if metadata.get("format") != _FORMAT:
+        raise ValueError(
+            f"{path} is of the format {metadata.get('format')!r}, not {_FORMAT!r}; it "
+            "is another version's, or no file of `restr export --format=weights`."
+        )
+    arrays = {name: strict.as_float32(name, array) for name, array in arrays.items()}
+    return unflatten_dict(arrays, sep="/")
+
+
+def _assemble(home: pathlib.Path, params: Any, origin: str) -> Trained:
+    try:
+        content = json.loads((home / "config.json").read_text(encoding="utf-8"))
+        config = ml_collections.ConfigDict(content)
+        vocabulary = Vocabulary.load(
+            home / "vocabulary.txt", config.data.tokenizer, config.data.padding
+        )
+        model = build_model(config.model, len(vocabulary))
+    except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{home / 'config.json'} is not of this version of restr_jax "
+            f"({restr_jax.__version__}): {error}. Use the version that trained the "
+            "model, or train it anew."
+        ) from error
+    expected = jax.eval_shape(
+        lambda: train_state.init_params(model, config.data.max_words, seed=0)
+    )
+    shapes = [
+        {name: tuple(x.shape) for name, x in flatten_dict(tree, sep="/").items()}
+        for tree in (params, expected)
+    ]
+    strict.check(*shapes, origin, "It is of another version of restr_jax, or damaged.")
+    return Trained(config, vocabulary, model, params, origin)

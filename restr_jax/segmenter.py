@@ -1,0 +1,291 @@
+"""Masks of one's own images for one's own sentences, from Python.
+
+import restr_jax
+model = restr_jax.load("runs/gref")
+image = model.encode("photo.jpg")
+image.segment("the man on the left").mask
+"""
+
+import functools
+import logging
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from restr_jax import masks, model_files, precision, seed_attention
+from restr_jax.data import photograph, preprocess
+from restr_jax.data.photograph import ImageLike
+from restr_jax.model_files import Trained
+
+logger = logging.getLogger(__name__)
+
+_LARGEST_BATCH = 8  # images encoded in one pass
+
+
+class Prediction:
+    """What the model says of one expression in one image.
+
+    Arrays of the image's own size are made when they are first asked for.
+
+    Attributes:
+        expression: what was asked for.
+        words: how the model read it; later words than it takes are cut off.
+        unknown: those of the words that it does not know.
+        word_attention: float32 [words], how the class seed's attention divides over
+            the words, the mean of its layers and heads; its sum is 1.
+        patch_probability: float32 [h, w], Eq. 9: each patch's probability to be part
+            of the mask, over the network's whole input.
+        threshold: probability from which on a pixel is in the mask.
+    """
+
+    def __init__(
+        self,
+        expression: str,
+        words: tuple[str, ...],
+        unknown: tuple[str, ...],
+        outputs: tuple[np.ndarray, np.ndarray, np.ndarray],
+        size: tuple[int, int],
+        resize: str,
+        threshold: float,
+    ):
+        """Keeps the logits of pixels and patches and the attention to words."""
+        self.expression, self.words, self.unknown = expression, words, unknown
+        self.threshold = threshold
+        self._pixel_logits, patch_logits, self.word_attention = outputs
+        self.patch_probability = masks.probability(patch_logits)
+        self._size, self._resize = size, resize
+
+    @functools.cached_property
+    def logits(self) -> np.ndarray:
+        """float32 [H, W], at the image's own size."""
+        return preprocess.restore(self._pixel_logits, self._size, self._resize)
+
+    @functools.cached_property
+    def probability(self) -> np.ndarray:
+        """float32 [H, W] in [0, 1], at the image's own size."""
+        return masks.probability(self.logits)
+
+    @functools.cached_property
+    def mask(self) -> np.ndarray:
+        """Boolean [H, W], at the image's own size."""
+        return masks.to_mask(self.logits, self.threshold)
+
+    @property
+    def score(self) -> float:
+        """The mean probability of the mask's pixels; 0 if it is empty."""
+        return float(self.probability[self.mask].mean()) if self.mask.any() else 0.0
+
+
+class EncodedImage:
+    """An image that has passed the vision encoder, the costliest part.
+
+    Attributes:
+        pixels: uint8 RGB [H, W, 3], the image, upright.
+    """
+
+    def __init__(self, segmenter: "Segmenter", pixels: np.ndarray, visual: jax.Array):
+        """Keeps the image and its patch features z_v, [1, N, D]."""
+        self.pixels = pixels
+        self._segmenter, self._visual = segmenter, visual
+
+    def segment(
+        self, expressions: str | Sequence[str], *, threshold: float | None = None
+    ) -> Prediction | list[Prediction]:
+        """Segments what one or more expressions refer to.
+
+        Args:
+            expressions: a sentence, or several.
+            threshold: probability from which on a pixel is in the mask; the
+                configuration's unless given.
+
+        Returns:
+            A prediction, or a list of one for each expression.
+
+        Raises:
+            ValueError: if an expression is empty or holds no word that the model knows,
+                or the threshold is no probability between 0 and 1.
+        """
+        one = isinstance(expressions, str)
+        given = [expressions] if one else list(expressions)
+        found = self._segmenter.segment(self, given, threshold)
+        return found[0] if one else found
+
+
+class Segmenter:
+    """A trained model, compiled for any image and sentence.
+
+    Attributes:
+        trained: what was loaded.
+        threshold: probability from which on a pixel is in a mask, unless another is
+            asked for.
+    """
+
+    def __init__(self, trained: Trained, dtype: str = "auto"):
+        """Puts a model on the first device.
+
+        Args:
+            trained: from `model_files.read`.
+            dtype: what is computed in, as ``config.dtype``.
+        """
+        self.trained = trained
+        self.threshold = float(trained.config.eval.thresholds[0])
+        self._dtype = precision.compute_dtype(dtype)
+        self._params = jax.device_put(precision.cast(trained.params, self._dtype))
+        self._encode = jax.jit(functools.partial(encode, trained.model))
+        self._segment = jax.jit(functools.partial(segment, trained.model))
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the network's input, pixels."""
+        return tuple(self.trained.config.model.image_size)
+
+    def encode(
+        self, images: ImageLike | Sequence[ImageLike]
+    ) -> EncodedImage | list[EncodedImage]:
+        """Encodes one image, or several in as few passes as memory allows.
+
+        Args:
+            images: a path, a PIL image or uint8 RGB [H, W, 3]; or a list of them.
+
+        Raises:
+            FileNotFoundError: if a file does not exist.
+            ValueError: if one is not an image.
+        """
+        if isinstance(images, ImageLike):
+            return self._encode_several([images])[0]
+        encoded: list[EncodedImage] = []
+        images = list(images)
+        while len(encoded) < len(images):
+            left = len(images) - len(encoded)
+            # A power of two, so that few programs are compiled and none is padded.
+            count = min(_LARGEST_BATCH, 1 << (left.bit_length() - 1))
+            encoded += self._encode_several(images[len(encoded) : len(encoded) + count])
+        return encoded
+
+    def segment(
+        self,
+        image: EncodedImage,
+        expressions: Sequence[str],
+        threshold: float | None = None,
+    ) -> list[Prediction]:
+        """Segments expressions in an encoded image, see `EncodedImage.segment`."""
+        threshold = self.threshold if threshold is None else threshold
+        if not 0.0 < threshold < 1.0:
+            raise ValueError(
+                f"The threshold is {threshold}; it is a probability between 0 and 1."
+            )
+        read = [self.read_words(sentence) for sentence in expressions]
+        # One after the other: one program serves any number, and memory is bounded.
+        # All are under way before the first is waited for.
+        outputs = [
+            self._segment(self._params, image._visual, tokens[None, None])
+            for tokens, _, _ in read
+        ]
+        return [
+            Prediction(
+                sentence,
+                words,
+                unknown,
+                _only(jax.device_get(output), len(words), self._pads_left),
+                image.pixels.shape[:2],
+                self.trained.config.data.resize,
+                threshold,
+            )
+            for sentence, (_, words, unknown), output in zip(
+                expressions, read, outputs, strict=True
+            )
+        ]
+
+    def read_words(
+        self, sentence: str
+    ) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
+        """Reads a sentence as the model does.
+
+        Returns:
+            int32 ids [L], the words, and those of them that the model does not know.
+
+        Raises:
+            ValueError: if it is empty or holds no word that the model knows.
+        """
+        vocabulary = self.trained.vocabulary
+        length = self.trained.config.data.max_words
+        tokens = vocabulary.encode_known(sentence, length)
+        words = tuple(vocabulary.tokenize(sentence)[:length])
+        return tokens, words, tuple(w for w in words if w not in vocabulary.ids)
+
+    def warm_up(self) -> None:
+        """Compiles what a first image and sentence need, so that they need not wait."""
+        known = self.trained.vocabulary.words[-1]
+        blank = np.zeros((*self.image_size, 3), np.uint8)
+        self.segment(self.encode(blank), [known])
+
+    @property
+    def _pads_left(self) -> bool:
+        return self.trained.config.data.padding == "left"
+
+    def _encode_several(self, images: Sequence[ImageLike]) -> list[EncodedImage]:
+        pixels = [photograph.to_pixels(image) for image in images]
+        mode = self.trained.config.data.resize
+        fitted = np.stack(
+            [preprocess.fit_image(p, self.image_size, mode) for p in pixels]
+        )
+        visual = self._encode(self._params, fitted.astype(self._dtype))
+        return [EncodedImage(self, p, visual[i : i + 1]) for i, p in enumerate(pixels)]
+
+
+def encode(model, params: Any, image):
+    """Encodes normalised images [B, H, W, 3] into patch features [B, N, D]."""
+    return model.apply(
+        {"params": params}, image, deterministic=True, method=model.encode_image
+    )
+
+
+def segment(model, params: Any, visual, tokens):
+    """Segments tokens [B, K, L] in patch features [B, N, D].
+
+    Returns:
+        float32 logits of pixels [B, K, H, W] and patches [B, K, h, w], and how the
+        class seed's attention divides over the L places of words, [B, K, L].
+    """
+
+    def run(module, visual, tokens):
+        words, word_mask = module.encode_text(tokens, deterministic=True)
+        return module.segment(visual, words, word_mask, deterministic=True)
+
+    output, captured = model.apply(
+        {"params": params}, visual, tokens, method=run, mutable=["intermediates"]
+    )
+    attention = seed_attention.of_words(model, captured, tokens)
+    return output.pixel_logits, output.patch_logits, attention
+
+
+def _only(output: tuple, count: int, pads_left: bool) -> tuple:
+    """Takes the one expression of the one image, and its words without the padding."""
+    pixels, patches, attention = (np.asarray(x[0, 0], np.float32) for x in output)
+    attention = attention[-count:] if pads_left else attention[:count]
+    return pixels, patches, attention
+
+
+def load(
+    path: str | pathlib.Path, *, checkpoint: str = "best", dtype: str = "auto"
+) -> Segmenter:
+    """Loads a trained model.
+
+    Args:
+        path: a workdir, WORKDIR/checkpoints/STEP, a folder of weights, or "shapes",
+            the small model that comes with the package.
+        checkpoint: of a workdir: "best", which is the latest where none was scored,
+            "latest", or a step.
+        dtype: what is computed in: "float32", "bfloat16", or "auto", which is bfloat16
+            on GPU and TPU.
+
+    Raises:
+        FileNotFoundError: if there is no trained model.
+        ValueError: if it is damaged, or another version's.
+    """
+    trained = model_files.read(path, checkpoint)
+    logger.info("the model of %s", trained.origin)
+    return Segmenter(trained, dtype)

@@ -1,0 +1,148 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as mask_util
+
+import restr_jax
+from restr_jax import cli, predict
+
+
+@pytest.fixture(scope="module")
+def model():
+    return restr_jax.load("shapes")
+
+
+@pytest.fixture
+def photographs(testdata):
+    return sorted(testdata.rglob("COCO_train2014_*.jpg"))
+
+
+def run(model, tmp_path, images, expressions=("red circle",)):
+    requests = predict.find_requests([str(i) for i in images], expressions)
+    return predict.predict(model, requests, str(tmp_path / "out"), 0.5)
+
+
+def test_masks_have_the_photographs_size(model, tmp_path, photographs):
+    rows = run(model, tmp_path, photographs[:1], ["the large red circle", "leftmost"])
+    with Image.open(photographs[0]) as image:
+        width, height = image.size
+    out = tmp_path / "out"
+    lines = (out / "predictions.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == json.loads(json.dumps(rows))
+    for n, row in enumerate(rows, start=1):
+        name = f"{photographs[0].stem}-{n}"
+        mask = np.asarray(Image.open(out / f"{name}.png"))
+        assert mask.shape == (height, width)
+        assert set(np.unique(mask)) <= {0, 255}
+        assert row["area"] == (mask > 0).sum()
+        np.testing.assert_array_equal(mask_util.decode(row["mask"]), mask > 0)
+        assert Image.open(out / f"{name}-overlay.png").size == (width, height)
+
+
+def test_files_folders_patterns_and_lines_are_found(tmp_path):
+    for name in ("a.png", "b.JPG", "below/c.webp", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    lines = tmp_path / "asked.jsonl"
+    lines.write_text(
+        '{"image": "a.png", "expressions": ["one", "two"]}\n\n'
+        '{"image": "below/c.webp", "expressions": ["three"]}\n'
+    )
+
+    def found(*given):
+        requests = predict.find_requests([str(tmp_path / g) for g in given], ["x"])
+        return [(str(p.relative_to(tmp_path)), e) for p, e in requests]
+
+    assert found("a.png") == [("a.png", ("x",))]
+    assert found(".") == [(n, ("x",)) for n in ("a.png", "b.JPG", "below/c.webp")]
+    assert found("*.png", "**/*.webp") == [
+        ("a.png", ("x",)),
+        ("below/c.webp", ("x",)),
+    ]
+    assert found("asked.jsonl") == [
+        ("a.png", ("one", "two")),
+        ("below/c.webp", ("three",)),
+    ]
+    for absent in ("d.png", "*.gif"):
+        with pytest.raises(FileNotFoundError, match="There is no image"):
+            found(absent)
+    with pytest.raises(ValueError, match="Say with --expression"):
+        predict.find_requests([str(tmp_path / "a.png")], [])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[]",
+        '{"image": "a.png"}',
+        '{"image": 3, "expressions": ["x"]}',
+        '{"image": "a.png", "expressions": "x"}',
+        '{"image": "a.png", "expressions": []}',
+        '{"image": "a.png", "expressions": [3]}',
+    ],
+)
+def test_a_line_of_another_form_is_named(tmp_path, line):
+    path = tmp_path / "asked.jsonl"
+    path.write_text('{"image": "a.png", "expressions": ["x"]}\n' + line + "\n")
+    with pytest.raises(ValueError, match="asked.jsonl, line 2 is not of the form"):
+        predict.find_requests([str(path)], [])
+
+
+def test_bad_images_are_listed_and_the_others_done(model, tmp_path, photographs):
+    whole = photographs[0].read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.png").write_text("no image")
+    images = [tmp_path / "cut.jpg", photographs[0], tmp_path / "text.png"]
+    with pytest.raises(ValueError, match=r"2 of 3 images were left out") as raised:
+        run(model, tmp_path, images)
+    assert "cut.jpg is damaged" in str(raised.value)
+    assert "text.png is no image" in str(raised.value)
+    (line,) = (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()
+    assert json.loads(line)["image"] == str(photographs[0])
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("  ", "is empty"),
+        ("zebra on stilts", "knows none of the words"),
+        ("🦓", "knows none of the words"),
+        ("красный круг", "knows none of the words"),
+    ],
+)
+def test_an_expression_without_known_words_is_refused_before_anything_is_written(
+    model, tmp_path, photographs, expression, message
+):
+    with pytest.raises(ValueError, match=message):
+        run(model, tmp_path, photographs[:1], ["red circle", expression])
+    assert not list(tmp_path.iterdir())
+
+
+def test_ten_thousand_characters_are_a_sentence_cut_short(model, tmp_path, photographs):
+    (long,) = run(model, tmp_path, photographs[:1], ["red circle " * 1000])
+    (short,) = run(model, tmp_path, photographs[:1], ["red circle " * 5])
+    assert long["mask"] == short["mask"]
+
+
+def test_twins_are_told_apart_or_refused(model, tmp_path):
+    for name in ("one/a.png", "one/a.bmp", "two/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    run(model, tmp_path, [tmp_path / "one"])
+    assert (tmp_path / "out" / "a.png-1.png").exists()
+    assert (tmp_path / "out" / "a.bmp-1.png").exists()
+    with pytest.raises(ValueError, match="would write the same files a.png-"):
+        run(model, tmp_path, [tmp_path / "one", tmp_path / "two"])
+
+
+def test_the_command_predicts_with_the_shipped_model(tmp_path, photographs, capsys):
+    arguments = ["predict", str(photographs[0]), "-e", "red circle", "-o"]
+    cli.main([*arguments, str(tmp_path / "out")])
+    assert (tmp_path / "out" / f"{photographs[0].stem}-1.png").exists()
+    with pytest.raises(SystemExit, match="FileNotFoundError: There is no image absent"):
+        cli.main(["predict", "absent.jpg", "-e", "red circle"])
+    with pytest.raises(SystemExit, match="There is no trained model in nowhere"):
+        cli.main([*arguments, str(tmp_path), "--model=nowhere"])

@@ -1,0 +1,187 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import restr_jax
+from restr_jax import model_files, predict
+from restr_jax.data import preprocess
+from restr_jax.evaluation.evaluator import Evaluator
+from restr_jax.experiment import open_split
+from restr_jax.parallel import Parallel
+from restr_jax.segmenter import Segmenter
+from tfds_builders.shapes import scenes
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return restr_jax.load("shapes")
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """A scene of four times the sides that the network sees."""
+    return scenes.make_scene(np.random.default_rng(7), 256, 9)
+
+
+def test_the_shipped_model_finds_what_is_meant(shipped):
+    intersection = union = 0
+    for seed in range(10):
+        made = scenes.make_scene(np.random.default_rng((9, seed)), 64, 9)
+        image = shipped.encode(made.image)
+        found = image.segment([expression.words for expression in made.expressions])
+        for expression, prediction in zip(made.expressions, found, strict=True):
+            truth = made.shapes[expression.target].mask(64)
+            intersection += (truth & prediction.mask).sum()
+            union += (truth | prediction.mask).sum()
+    # 0.92 on the test split of `shapes`; these are 90 expressions of other scenes.
+    assert intersection / union > 0.85
+
+
+def test_predictions_have_the_images_own_size(shipped, scene):
+    pixels = scene.image[:200]
+    image = shipped.encode(pixels)
+    one = image.segment("large circle")
+    assert one.mask.shape == one.probability.shape == (200, 256)
+    assert one.mask.dtype == bool and one.probability.dtype == np.float32
+    assert one.patch_probability.shape == (8, 8)
+    assert 0.0 <= one.probability.min() and one.probability.max() <= 1.0
+    np.testing.assert_array_equal(one.mask, one.logits >= 0)
+    assert one.words == ("large", "circle") and one.unknown == ()
+    assert one.word_attention.shape == (2,)
+    assert one.word_attention.sum() == pytest.approx(1.0, abs=1e-5)
+    assert one.score == pytest.approx(one.probability[one.mask].mean())
+    several = image.segment(["large circle", "the zebra left of the square"])
+    np.testing.assert_array_equal(several[0].logits, one.logits)
+    assert several[1].unknown == ("zebra",)
+
+
+def test_paths_pil_images_and_arrays_are_the_same(shipped, scene, tmp_path):
+    path = tmp_path / "scene.png"
+    Image.fromarray(scene.image).save(path)
+    several = shipped.encode([path, str(path), Image.open(path), scene.image])
+    expected = shipped.encode(scene.image).segment("topmost square").logits
+    for image in several:
+        np.testing.assert_allclose(
+            image.segment("topmost square").logits, expected, atol=1e-4
+        )
+
+
+def test_nothing_is_compiled_for_another_number_of_expressions(shipped, scene, caplog):
+    image = shipped.encode(scene.image)
+    image.segment("square")
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        shipped.encode(scene.image[:128]).segment(["circle", "red square", "triangle"])
+    assert "Compiling" not in caplog.text
+
+
+def test_a_threshold_cuts_the_probability(shipped, scene):
+    image = shipped.encode(scene.image)
+    low, high = (image.segment("square", threshold=t) for t in (0.1, 0.9))
+    assert low.mask.sum() > high.mask.sum()
+    np.testing.assert_allclose(low.probability >= 0.1, low.mask)
+    with pytest.raises(ValueError, match="threshold is 1.5"):
+        image.segment("square", threshold=1.5)
+
+
+def test_an_empty_mask_scores_nothing(shipped, scene):
+    prediction = shipped.encode(scene.image).segment("square", threshold=0.999999999)
+    assert not prediction.mask.any() and prediction.score == 0.0
+
+
+def test_a_loaded_workdir_says_what_scoring_says(trained):
+    config, folder = trained
+    model = restr_jax.load(folder, checkpoint="8")
+    split = open_split(config.data, "val")
+    parallel = Parallel("jit", devices=jax.devices()[:1])
+    trained = model.trained
+    evaluator = Evaluator(trained.model, config, trained.vocabulary, parallel)
+    params = parallel.replicate(trained.params)
+    for scored in evaluator.score(params, split, (0.5,)):
+        image = model.encode(scored.example.image)
+        prediction = image.segment(scored.example.sentences[scored.index])
+        # Batches of another size may be rounded in another way.
+        np.testing.assert_allclose(prediction.logits, scored.logits, atol=1e-4)
+
+
+def test_best_latest_steps_and_checkpoints_are_found(trained):
+    _, folder = trained
+    scored = [
+        json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()
+    ]
+    key = "shapes:val/oiou"
+    best = max((x[key], x["step"]) for x in scored if key in x)
+    for name, step in (("best", best[1]), ("latest", 8), ("4", 4)):
+        origin = model_files.read(folder, name).origin
+        assert origin.endswith(f"checkpoints/{step}")
+    assert model_files.read(folder / "checkpoints" / "4").origin.endswith("4")
+    with pytest.raises(FileNotFoundError, match="'5' were asked for"):
+        model_files.read(folder, "5")
+
+
+def test_weights_are_stored_in_half_the_bytes_and_read_again(trained, tmp_path):
+    _, folder = trained
+    read = model_files.read(folder)
+    model_files.write(read, tmp_path / "small")
+    again = model_files.read(tmp_path / "small")
+    assert again.vocabulary.words == read.vocabulary.words
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_equal(a.astype(np.float16), b),
+        read.params,
+        again.params,
+    )
+
+
+def test_what_is_no_model_is_refused(trained, tmp_path):
+    _, folder = trained
+    with pytest.raises(FileNotFoundError, match="There is no trained model in"):
+        restr_jax.load(tmp_path / "absent")
+    read = model_files.read(folder)
+    at = tmp_path / "model"
+    model_files.write(read, at)
+    weights = (at / "weights.safetensors").read_bytes()
+    (at / "weights.safetensors").write_bytes(weights[:1000])
+    with pytest.raises(ValueError, match="weights.safetensors is damaged"):
+        restr_jax.load(at)
+    (at / "weights.safetensors").write_bytes(
+        weights.replace(b"restr_jax weights 1", b"restr_jax weights 9")
+    )
+    with pytest.raises(ValueError, match="of the format 'restr_jax weights 9'"):
+        restr_jax.load(at)
+    (at / "weights.safetensors").write_bytes(weights)
+    config = json.loads((at / "config.json").read_text())
+    del config["model"]["fusion"]["kind"]
+    (at / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"not of this version of restr_jax.*kind"):
+        restr_jax.load(at)
+
+
+def test_weights_that_float16_cannot_hold_are_named(trained, tmp_path):
+    _, folder = trained
+    read = model_files.read(folder)
+    read.params["fusion"]["seed"] = np.full((1, 32), 1e6, np.float32)
+    with pytest.raises(ValueError, match="fusion/seed holds values that are not fin"):
+        model_files.write(read, tmp_path / "small")
+
+
+def test_sixty_four_pixels_of_grey_beside_a_letterboxed_photo_are_cut_off(shipped):
+    config = shipped.trained.config.copy_and_resolve_references()
+    config.data.resize = "letterbox"
+    model = Segmenter(shipped.trained._replace(config=config))
+    wide = np.full((60, 240, 3), 128, np.uint8)
+    logits = model.encode(wide).segment("square").logits
+    assert logits.shape == (60, 240)
+    box = preprocess.inner_box((60, 240), (64, 64), "letterbox")
+    assert box == (24, 0, 16, 64)
+
+
+def test_predict_is_what_the_api_says(shipped, scene, tmp_path):
+    Image.fromarray(scene.image).save(tmp_path / "a.png")
+    requests = predict.find_requests([str(tmp_path / "a.png")], ["red square"])
+    (row,) = predict.predict(shipped, requests, str(tmp_path / "out"), 0.5)
+    mask = np.asarray(Image.open(tmp_path / "out" / "a-1.png")) > 0
+    expected = shipped.encode(scene.image).segment("red square")
+    np.testing.assert_array_equal(mask, expected.mask)
+    assert row["score"] == pytest.approx(expected.score)

@@ -1,0 +1,53 @@
+"""Draws scenes of `shapes` with their expressions, larger, to try a model on.
+
+python -m tfds_builders.shapes.examples --output=scenes
+"""
+
+import argparse
+import json
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+from tfds_builders.shapes import scenes
+
+# The data set's own seeds are single numbers up to 3.
+_SEED = 4
+
+
+def write(folder: pathlib.Path, number: int, side: int, expressions: int) -> None:
+    """Writes scenes as PNG files, and examples.json of their expressions.
+
+    Args:
+        folder: to write into.
+        number: of scenes; none is in the data set.
+        side: of a scene, pixels.
+        expressions: of a scene.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for index in range(number):
+        rng = np.random.default_rng((_SEED, index))
+        scene = scenes.make_scene(rng, side, expressions)
+        name = f"scene-{index + 1}.png"
+        Image.fromarray(scene.image).save(folder / name)
+        texts = [expression.words for expression in scene.expressions]
+        rows.append({"file": name, "expressions": texts})
+    (folder / "examples.json").write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def main() -> None:
+    """Writes what the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", required=True, help="folder to write into")
+    parser.add_argument("--number", type=int, default=4, help="of scenes")
+    parser.add_argument("--side", type=int, default=128, help="of a scene, pixels")
+    arguments = parser.parse_args()
+    write(pathlib.Path(arguments.output), arguments.number, arguments.side, 6)
+
+
+if __name__ == "__main__":
+    main()
