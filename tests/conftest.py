@@ -12,6 +12,11 @@ ROOT = pathlib.Path(__file__).parent.parent
 # once.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "jax")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+# Small programs that run a few times: compiling them well takes longer than they do.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true",
+)
 
 import jax  # noqa: E402
 
