@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	&& echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo serve shipped test test-slow test-tf lint format
+.PHONY: demo serve shipped docs test test-slow test-browser test-tf lint format
 
 .venv/demo: requirements.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: JAX has no \
@@ -19,7 +19,7 @@ BIN := .venv/bin
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-.venv/dev: .venv/demo requirements-dev.txt
+.venv/dev: .venv/demo requirements-dev.txt requirements-demo.txt requirements-onnx.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
@@ -47,6 +47,15 @@ test: .venv/dev
 
 test-slow: .venv/dev
 	$(BIN)/python -m pytest -m slow
+
+test-browser: .venv/dev
+	@command -v chromium >/dev/null || { echo "The browser's tests need Chromium: \
+	apt-get install chromium"; exit 1; }
+	$(BIN)/python -m pytest -m browser tests/demo
+
+docs: .venv/dev
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	$(BIN)/mkdocs build --strict
 
 # In an environment of its own: nothing else here wants TensorFlow, and apache-beam wants
 # an older beartype.

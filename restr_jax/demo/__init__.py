@@ -1,0 +1,1 @@
+"""The page of `restr serve`: type a sentence, see the mask follow."""

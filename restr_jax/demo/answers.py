@@ -1,0 +1,175 @@
+"""What a model says of the lines typed under a photo; the page itself is elsewhere."""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from PIL import Image
+
+from restr_jax import overlay
+from restr_jax.data import photograph, preprocess
+from restr_jax.segmenter import EncodedImage, Prediction, Segmenter
+
+MAX_EXPRESSIONS = len(overlay.COLORS)  # each has a colour of its own
+MAX_CHARACTERS = 1_000  # of all expressions together
+MAX_SIDE = 1024  # pixels of what is sent to the browser
+_MIN_SIDE = 512  # pixels; what is smaller is shown enlarged
+_LINE = 3  # pixels, width of a mask's outline
+_TILE = (72, 108)  # height, width that a patch map fits into, pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class Photo:
+    """An image that was encoded, and is drawn in a size for the screen.
+
+    Attributes:
+        image: the encoded image; its pixels are those for the screen.
+        size: height and width of the file's image, pixels.
+        seconds: that encoding took.
+    """
+
+    image: EncodedImage
+    size: tuple[int, int]
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What came of one expression.
+
+    Attributes:
+        expression: what was asked for.
+        prediction: None if nothing could be asked of the model.
+        patches: float32 [h, w] in [0, 1], the patch map as the image lies; or None.
+        unread: how many words at the end the model does not take.
+        error: why there is no prediction, or "".
+        seconds: from the words to the mask.
+    """
+
+    expression: str
+    prediction: Prediction | None
+    patches: np.ndarray | None
+    unread: int
+    error: str
+    seconds: float
+
+
+def read_expressions(text: str) -> list[str]:
+    """Splits what was typed into expressions, one a line; blank lines do not count.
+
+    Raises:
+        ValueError: if it is too long, or holds too many lines.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(
+            f"These are {len(text):,} characters, and at most {MAX_CHARACTERS:,} are "
+            "taken; make it shorter."
+        )
+    expressions = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(expressions) > MAX_EXPRESSIONS:
+        raise ValueError(
+            f"These are {len(expressions)} expressions, and at most {MAX_EXPRESSIONS} "
+            "are taken at a time, one a line; remove some."
+        )
+    return expressions
+
+
+def open_photo(model: Segmenter, path: str) -> Photo:
+    """Reads and encodes an image file.
+
+    Raises:
+        ValueError: if it is no image, damaged or too large; it is named without its
+            folder, which is the server's affair.
+    """
+    try:
+        pixels = photograph.to_pixels(path)
+    except (OSError, ValueError) as error:
+        name = pathlib.Path(path).name
+        raise ValueError(str(error).replace(str(path), name)) from error
+    start = time.perf_counter()
+    image = model.encode(pixels)
+    jax.block_until_ready(image._visual)  # JAX returns before it has computed.
+    seconds = time.perf_counter() - start
+    # The model has seen every pixel. From here on the image is only drawn on, at every
+    # key press, and kept for as long as its page is open.
+    image.pixels = fit_screen(pixels)
+    return Photo(image, pixels.shape[:2], seconds)
+
+
+def fit_screen(pixels: np.ndarray) -> np.ndarray:
+    """Shrinks a large image, enlarges a tiny one by whole pixels; uint8 RGB [H, W, 3].
+
+    The longer side is at most `MAX_SIDE`.
+    """
+    longest = max(pixels.shape[:2])
+    if longest > MAX_SIDE:
+        small = Image.fromarray(pixels)
+        small.thumbnail((MAX_SIDE, MAX_SIDE))
+        return np.asarray(small)
+    factor = max(1, _MIN_SIDE // longest)
+    return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def answer(model: Segmenter, photo: Photo, expressions: Sequence[str]) -> list[Answer]:
+    """Asks for each expression; one that says nothing does not stop the others."""
+    return [_answer_one(model, photo, expression) for expression in expressions]
+
+
+def _answer_one(model: Segmenter, photo: Photo, expression: str) -> Answer:
+    start = time.perf_counter()
+    try:
+        prediction = photo.image.segment(expression)
+    except ValueError as error:
+        return Answer(expression, None, None, 0, str(error), 0.0)
+    assert prediction.mask is not None  # Made when first asked for: here, to be timed.
+    seconds = time.perf_counter() - start
+    words = model.trained.vocabulary.tokenize(expression)
+    return Answer(
+        expression,
+        prediction,
+        _lay_patches(
+            prediction.patch_probability,
+            photo.image.pixels.shape[:2],
+            model.trained.config.data.resize,
+        ),
+        len(words) - len(prediction.words),
+        "",
+        seconds,
+    )
+
+
+def _lay_patches(
+    probability: np.ndarray, size: tuple[int, int], mode: str
+) -> np.ndarray:
+    """Lays the network's patches as the image lies, small, each patch still seen."""
+    scale = min(limit / side for limit, side in zip(_TILE, size, strict=True))
+    height, width = (max(1, round(scale * side)) for side in size)
+    enlarged = probability.repeat(8, axis=0).repeat(8, axis=1)
+    return preprocess.restore(enlarged, (height, width), mode).clip(0.0, 1.0)
+
+
+def draw(photo: Photo, answers: Sequence[Answer]) -> np.ndarray:
+    """Draws the masks, each in the colour of its line, on uint8 RGB [H, W, 3]."""
+    pixels = photo.image.pixels
+    if all(found.prediction is None for found in answers):
+        return pixels
+    none = np.zeros(pixels.shape[:2], bool)
+    masks = [x.prediction.mask if x.prediction else none for x in answers]
+    drawn = overlay.draw(pixels, masks)
+    # On a coloured thing a tint looks like another's: the outline is the colour itself.
+    for index, mask in enumerate(masks):
+        drawn[_outline(mask)] = overlay.color_of(index)
+    return drawn
+
+
+def _outline(mask: np.ndarray) -> np.ndarray:
+    """Returns the pixels of a mask that are less than `_LINE` from what is outside."""
+    inner = mask.copy()
+    inner[_LINE:] &= mask[:-_LINE]
+    inner[:-_LINE] &= mask[_LINE:]
+    inner[:, _LINE:] &= mask[:, :-_LINE]
+    inner[:, :-_LINE] &= mask[:, _LINE:]
+    return mask & ~inner

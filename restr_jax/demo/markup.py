@@ -1,0 +1,128 @@
+"""What is told under the picture, as HTML."""
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from restr_jax import overlay
+from restr_jax.demo.answers import Answer, Photo
+
+_MAX_LISTED_WORDS = 60
+
+_HEADINGS = """<tr>
+<th title="each patch's probability to be part of the mask">patches</th>
+<th>words, and the attention each gets</th>
+<th class="number" title="mean probability of the mask's pixels">score</th>
+<th class="number" title="the mask's share of the image">area</th>
+<th class="number" title="from the words to the mask">time</th>
+</tr>"""
+
+CSS = """
+.restr table {width: 100%; border-collapse: collapse; border: 0}
+.restr tr {border: 0; border-bottom: 1px solid #8884}
+.restr td, .restr th {padding: 6px 10px 6px 0; vertical-align: middle; border: 0}
+.restr th {text-align: left; font-weight: 400; font-size: 0.85em; opacity: 0.7}
+.restr td:first-child {width: 1px}
+.restr td.number, .restr th.number {text-align: right; white-space: nowrap}
+.restr img {border: 3px solid; border-radius: 4px; margin: 0; max-width: none}
+.restr .word {border-radius: 4px; padding: 2px 5px; margin-right: 3px;
+  display: inline-block; overflow-wrap: anywhere}
+.restr .unknown {text-decoration: underline wavy #d00}
+.restr small, .restr .note {font-size: 0.85em; opacity: 0.7}
+.restr .line {overflow-wrap: anywhere}
+.restr .error {border-left: 4px solid #d00; padding-left: 10px}
+"""
+
+
+def write_note(text: str) -> str:
+    """Says something in passing."""
+    return f'<div class="restr"><p class="note">{_escape(text)}</p></div>'
+
+
+def write_error(text: str) -> str:
+    """Says what is wrong."""
+    return f'<div class="restr"><p class="error" role="alert">{_escape(text)}</p></div>'
+
+
+def write_vocabulary(words: Sequence[str]) -> str:
+    """Says what may be typed: the words themselves, if they are few."""
+    if len(words) > _MAX_LISTED_WORDS:
+        return write_note(f"The model knows {len(words):,} words.")
+    return write_note(f"The model knows {len(words)} words: {', '.join(words)}.")
+
+
+def write_answers(photo: Photo, answers: Sequence[Answer]) -> str:
+    """Writes a row for each expression, and how long everything took."""
+    rows = "".join(_write_row(index, found) for index, found in enumerate(answers))
+    height, width = photo.size
+    total = sum(found.seconds for found in answers)
+    return (
+        f'<div class="restr"><table>{_HEADINGS}{rows}</table><p class="note">'
+        f"{width} × {height} pixels, encoded once in {_time(photo.seconds)}; "
+        f"all masks in {_time(total)}.</p></div>"
+    )
+
+
+def _write_row(index: int, found: Answer) -> str:
+    color = overlay.color_of(index)
+    said = found.prediction
+    if said is None:
+        return (
+            f'<tr><td></td><td class="line note" colspan="4">{_escape(found.error)}'
+            "</td></tr>"
+        )
+    return (
+        f"<tr><td>{_draw_patches(found.patches, color)}</td>"
+        f'<td class="line">{_write_words(found, color)}</td>'
+        f'<td class="number">{said.score:.2f}</td>'
+        f'<td class="number">{said.mask.mean():.1%}</td>'
+        f'<td class="number">{_time(found.seconds)}</td></tr>'
+    )
+
+
+def _write_words(found: Answer, color: tuple[int, int, int]) -> str:
+    said = found.prediction
+    strongest = max(said.word_attention.max(), 1e-6)
+    spans = []
+    for word, share in zip(said.words, said.word_attention, strict=True):
+        kind = "word unknown" if word in said.unknown else "word"
+        background = f"rgba{(*color, round(0.6 * float(share / strongest), 2))}"
+        spans.append(
+            f'<span class="{kind}" style="background: {background}">'
+            f"{_escape(word)} <small>{share:.0%}</small></span>"
+        )
+    notes = []
+    if said.unknown:
+        listed = ", ".join(dict.fromkeys(said.unknown))
+        notes.append(f"The model does not know: {listed}.")
+    if found.unread:
+        notes.append(
+            f"It takes {len(said.words)} words; the last {found.unread} are not read."
+        )
+    return f'{"".join(spans)}<div class="note">{_escape(" ".join(notes))}</div>'
+
+
+def _draw_patches(patches: np.ndarray, color: tuple[int, int, int]) -> str:
+    """Draws probabilities from black to the expression's colour, inside the page."""
+    pixels = (patches[..., None] * np.array(color, np.float32)).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    content = base64.b64encode(file.getvalue()).decode()
+    return (
+        f'<img alt="patch map" style="border-color: rgb{color}" '
+        f'src="data:image/png;base64,{content}">'
+    )
+
+
+def _time(seconds: float) -> str:
+    return f"{1000 * seconds:.0f} ms" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def _escape(text: str) -> str:
+    """Makes text of HTML's signs, and of those of the page's own templates."""
+    escaped = html.escape(text)
+    return escaped.replace("$", "&#36;").replace("{", "&#123;").replace("}", "&#125;")

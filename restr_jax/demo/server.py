@@ -1,0 +1,228 @@
+"""Serves the page: an image, lines of text, and the masks as they are typed."""
+
+import json
+import os
+import pathlib
+import socket
+
+# Read where Gradio is imported: nothing is told to anybody.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+try:
+    import gradio as gr
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "The page needs Gradio; install it with `pip install -r "
+        "requirements-demo.txt`, or `pip install 'gradio>=6.31,<7'`."
+    ) from error
+
+import numpy as np
+
+from restr_jax import model_files
+from restr_jax.demo import answers, markup
+from restr_jax.segmenter import Segmenter
+
+_MAX_FILE_SIZE = "64mb"  # of an upload
+_MAX_SESSIONS = 100  # whose encoded images are kept, some megabytes each
+_KEEP_SECONDS = 3600  # that pictures sent to the browser stay on disk
+_DATASET_OF_EXAMPLES = "shapes"
+_PRIVATE = {"api_visibility": "private"}  # Programs have restr_jax.load.
+
+_NO_IMAGE = "Upload an image, or pick an example."
+_NO_TEXT = "Type what to look for; the mask follows the words. One expression a line."
+
+
+def check_port(host: str, port: int) -> None:
+    """Finds out whether the page can be served there, before a model is loaded.
+
+    Raises:
+        OSError: if the port is in use, or the address is not this machine's.
+        ValueError: if there is no such port.
+    """
+    if not 0 < port < 65536:
+        raise ValueError(f"There is no port {port}; choose one from 1 to 65535.")
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        )[0]
+    except socket.gaierror as error:
+        raise OSError(
+            f"There is no address {host!r}; choose one with --host."
+        ) from error
+    with socket.socket(family, kind) as probe:
+        # As the server does: what closed a moment ago is no longer in use.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise OSError(
+                f"Cannot listen at port {port} of {host} ({error.strerror}); choose "
+                f"another port, as in --port={port + 1 if port < 65535 else 7860}."
+            ) from error
+
+
+def serve(model: Segmenter, host: str, port: int) -> None:
+    """Serves the page until it is interrupted.
+
+    Args:
+        model: what segments.
+        host: address to listen at.
+        port: see `check_port`.
+    """
+    model.warm_up()  # The first visitor does not wait for compilation.
+    # Gradio calls its own address once, which must not go through a proxy.
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"
+    name = f"[{host}]" if ":" in host else host
+    page = build(model)
+    page.launch(
+        server_name=name,
+        server_port=port,
+        share=False,
+        quiet=True,
+        prevent_thread_lock=True,
+        max_file_size=_MAX_FILE_SIZE,
+        state_session_capacity=_MAX_SESSIONS,
+        ssr_mode=False,
+        run_history=False,
+        enable_monitoring=False,
+        footer_links=[],
+        css=markup.CSS,
+    )
+    nearest = "127.0.0.1" if host in ("0.0.0.0", "::") else name
+    print(f"Open http://{nearest}:{port}", flush=True)
+    page.block_thread()
+
+
+def build(model: Segmenter) -> gr.Blocks:
+    """Lays out the page of a model."""
+    with gr.Blocks(
+        title="ReSTR",
+        analytics_enabled=False,
+        delete_cache=(_KEEP_SECONDS, _KEEP_SECONDS),
+    ) as page:
+        gr.Markdown("# ReSTR\nSay which thing is meant, and see its mask.")
+        with gr.Row():
+            with gr.Column(scale=2):
+                image, text, events = _place_inputs(model)
+            with gr.Column(scale=3):
+                drawn = gr.Image(
+                    label="Masks",
+                    format="jpeg",
+                    height=400,
+                    interactive=False,
+                    buttons=["download", "fullscreen"],
+                    alt_text="The image with its masks",
+                    elem_id="drawn",
+                )
+                told = gr.HTML(elem_id="told")
+        _connect(model, [page.load, *events], image, text, [drawn, told])
+    return page
+
+
+def _place_inputs(model: Segmenter) -> tuple[gr.Image, gr.Textbox, list]:
+    """Places the image, the text and the examples; returns what opens an image too."""
+    examples = find_examples(model)
+    first = examples[0] if examples else [None, ""]
+    image = gr.Image(
+        first[0],
+        label="Image",
+        sources=["upload", "clipboard"],
+        format="jpeg",
+        height=340,
+        buttons=[],
+        alt_text="The image",
+        elem_id="image",
+    )
+    text = gr.Textbox(
+        first[1],
+        label="Expressions, one a line",
+        placeholder=_NO_TEXT,
+        lines=3,
+        max_lines=answers.MAX_EXPRESSIONS,
+        autofocus=True,
+        elem_id="text",
+    )
+    vocabulary = model.trained.vocabulary
+    known = sorted(vocabulary.words[len(vocabulary.special) :])
+    gr.HTML(markup.write_vocabulary(known))
+    events = [image.upload]
+    if examples:
+        shown = gr.Examples(examples, [image, text], visible_columns=[0], **_PRIVATE)
+        events.append(shown.load_input_event.then)
+    return image, text, events
+
+
+def _connect(
+    model: Segmenter, events: list, image: gr.Image, text: gr.Textbox, shown: list
+) -> None:
+    """Encodes an image once, when it is opened; typing asks for masks alone.
+
+    Each of the two runs for one visitor at a time, in the order of asking: few cores
+    gain nothing by more, and what was asked last is what stays on the page.
+    """
+    photo = gr.State(_NO_IMAGE)
+
+    def read_image(file=None):
+        return show_image(model, file and file["path"])
+
+    def read_text(photo, text):
+        return show_masks(model, photo, text)
+
+    masks = {"fn": read_text, "inputs": [photo, text], "outputs": shown}
+    masks |= {"show_progress": "hidden", **_PRIVATE}
+    # An image that follows at once on another is opened too.
+    each = {"trigger_mode": "multiple"}
+    for event in events:
+        # Unopened: gr.Image would not tell the visitor why it cannot read a file.
+        opened = event(
+            read_image, [image], [image, photo], preprocess=False, **each, **_PRIVATE
+        )
+        opened.then(**masks, **each)
+    removed = image.clear(read_image, None, [image, photo], **each, **_PRIVATE)
+    removed.then(**masks, **each)
+    # Not `input`: Gradio leaves out what is pasted, cut or deleted there. Of the texts
+    # typed while one is worked on, only the last counts.
+    text.change(**masks, trigger_mode="always_last")
+
+
+def show_image(
+    model: Segmenter, path: str | None
+) -> tuple[np.ndarray | None, answers.Photo | str]:
+    """Opens an image: its pixels for the screen, and the photo or why there is none."""
+    if path is None:
+        return None, _NO_IMAGE
+    try:
+        photo = answers.open_photo(model, path)
+    except ValueError as error:
+        return None, str(error)
+    return photo.image.pixels, photo
+
+
+def show_masks(
+    model: Segmenter, photo: answers.Photo | str, text: str | None
+) -> tuple[np.ndarray | None, str]:
+    """Segments what is typed: the masks drawn, and what is told of them."""
+    if isinstance(photo, str):
+        tell = markup.write_note if photo == _NO_IMAGE else markup.write_error
+        return None, tell(photo)
+    try:
+        expressions = answers.read_expressions(text or "")
+    except ValueError as error:
+        return photo.image.pixels, markup.write_error(str(error))
+    if not expressions:
+        return photo.image.pixels, markup.write_note(_NO_TEXT)
+    found = answers.answer(model, photo, expressions)
+    return answers.draw(photo, found), markup.write_answers(photo, found)
+
+
+def find_examples(model: Segmenter) -> list[list[str]]:
+    """Returns [file, text] of each example, for models that learned their data set."""
+    folder = model_files.SHIPPED_FOLDER / "examples"
+    index = pathlib.Path(folder, "examples.json")
+    learned = (model.trained.config.data.dataset or "").split(",")
+    if _DATASET_OF_EXAMPLES not in learned or not index.is_file():
+        return []
+    return [
+        [str(folder / row["file"]), "\n".join(row["expressions"][:3])]
+        for row in json.loads(index.read_text(encoding="utf-8"))
+    ]

@@ -1,0 +1,74 @@
+"""What artifacts of every format have in common, and how they are loaded."""
+
+import hashlib
+import json
+import pathlib
+import shutil
+import sys
+import types
+from collections.abc import Sequence
+from typing import Any
+
+import restr_jax
+from restr_jax.data import text
+from restr_jax.files import write_whole
+from restr_jax.model_files import Trained
+
+_ABOUT, _LOADER, _TEXT = "restr.json", "restr_exported", "restr_text"
+_COPIES = {
+    f"{_LOADER}.py": pathlib.Path(__file__).with_name(f"{_LOADER}.py"),
+    f"{_TEXT}.py": pathlib.Path(text.__file__),
+}
+
+
+def begin(folder: pathlib.Path) -> None:
+    """Makes the folder; until `finish`, nothing in it can be loaded."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _ABOUT).unlink(missing_ok=True)
+
+
+def finish(
+    trained: Trained, folder: pathlib.Path, kind: str, files: Sequence[str]
+) -> None:
+    """Adds the vocabulary, the loader and what it has to know.
+
+    Args:
+        trained: what was exported.
+        folder: that it was exported into.
+        kind: the format, "stablehlo" or "onnx".
+        files: names of what was written so far.
+    """
+    write_whole(folder / "vocabulary.txt", trained.vocabulary.to_text())
+    for name, source in _COPIES.items():
+        shutil.copyfile(source, folder / name)
+    data = trained.config.data
+    about = {
+        "format": f"restr_jax {kind} 1",
+        "version": restr_jax.__version__,
+        "origin": trained.origin,
+        "image_size": list(trained.config.model.image_size),
+        "resize": data.resize,
+        "max_words": data.max_words,
+        "tokenizer": data.tokenizer,
+        "padding": data.padding,
+        "threshold": float(trained.config.eval.thresholds[0]),
+        "files": {name: _digest(folder / name) for name in (*files, "vocabulary.txt")},
+    }
+    write_whole(folder / _ABOUT, json.dumps(about, indent=2) + "\n")
+
+
+def load(folder: pathlib.Path) -> Any:
+    """Loads an artifact as its users do, with the files that lie in it."""
+    for name in (_TEXT, _LOADER):
+        path = folder / f"{name}.py"
+        module = types.ModuleType(name)
+        sys.modules[name] = module
+        # Not imported, which would leave a __pycache__ in the artifact.
+        code = compile(path.read_text(encoding="utf-8"), path, "exec")
+        exec(code, module.__dict__)
+    return sys.modules[_LOADER].load(folder)
+
+
+def _digest(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,93 @@
+"""A trained model as ONNX, for programs without JAX; needs requirements-onnx.txt."""
+
+import contextlib
+import functools
+import logging
+import pathlib
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+
+from restr_jax import segmenter
+from restr_jax.export import artifact, parity
+from restr_jax.model_files import Trained
+
+_OUTPUTS = ("pixel_logits", "patch_logits", "word_attention")
+
+
+def export(trained: Trained, folder: pathlib.Path) -> None:
+    """Writes a model, float32, and compares what was written with it.
+
+    Args:
+        trained: from `model_files.read`.
+        folder: to write into.
+
+    Raises:
+        ImportError: if what requirements-onnx.txt lists is not installed.
+        ValueError: if what was written does not compute what the model does.
+    """
+    to_onnx = _converter()
+    artifact.begin(folder)
+    params = jax.tree.map(jnp.asarray, trained.params)
+    encode = functools.partial(segmenter.encode, trained.model, params)
+    segment = functools.partial(segmenter.segment, trained.model, params)
+    size = (*trained.model.vision.image_size, 3)
+    _, *features = jax.eval_shape(encode, _floats(1, *size)).shape
+    # A dimension that has a name may be of any size.
+    images, visual = _floats("b", *size), _floats("b", *features)
+    tokens = jax.ShapeDtypeStruct(("b", "k", trained.config.data.max_words), jnp.int32)
+    programs = {
+        "encode.onnx": to_onnx(encode, {"images": images}, ["visual"]),
+        "segment.onnx": to_onnx(
+            segment, {"visual": visual, "tokens": tokens}, _OUTPUTS
+        ),
+    }
+    for name, program in programs.items():
+        # Not by jax2onnx: beside a file it would put another with the weights.
+        (folder / name).write_bytes(program.SerializeToString())
+    artifact.finish(trained, folder, "onnx", list(programs))
+    parity.check(trained, folder)
+
+
+def _floats(*shape: int | str) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+
+def _converter() -> Callable:
+    """Returns a function of a function, its inputs and the names of its outputs."""
+    # They report each of their extensions that does not load; none is used here.
+    for name in ("jax2onnx", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        import jax2onnx
+    except ImportError as error:
+        raise ImportError(
+            f"ONNX needs {error.name}: pip install -r requirements-onnx.txt"
+        ) from error
+
+    def convert(function, inputs, outputs):
+        with _for_cpu():
+            return jax2onnx.to_onnx(
+                function,
+                list(inputs.values()),
+                input_names=list(inputs),
+                output_names=list(outputs),
+            )
+
+    return convert
+
+
+@contextlib.contextmanager
+def _for_cpu() -> Iterator[None]:
+    """Traces what is meant for CPUs: jax2onnx cannot convert a choice of platforms."""
+    choose = jax.lax.platform_dependent
+
+    def choose_cpu(*arguments, default, cpu=None, **_):
+        return (cpu or default)(*arguments)
+
+    jax.lax.platform_dependent = choose_cpu
+    try:
+        yield
+    finally:
+        jax.lax.platform_dependent = choose

@@ -1,0 +1,75 @@
+"""A trained model as StableHLO, which JAX alone loads, for CPU, GPU and TPU."""
+
+import pathlib
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax import export as jax_export
+
+from restr_jax import segmenter
+from restr_jax.export import artifact, parity
+from restr_jax.model_files import Trained
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def export(trained: Trained, folder: pathlib.Path) -> None:
+    """Writes a model, float32, and compares what was written with it.
+
+    Args:
+        trained: from `model_files.read`.
+        folder: to write into.
+
+    Raises:
+        ImportError: if flatbuffers is missing, which JAX does not bring along.
+        ValueError: if what was written does not compute what the model does.
+    """
+    artifact.begin(folder)
+    weights = {
+        name: np.asarray(array, np.float32)
+        for name, array in flatten_dict(trained.params, sep="/").items()
+    }
+    np.savez(folder / "weights.npz", **weights)
+    files = ["weights.npz"]
+    for name, program in _programs(trained, weights).items():
+        files.append(f"{name}.stablehlo")
+        (folder / files[-1]).write_bytes(program.serialize())
+    artifact.finish(trained, folder, "stablehlo", files)
+    parity.check(trained, folder)
+
+
+def _programs(
+    trained: Trained, weights: dict[str, np.ndarray]
+) -> dict[str, jax_export.Exported]:
+    """Lowers both programs, for any number of images and sentences.
+
+    Args:
+        trained: what to export.
+        weights: by their names; the first argument of both programs, so that neither
+            holds a copy.
+    """
+    model = trained.model
+
+    def encode(weights, images):
+        return segmenter.encode(model, unflatten_dict(weights, sep="/"), images)
+
+    def segment(weights, visual, tokens):
+        return segmenter.segment(
+            model, unflatten_dict(weights, sep="/"), visual, tokens
+        )
+
+    b, k = jax_export.symbolic_shape("b, k")
+    weights = jax.eval_shape(lambda: weights)
+    images = jax.ShapeDtypeStruct((b, *model.vision.image_size, 3), jnp.float32)
+    encoder = _lower(encode, weights, images)
+    visual = jax.ShapeDtypeStruct(encoder.out_avals[0].shape, jnp.float32)
+    length = trained.config.data.max_words
+    tokens = jax.ShapeDtypeStruct((b, k, length), jnp.int32)
+    return {"encode": encoder, "segment": _lower(segment, weights, visual, tokens)}
+
+
+def _lower(function: Callable, *arguments) -> jax_export.Exported:
+    return jax_export.export(jax.jit(function), platforms=PLATFORMS)(*arguments)

@@ -1,0 +1,138 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+import restr_jax
+from restr_jax import overlay
+from restr_jax.demo import answers
+from restr_jax.segmenter import Segmenter
+from tfds_builders.shapes import scenes
+
+
+@pytest.fixture(scope="module")
+def model():
+    return restr_jax.load("shapes")
+
+
+@pytest.fixture
+def scene(tmp_path):
+    """A file of a scene, 64 x 64."""
+    path = tmp_path / "scene.png"
+    Image.fromarray(scenes.make_scene(np.random.default_rng(7), 64, 9).image).save(path)
+    return str(path)
+
+
+def test_each_line_is_an_expression_and_blank_ones_do_not_count():
+    assert answers.read_expressions(" red circle \n\n\t\nсиний круг\r\n") == [
+        "red circle",
+        "синий круг",
+    ]
+    assert answers.read_expressions("") == []
+
+
+def test_what_is_too_much_is_refused():
+    assert len(answers.read_expressions("x" * answers.MAX_CHARACTERS)) == 1
+    with pytest.raises(ValueError, match="These are 1,001 characters, and at most 1,0"):
+        answers.read_expressions("x" * (answers.MAX_CHARACTERS + 1))
+    lines = ["x"] * answers.MAX_EXPRESSIONS
+    assert len(answers.read_expressions("\n".join(lines))) == 7
+    with pytest.raises(ValueError, match="These are 8 expressions, and at most 7"):
+        answers.read_expressions("\n".join([*lines, "x"]))
+
+
+def test_large_images_shrink_to_the_screen_and_tiny_ones_grow_by_whole_pixels():
+    sizes = {(3000, 1500): (1024, 512), (300, 400): (300, 400), (64, 48): (512, 384)}
+    sizes |= {(20_000, 2): (1024, 1)}
+    for size, expected in sizes.items():
+        fitted = answers.fit_screen(np.zeros((*size, 3), np.uint8))
+        assert fitted.shape == (*expected, 3)
+    tiny = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    np.testing.assert_array_equal(answers.fit_screen(tiny)[::256, ::256], tiny)
+
+
+def test_the_model_sees_the_whole_photo_whatever_the_screens_size(model, tmp_path):
+    path = tmp_path / "large.png"
+    pixels = scenes.make_scene(np.random.default_rng(3), 64, 9).image
+    Image.fromarray(pixels).resize((2048, 1024), Image.Resampling.BICUBIC).save(path)
+    photo = answers.open_photo(model, str(path))
+    assert photo.size == (1024, 2048)
+    assert photo.image.pixels.shape == (512, 1024, 3)
+    (found,) = answers.answer(model, photo, ["large circle"])
+    expected = model.encode(path).segment("large circle")
+    np.testing.assert_array_equal(
+        found.prediction.patch_probability, expected.patch_probability
+    )
+    assert found.prediction.mask.shape == (512, 1024)
+    assert (found.prediction.mask == expected.mask[::2, ::2]).mean() > 0.99
+
+
+def test_a_photo_taken_sideways_stands_upright(model, tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6  # Turned by a quarter.
+    image = Image.new("RGB", (800, 400), "blue")
+    image.paste("red", (0, 0, 100, 400))
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    photo = answers.open_photo(model, str(tmp_path / "turned.jpg"))
+    assert photo.size == (800, 400)
+    assert photo.image.pixels[20, 200].argmax() == 0  # Red is on top.
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"no image", r"^photo\.png is no image that can be read"),
+        (None, r"^There is no file photo\.png"),
+    ],
+)
+def test_what_is_no_image_is_named_without_its_folder(
+    model, tmp_path, content, message
+):
+    path = tmp_path / "photo.png"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        answers.open_photo(model, str(path))
+
+
+def test_one_bad_expression_does_not_stop_the_others(model, scene):
+    photo = answers.open_photo(model, scene)
+    found = answers.answer(model, photo, ["🐶 собака", ".", "the large zebra circle"])
+    assert [bool(x.error) for x in found] == [True, True, False]
+    assert "knows none of the words" in found[0].error and "empty" in found[1].error
+    assert found[2].prediction.unknown == ("zebra",)
+    drawn = answers.draw(photo, found)
+    mask = found[2].prediction.mask
+    assert mask.any()
+    # In the colour of its own line, though it is the only mask.
+    edge = drawn[mask][0]
+    assert tuple(edge) == overlay.color_of(2)
+
+
+def test_without_masks_the_image_stays_as_it_is(model, scene):
+    photo = answers.open_photo(model, scene)
+    found = answers.answer(model, photo, ["zebra"])
+    np.testing.assert_array_equal(answers.draw(photo, found), photo.image.pixels)
+
+
+def test_words_that_the_model_does_not_take_are_counted(model, scene):
+    photo = answers.open_photo(model, scene)
+    most = model.trained.config.data.max_words
+    found = answers.answer(model, photo, ["red " * most, "red " * (most + 3)])
+    assert [x.unread for x in found] == [0, 3]
+
+
+def test_patches_lie_as_the_image_lies(model, tmp_path):
+    config = model.trained.config.copy_and_resolve_references()
+    config.data.resize = "letterbox"
+    boxed = Segmenter(model.trained._replace(config=config))
+    Image.new("RGB", (240, 120), "grey").save(tmp_path / "wide.png")
+    for segmenter, rows in ((model, slice(0, 8)), (boxed, slice(2, 6))):
+        photo = answers.open_photo(segmenter, str(tmp_path / "wide.png"))
+        (found,) = answers.answer(segmenter, photo, ["square"])
+        assert found.patches.shape == (54, 108)
+        whole = found.prediction.patch_probability[rows]
+        # The middle of the first and of the last patch.
+        high, wide = (side / n for side, n in zip((54, 108), whole.shape, strict=True))
+        for row, column in ((0, 0), (-1, -1)):
+            y, x = int((row % len(whole) + 0.5) * high), int((column % 8 + 0.5) * wide)
+            assert found.patches[y, x] == pytest.approx(whole[row, column], abs=0.02)

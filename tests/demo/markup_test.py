@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+
+from restr_jax.demo import markup
+from restr_jax.demo.answers import Answer, Photo
+from restr_jax.segmenter import EncodedImage, Prediction
+
+
+@pytest.fixture
+def photo():
+    image = EncodedImage.__new__(EncodedImage)
+    image.pixels = np.zeros((4, 8, 3), np.uint8)
+    return Photo(image, (40, 80), 0.0123)
+
+
+def answer(expression, unknown=(), unread=0):
+    """What a model says that puts the upper half of 4 x 8 pixels into the mask."""
+    words = tuple(expression.split())
+    logits = np.full((4, 8), -9.0, np.float32)
+    logits[:2] = 9.0
+    attention = np.arange(1, len(words) + 1, dtype=np.float32)
+    outputs = (logits, np.zeros((2, 2), np.float32), attention / attention.sum())
+    prediction = Prediction(
+        expression, words, tuple(unknown), outputs, (4, 8), "stretch", 0.5
+    )
+    return Answer(
+        expression, prediction, np.full((2, 4), 0.5, np.float32), unread, "", 0.004
+    )
+
+
+def test_a_row_says_words_attention_score_area_and_time(photo):
+    told = markup.write_answers(photo, [answer("red circle")])
+    assert "red <small>33%</small>" in told and "circle <small>67%</small>" in told
+    # The first colour; the word that is attended to most is the strongest.
+    assert "rgba(213, 94, 0, 0.3)" in told and "rgba(213, 94, 0, 0.6)" in told
+    for number in ("1.00", "50.0%", "4 ms"):
+        assert f'<td class="number">{number}</td>' in told
+    assert "80 × 40 pixels, encoded once in 12 ms; all masks in 4 ms." in told
+    assert told.count("data:image/png;base64,") == 1
+    assert "does not know" not in told and "not read" not in told
+
+
+def test_lines_have_colours_of_their_own(photo):
+    told = markup.write_answers(photo, [answer("red"), answer("blue")])
+    assert "border-color: rgb(213, 94, 0)" in told
+    assert "border-color: rgb(0, 114, 178)" in told
+
+
+def test_unknown_and_unread_words_are_named(photo):
+    told = markup.write_answers(
+        photo, [answer("zebra circle zebra", unknown=("zebra", "zebra"), unread=2)]
+    )
+    assert "The model does not know: zebra." in told
+    assert "It takes 3 words; the last 2 are not read." in told
+    assert told.count('class="word unknown"') == 2
+
+
+def test_an_expression_without_an_answer_says_why(photo):
+    told = markup.write_answers(photo, [Answer("?", None, None, 0, "<why>", 0.0)])
+    assert "&lt;why&gt;" in told and "all masks in 0 ms" in told
+
+
+def test_what_is_typed_is_text_and_nothing_else(photo):
+    typed = "<img/src=x/onerror=alert(1)> ${7*7} {{7*7}} \" '"
+    told = markup.write_answers(photo, [answer(typed, unknown=typed.split())])
+    for part in (told, markup.write_error(typed), markup.write_note(typed)):
+        assert "onerror" in part and "<img/" not in part
+        assert "${" not in part and "{{" not in part
+        assert "&quot;" in part and "&#x27;" in part
+
+
+def test_a_small_vocabulary_is_listed():
+    assert "knows 2 words: circle, red." in markup.write_vocabulary(["circle", "red"])
+    many = markup.write_vocabulary([f"w{i}" for i in range(10_000)])
+    assert "knows 10,000 words." in many and "w1" not in many

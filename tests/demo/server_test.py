@@ -1,0 +1,96 @@
+import socket
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import restr_jax
+from restr_jax import cli, model_files, segmenter
+
+pytest.importorskip("gradio")
+from restr_jax.demo import answers, server  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def model():
+    return restr_jax.load("shapes")
+
+
+@pytest.fixture
+def taken():
+    """A port that somebody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def test_a_port_in_use_is_named_before_a_model_is_loaded(taken, monkeypatch):
+    monkeypatch.setattr(segmenter, "load", lambda *_, **__: pytest.fail("loaded"))
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["serve", f"--port={taken}"])
+    message = str(stopped.value)
+    assert f"Cannot listen at port {taken} of 127.0.0.1 (Address already" in message
+    assert f"--port={taken + 1}" in message and "\n" not in message
+
+
+def test_a_free_port_may_be_served_at():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    server.check_port("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_a_port_that_cannot_be_is_refused(port):
+    with pytest.raises(ValueError, match=f"There is no port {port}"):
+        server.check_port("127.0.0.1", port)
+
+
+def test_an_address_of_no_machine_is_refused():
+    with pytest.raises(OSError, match="There is no address 'no such host'"):
+        server.check_port("no such host", 7860)
+    with pytest.raises(OSError, match="Cannot listen at port 7860 of 192.0.2.1"):
+        server.check_port("192.0.2.1", 7860)  # Reserved for documentation.
+
+
+def test_examples_are_of_the_model_that_learned_them(model, tmp_path, monkeypatch):
+    examples = server.find_examples(model)
+    assert len(examples) == 4
+    for path, text in examples:
+        photo = answers.open_photo(model, path)
+        found = answers.answer(model, photo, answers.read_expressions(text))
+        assert len(found) == 3 and all(x.prediction.mask.any() for x in found)
+        assert not any(x.prediction.unknown for x in found)
+    config = model.trained.config.copy_and_resolve_references()
+    config.data.dataset = "gref"
+    other = segmenter.Segmenter(model.trained._replace(config=config))
+    assert server.find_examples(other) == []
+    monkeypatch.setattr(model_files, "SHIPPED_FOLDER", tmp_path)
+    assert server.find_examples(model) == []
+
+
+def test_what_is_wrong_is_told_instead_of_masks(model, tmp_path):
+    pixels, photo = server.show_image(model, None)
+    assert pixels is None and server.show_masks(model, photo, "red circle") == (
+        None,
+        f'<div class="restr"><p class="note">{photo}</p></div>',
+    )
+    (tmp_path / "a.png").write_bytes(b"no image")
+    pixels, photo = server.show_image(model, str(tmp_path / "a.png"))
+    assert pixels is None
+    drawn, told = server.show_masks(model, photo, "red circle")
+    assert drawn is None and "a.png is no image" in told
+
+
+def test_text_that_cannot_be_used_leaves_the_image_as_it_is(model, tmp_path):
+    Image.new("RGB", (600, 600), "red").save(tmp_path / "a.png")
+    _, photo = server.show_image(model, str(tmp_path / "a.png"))
+    for text, message in (
+        ("", "Type what to look for"),
+        (None, "Type what to look for"),
+        (" \n ", "Type what to look for"),
+        ("x" * 10_000, "These are 10,000 characters"),
+        ("x\n" * 8, "These are 8 expressions"),
+        ("\N{DOG FACE}", "knows none of the words"),
+    ):
+        drawn, told = server.show_masks(model, photo, text)
+        assert message in told
+        np.testing.assert_array_equal(drawn, photo.image.pixels)
