@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> None:
         given.run(given)
     except KeyboardInterrupt:
         sys.exit(130)
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
 
 
