@@ -71,9 +71,10 @@ def _check_record(record: dict, built: Built, split: str, i: int) -> Iterator[st
                 yield f"the mask of object {name} has no pixel"
         except ValueError as error:
             yield f"the mask of object {name}: {error}"
-    named = np.unique(expressions["object"])
-    if named.tolist() != list(range(len(objects["mask"]))):
-        yield f"expressions are for the objects {named.tolist()} of {len(objects)}"
+    # A scene may have objects that no sentence means; the reverse cannot be.
+    named, count = np.unique(expressions["object"]), len(objects["mask"])
+    if not set(named.tolist()) <= set(range(count)):
+        yield f"expressions are for the objects {named.tolist()} of {count}"
     sentences = [sentence.decode() for sentence in expressions["sent"]]
     if not all(sentence.strip() for sentence in sentences):
         yield "an expression is empty"

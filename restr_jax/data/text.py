@@ -218,7 +218,8 @@ class Vocabulary:
         if not (ids >= len(self.special)).any():
             raise ValueError(
                 f"The model knows none of the words {self.unknown(sentence)} of the "
-                f"expression {sentence!r}; its {len(self)} words are in "
-                "vocabulary.txt of its workdir."
+                f"expression {sentence!r}; the "
+                f"{len(self) - len(self.special)} that it knows are in vocabulary.txt "
+                "beside its weights."
             )
         return ids

@@ -172,6 +172,11 @@ def fit(
         del arrays[CLASS_TOKEN]
         arrays[POSITIONS] = arrays[POSITIONS][:, 1:]
     parts = weights.parts()
+    if "language" in parts and weights.words not in (None, words):
+        raise ValueError(
+            f"The weights in {weights.origin} belong to another vocabulary; set "
+            "config.data.vocabulary to the vocabulary.txt of their workdir."
+        )
     strict.check(
         {path: x.shape for path, x in arrays.items()},
         {p: x.shape for p, x in expected.items() if p.partition("/")[0] in parts},
@@ -179,11 +184,6 @@ def fit(
         "Give the model the sizes of these weights (config.model), or other weights.",
     )
     _check_heads(weights, model)
-    if "language" in parts and weights.words not in (None, words):
-        raise ValueError(
-            f"The weights in {weights.origin} belong to another vocabulary; set "
-            "config.data.vocabulary to the vocabulary.txt of their workdir."
-        )
     return {path: strict.as_float32(path, x) for path, x in arrays.items()}
 
 

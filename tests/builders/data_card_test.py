@@ -137,7 +137,9 @@ def spoiled(data_dir, tmp_path):
     return tmp_path / "data", records
 
 
-def test_what_was_built_well_passes(data_dir):
+def test_what_was_built_well_passes(data_dir, shapes_dir):
+    # Where some objects are meant by no sentence.
+    assert list(check.check(Built(shapes_dir, "shapes"))) == []
     for name in ("unc", "gref/google", "referit/text_objseg"):
         assert list(check.check(Built(data_dir, name))) == []
     result = run("unc", f"--data_dir={data_dir}", "--check")
