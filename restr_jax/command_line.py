@@ -22,7 +22,7 @@ def _run(command: Callable[[], None], argv: list[str]) -> None:
     logging.getLogger("restr_jax").setLevel(logging.INFO)
     try:
         command()
-    except (FileNotFoundError, FloatingPointError, ValueError) as error:
+    except (OSError, FloatingPointError, ValueError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
 
 
