@@ -3,6 +3,7 @@ import re
 
 import nbclient
 import nbformat
+import pytest
 
 NOTEBOOK = pathlib.Path(__file__).parent.parent / "notebooks" / "tour.ipynb"
 
@@ -21,6 +22,7 @@ def test_the_notebook_is_stored_without_outputs():
     assert not any(cell.get("execution_count") for cell in notebook.cells)
 
 
+@pytest.mark.slow
 def test_the_notebook_shows_what_it_says(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     notebook = read_notebook()

@@ -14,6 +14,8 @@ import pytest
 
 from restr_jax import checkpoint, train
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = """
 import json, ml_collections
@@ -104,11 +106,7 @@ def assert_same_end(whole, workdir):
 
 @pytest.mark.parametrize(
     ("processes", "devices", "fsdp"),
-    [
-        pytest.param(1, 1, 1, marks=pytest.mark.slow),
-        pytest.param(1, 4, 2, marks=pytest.mark.slow),
-        (2, 2, 1),
-    ],
+    [(1, 1, 1), (1, 4, 2), (2, 2, 1)],
 )
 def test_a_run_of_eight_devices_continues_on_others(
     config, whole, tmp_path, processes, devices, fsdp
@@ -121,7 +119,6 @@ def test_a_run_of_eight_devices_continues_on_others(
     assert_same_end(whole, workdir)
 
 
-@pytest.mark.slow
 def test_two_processes_train_checkpoint_and_score_as_one(config, whole, tmp_path):
     workdir = tmp_path / "run"
     run_main(config, tmp_path, workdir, 2, 2, "--config.fsdp=4")
