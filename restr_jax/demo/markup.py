@@ -28,24 +28,32 @@ CSS = """
 .restr th {text-align: left; font-weight: 400; font-size: 0.85em; opacity: 0.7}
 .restr td:first-child {width: 1px}
 .restr td.number, .restr th.number {text-align: right; white-space: nowrap}
-.restr img {border: 3px solid; border-radius: 4px; margin: 0; max-width: none}
+.restr img {margin: 0}
+.restr .patches {border: 3px solid; border-radius: 4px; max-width: none}
+.restr.drawn {height: 400px}
+.restr.drawn img {width: 100%; height: 100%; object-fit: contain}
 .restr .word {border-radius: 4px; padding: 2px 5px; margin-right: 3px;
   display: inline-block; overflow-wrap: anywhere}
 .restr .unknown {text-decoration: underline wavy #d00}
 .restr small, .restr .note {font-size: 0.85em; opacity: 0.7}
 .restr .line {overflow-wrap: anywhere}
+#image img {width: 100%; height: 100%; object-fit: contain}
 .restr .error {border-left: 4px solid #d00; padding-left: 10px}
 """
 
 
 def write_note(text: str) -> str:
     """Says something in passing."""
-    return f'<div class="restr"><p class="note">{_escape(text)}</p></div>'
+    return _write_line("note", text)
 
 
 def write_error(text: str) -> str:
     """Says what is wrong."""
-    return f'<div class="restr"><p class="error" role="alert">{_escape(text)}</p></div>'
+    return _write_line("error", text)
+
+
+def _write_line(kind: str, text: str) -> str:
+    return f'<div class="restr"><p class="{kind}">{html.escape(text)}</p></div>'
 
 
 def write_vocabulary(words: Sequence[str]) -> str:
@@ -53,6 +61,16 @@ def write_vocabulary(words: Sequence[str]) -> str:
     if len(words) > _MAX_LISTED_WORDS:
         return write_note(f"The model knows {len(words):,} words.")
     return write_note(f"The model knows {len(words)} words: {', '.join(words)}.")
+
+
+def write_picture(pixels: np.ndarray) -> str:
+    """Puts uint8 RGB [H, W, 3] into the page itself.
+
+    Not as a file: Gradio writes a picture that it has written before again, also while
+    somebody reads it.
+    """
+    content = _encode(pixels, "JPEG", quality=90)
+    return f'<div class="restr drawn"><img alt="the masks" src="{content}"></div>'
 
 
 def write_answers(photo: Photo, answers: Sequence[Answer]) -> str:
@@ -72,7 +90,7 @@ def _write_row(index: int, found: Answer) -> str:
     said = found.prediction
     if said is None:
         return (
-            f'<tr><td></td><td class="line note" colspan="4">{_escape(found.error)}'
+            f'<tr><td></td><td class="line note" colspan="4">{html.escape(found.error)}'
             "</td></tr>"
         )
     return (
@@ -93,7 +111,7 @@ def _write_words(found: Answer, color: tuple[int, int, int]) -> str:
         background = f"rgba{(*color, round(0.6 * float(share / strongest), 2))}"
         spans.append(
             f'<span class="{kind}" style="background: {background}">'
-            f"{_escape(word)} <small>{share:.0%}</small></span>"
+            f"{html.escape(word)} <small>{share:.0%}</small></span>"
         )
     notes = []
     if said.unknown:
@@ -103,26 +121,24 @@ def _write_words(found: Answer, color: tuple[int, int, int]) -> str:
         notes.append(
             f"It takes {len(said.words)} words; the last {found.unread} are not read."
         )
-    return f'{"".join(spans)}<div class="note">{_escape(" ".join(notes))}</div>'
+    return f'{"".join(spans)}<div class="note">{html.escape(" ".join(notes))}</div>'
 
 
 def _draw_patches(patches: np.ndarray, color: tuple[int, int, int]) -> str:
     """Draws probabilities from black to the expression's colour, inside the page."""
     pixels = (patches[..., None] * np.array(color, np.float32)).astype(np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    content = base64.b64encode(file.getvalue()).decode()
     return (
-        f'<img alt="patch map" style="border-color: rgb{color}" '
-        f'src="data:image/png;base64,{content}">'
+        f'<img class="patches" alt="patch map" style="border-color: rgb{color}" '
+        f'src="{_encode(pixels, "PNG")}">'
     )
+
+
+def _encode(pixels: np.ndarray, kind: str, **options: int) -> str:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind, **options)
+    content = base64.b64encode(file.getvalue()).decode()
+    return f"data:image/{kind.lower()};base64,{content}"
 
 
 def _time(seconds: float) -> str:
     return f"{1000 * seconds:.0f} ms" if seconds < 10 else f"{seconds:.0f} s"
-
-
-def _escape(text: str) -> str:
-    """Makes text of HTML's signs, and of those of the page's own templates."""
-    escaped = html.escape(text)
-    return escaped.replace("$", "&#36;").replace("{", "&#123;").replace("}", "&#125;")

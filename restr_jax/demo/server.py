@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import socket
+from typing import Any
 
 # Read where Gradio is imported: nothing is told to anybody.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -16,15 +17,13 @@ except ModuleNotFoundError as error:
         "requirements-demo.txt`, or `pip install 'gradio>=6.31,<7'`."
     ) from error
 
-import numpy as np
-
 from restr_jax import model_files
 from restr_jax.demo import answers, markup
 from restr_jax.segmenter import Segmenter
 
 _MAX_FILE_SIZE = "64mb"  # of an upload
 _MAX_SESSIONS = 100  # whose encoded images are kept, some megabytes each
-_KEEP_SECONDS = 3600  # that pictures sent to the browser stay on disk
+_KEEP_SECONDS = 3600  # that uploaded files stay on disk
 _DATASET_OF_EXAMPLES = "shapes"
 _PRIVATE = {"api_visibility": "private"}  # Programs have restr_jax.load.
 
@@ -105,14 +104,8 @@ def build(model: Segmenter) -> gr.Blocks:
             with gr.Column(scale=2):
                 image, text, events = _place_inputs(model)
             with gr.Column(scale=3):
-                drawn = gr.Image(
-                    label="Masks",
-                    format="jpeg",
-                    height=400,
-                    interactive=False,
-                    buttons=["download", "fullscreen"],
-                    alt_text="The image with its masks",
-                    elem_id="drawn",
+                drawn = gr.HTML(
+                    label="Masks", show_label=True, container=True, elem_id="drawn"
                 )
                 told = gr.HTML(elem_id="told")
         _connect(model, [page.load, *events], image, text, [drawn, told])
@@ -185,34 +178,36 @@ def _connect(
     text.change(**masks, trigger_mode="always_last")
 
 
-def show_image(
-    model: Segmenter, path: str | None
-) -> tuple[np.ndarray | None, answers.Photo | str]:
-    """Opens an image: its pixels for the screen, and the photo or why there is none."""
+def show_image(model: Segmenter, path: str | None) -> tuple[Any, answers.Photo | str]:
+    """Opens an image: what to show of it, and the photo or why there is none."""
     if path is None:
         return None, _NO_IMAGE
     try:
         photo = answers.open_photo(model, path)
     except ValueError as error:
         return None, str(error)
-    return photo.image.pixels, photo
+    # The browser shows the file by itself, if it can.
+    unseen = pathlib.Path(path).suffix.lower() in (".tif", ".tiff")
+    return photo.image.pixels if unseen else gr.skip(), photo
 
 
 def show_masks(
     model: Segmenter, photo: answers.Photo | str, text: str | None
-) -> tuple[np.ndarray | None, str]:
-    """Segments what is typed: the masks drawn, and what is told of them."""
+) -> tuple[str, str]:
+    """Segments what is typed: the masks drawn, and what is told of them, as HTML."""
     if isinstance(photo, str):
         tell = markup.write_note if photo == _NO_IMAGE else markup.write_error
-        return None, tell(photo)
+        return "", tell(photo)
+    plain = markup.write_picture(photo.image.pixels)
     try:
         expressions = answers.read_expressions(text or "")
     except ValueError as error:
-        return photo.image.pixels, markup.write_error(str(error))
+        return plain, markup.write_error(str(error))
     if not expressions:
-        return photo.image.pixels, markup.write_note(_NO_TEXT)
+        return plain, markup.write_note(_NO_TEXT)
     found = answers.answer(model, photo, expressions)
-    return answers.draw(photo, found), markup.write_answers(photo, found)
+    drawn = answers.draw(photo, found)
+    return markup.write_picture(drawn), markup.write_answers(photo, found)
 
 
 def find_examples(model: Segmenter) -> list[list[str]]:

@@ -1,3 +1,4 @@
+import base64
 import io
 import json
 import os
@@ -117,11 +118,11 @@ def upload(page, path):
 
 
 def picture(page):
-    """The picture with the masks, uint8 RGB; None if there is none."""
+    """The picture with the masks, float32 RGB; None if there is none."""
     shown = page.locator("#drawn img")
     if not shown.count():
         return None
-    content = page.request.get(shown.get_attribute("src")).body()
+    content = base64.b64decode(shown.get_attribute("src").split(",")[1])
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"), np.float32)
 
 

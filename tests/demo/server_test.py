@@ -8,7 +8,7 @@ import restr_jax
 from restr_jax import cli, model_files, segmenter
 
 pytest.importorskip("gradio")
-from restr_jax.demo import answers, server  # noqa: E402
+from restr_jax.demo import answers, markup, server  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -68,16 +68,24 @@ def test_examples_are_of_the_model_that_learned_them(model, tmp_path, monkeypatc
 
 
 def test_what_is_wrong_is_told_instead_of_masks(model, tmp_path):
-    pixels, photo = server.show_image(model, None)
-    assert pixels is None and server.show_masks(model, photo, "red circle") == (
-        None,
-        f'<div class="restr"><p class="note">{photo}</p></div>',
-    )
     (tmp_path / "a.png").write_bytes(b"no image")
-    pixels, photo = server.show_image(model, str(tmp_path / "a.png"))
-    assert pixels is None
-    drawn, told = server.show_masks(model, photo, "red circle")
-    assert drawn is None and "a.png is no image" in told
+    for path, message in (
+        (None, "Upload an image"),
+        (str(tmp_path / "a.png"), "a.png is no image"),
+    ):
+        shown, photo = server.show_image(model, path)
+        assert shown is None and message in photo
+        drawn, told = server.show_masks(model, photo, "red circle")
+        assert drawn == "" and message in told
+
+
+def test_what_a_browser_cannot_show_is_shown_for_it(model, tmp_path):
+    for kind in ("png", "tiff"):
+        Image.new("RGB", (600, 300), "red").save(tmp_path / f"a.{kind}")
+    shown, _ = server.show_image(model, str(tmp_path / "a.png"))
+    assert not isinstance(shown, np.ndarray)
+    shown, _ = server.show_image(model, str(tmp_path / "a.tiff"))
+    assert shown.shape == (300, 600, 3)
 
 
 def test_text_that_cannot_be_used_leaves_the_image_as_it_is(model, tmp_path):
@@ -93,4 +101,4 @@ def test_text_that_cannot_be_used_leaves_the_image_as_it_is(model, tmp_path):
     ):
         drawn, told = server.show_masks(model, photo, text)
         assert message in told
-        np.testing.assert_array_equal(drawn, photo.image.pixels)
+        assert drawn == markup.write_picture(photo.image.pixels)
