@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import init
 
 from configs import common
 from restr_jax import analysis, experiment
@@ -26,7 +27,7 @@ def small(kind, **fusion):
     config.fusion.update(kind=kind, **fusion)
     model = build_model(config, VOCAB)
     image = jax.random.normal(jax.random.key(1), (1, 32, 32, 3))
-    params = model.init(jax.random.key(0), image, TOKENS, deterministic=True)["params"]
+    params = init(model, image, TOKENS, seed=0)["params"]
     return model, params, {"image": image, "tokens": TOKENS}
 
 

@@ -150,6 +150,7 @@ def test_glove_vectors_start_the_word_table(tiny_config, tmp_path, testdata):
     assert not jnp.any(table[0])
 
 
+@pytest.mark.slow  # A minute on two cores.
 def test_real_photographs_can_be_learned_by_heart(tiny_config, tmp_path):
     # The whole pipeline on real input: a model that cannot overfit two photographs
     # has its images, masks or words mixed up.

@@ -257,6 +257,7 @@ def test_the_config_sets_declared_keys_only(words):
     assert config.model.vision.width == (128 if words == "tiny" else 768)
 
 
+@pytest.mark.slow  # Half a minute.
 def test_a_model_learns_the_expressions_of_a_users_own_set(manual, tmp_path):
     config = custom_config.get_config("tiny")
     config.data.dataset = "custom/mine"

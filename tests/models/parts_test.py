@@ -3,6 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import init
 
 from restr_jax.models import Decoder, FusionEncoder, LanguageEncoder, VisionEncoder
 from restr_jax.models.upsampling import upsample
@@ -60,7 +61,7 @@ def test_positions_are_resized_at_half_pixel_centres():
 def test_an_image_of_another_size_gets_resized_positions():
     fields = {"image_size": (8, 16), "num_layers": 0}
     model, made_for = vision(**fields), jnp.zeros((1, 8, 16, 3))
-    params = model.init(jax.random.key(0), made_for, deterministic=True)["params"]
+    params = init(model, made_for, seed=0)["params"]
     # Nothing but positions, which the last LayerNorm leaves in their order.
     params["positions"] = random(1, 8, 8)
 
@@ -91,7 +92,7 @@ def test_an_image_of_another_size_gets_resized_positions():
 @pytest.mark.parametrize(("conv_init", "fan_out"), [(True, 8 * 16), (False, 8)])
 def test_first_weights_of_patches_have_xavier_s_bound(conv_init, fan_out):
     model, image = vision(conv_init=conv_init), jnp.zeros((1, 8, 12, 3))
-    params = model.init(jax.random.key(0), image, deterministic=True)["params"]
+    params = init(model, image, seed=0)["params"]
     bound = np.sqrt(6 / (3 * 16 + fan_out))
     largest = jnp.abs(params["patch_embedding"]["kernel"]).max()
     assert 0.98 * bound < largest <= bound
@@ -101,7 +102,7 @@ def test_a_class_token_is_seen_by_the_patches_and_dropped():
     image = random(1, 8, 12, 3)
     for start in ("normal", "sinusoidal"):
         model = vision(class_token=True, positions_init=start)
-        params = model.init(jax.random.key(0), image, deterministic=True)["params"]
+        params = init(model, image, seed=0)["params"]
         assert params["class_token"].shape == (1, 1, 8)
         assert params["positions"].shape == (1, 7, 8)
     assert not params["positions"][0, 0].any()  # It lies nowhere in the grid.
@@ -138,7 +139,7 @@ def test_sinusoidal_positions_tell_row_and_column():
     assert len(np.unique(grid.round(6), axis=0)) == 6
     model = vision(positions_init="sinusoidal")
     image = jnp.zeros((1, 8, 12, 3))
-    params = model.init(jax.random.key(0), image, deterministic=True)["params"]
+    params = init(model, image, seed=0)["params"]
     np.testing.assert_array_equal(params["positions"][0], grid)
     with pytest.raises(ValueError, match="positions_init 'flat'"):
         vision(positions_init="flat").init(jax.random.key(0), image, deterministic=True)
@@ -160,7 +161,7 @@ def language(**changes):
 def test_padding_changes_no_word_and_its_row_gets_no_gradient():
     model = language()
     short, long = jnp.array([[3, 5, 2]]), jnp.array([[3, 5, 2, 0, 0, 0]])
-    variables = model.init(jax.random.key(0), long, deterministic=True)
+    variables = init(model, long, seed=0)
     few, _ = model.apply(variables, short, deterministic=True)
     many, mask = model.apply(variables, long, deterministic=True)
     assert mask.tolist() == [[True, True, True, False, False, False]]
@@ -181,7 +182,7 @@ def test_words_can_be_projected_to_the_width_of_the_fusion():
     words, params = {}, {}
     for project in (False, True):
         model = language(project=project)
-        variables = model.init(jax.random.key(0), tokens, deterministic=True)
+        variables = init(model, tokens, seed=0)
         params[project] = variables["params"]
         words[project], _ = model.apply(variables, tokens, deterministic=True)
     assert words[False].shape == (1, 3, 8) and words[True].shape == (1, 3, 10)
@@ -192,7 +193,7 @@ def test_words_can_be_projected_to_the_width_of_the_fusion():
 def test_unmasked_padding_changes_the_words():
     tokens = jnp.array([[3, 5, 0, 0]])
     masked, unmasked = language(), language(mask_padding=False)
-    variables = masked.init(jax.random.key(0), tokens, deterministic=True)
+    variables = init(masked, tokens, seed=0)
     one, mask = masked.apply(variables, tokens, deterministic=True)
     other, same = unmasked.apply(variables, tokens, deterministic=True)
     assert mask.tolist() == same.tolist() == [[True, True, False, False]]
@@ -216,7 +217,7 @@ def fuse(model, visual, words=None, seed=0):
     words = random(1, 2, 3, 6, seed=9) if words is None else words
     mask = jnp.ones(words.shape[:-1], bool)
     arguments = visual, words, mask
-    variables = model.init(jax.random.key(seed), *arguments, deterministic=True)
+    variables = init(model, *arguments, seed=seed)
     return model.apply(variables, *arguments, deterministic=True)
 
 
@@ -259,7 +260,7 @@ def test_outputs_can_be_mapped_by_a_matrix_each(kind):
     visual, words = random(1, 4, 5), random(1, 2, 3, 6, seed=9)
     arguments = visual, words, jnp.ones(words.shape[:-1], bool)
     mapped, plain = fusion(kind, map_outputs=True), fusion(kind)
-    params = mapped.init(jax.random.key(0), *arguments, deterministic=True)["params"]
+    params = init(mapped, *arguments, seed=0)["params"]
     other = {k: v for k, v in params.items() if not k.endswith("_map")}
     one = mapped.apply({"params": params}, *arguments, deterministic=True)
     two = plain.apply({"params": other}, *arguments, deterministic=True)
@@ -277,7 +278,7 @@ def test_padding_counts_in_the_fusion_as_its_fields_say(kind):
     mask = jnp.array([[[True, True, False]]])
     other = words.at[..., 2, :].set(7.0)
     start = fusion(kind)
-    variables = start.init(jax.random.key(0), visual, words, mask, deterministic=True)
+    variables = init(start, visual, words, mask, seed=0)
 
     def differ(**fields):
         one, two = (

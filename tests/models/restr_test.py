@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import init
 
 from configs import common, gref
 from restr_jax.models import ReSTR, build_model
@@ -24,7 +25,7 @@ def small():
             [[4, 3, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0], [7, 0, 0, 0, 0, 0]],
         ]
     )
-    variables = model.init(jax.random.key(0), image, tokens, deterministic=True)
+    variables = init(model, image, tokens, seed=0)
     return model, variables, image, tokens
 
 
@@ -154,7 +155,7 @@ def test_without_the_decoder_the_enlarged_patch_map_is_the_mask(small):
     config = common.get_config("tiny").model
     config.image_size, config.decoder = (32, 64), False
     bare = build_model(config, VOCAB)
-    variables = bare.init(jax.random.key(0), image, tokens, deterministic=True)
+    variables = init(bare, image, tokens, seed=0)
     assert set(variables["params"]) == {"vision", "language", "fusion"}
     output = run(bare, variables, image, tokens)
     assert output.pixel_logits.shape == (2, 3, 32, 64)
