@@ -6,6 +6,8 @@ python main.py --config=configs/shapes.py --workdir=runs/shapes --mode=predict \
     --image=a.png --expression="the large red circle" --output=out
 """
 
+import sys
+
 from absl import flags
 from ml_collections import config_flags
 
@@ -44,12 +46,16 @@ def main() -> None:
         jax.distributed.initialize(
             _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
         )
-    from restr_jax import predict, train
+    from restr_jax import predict, preemption, train
     from restr_jax.evaluation import score_run
 
     config, workdir = _CONFIG.value, _WORKDIR.value
     if _MODE.value == "train":
-        train.train_and_evaluate(config, workdir)
+        try:
+            train.train_and_evaluate(config, workdir)
+        except preemption.PreemptedError as stopped:
+            print(stopped, file=sys.stderr)
+            sys.exit(preemption.EXIT_CODE)
     elif _MODE.value == "eval":
         score_run.score_workdir(config, workdir)
     else:

@@ -3,8 +3,8 @@
     python -m benchmarks.browser_latency --image=photo.jpg
 
 For the same two models as benchmarks.latency, each served by `restr serve`: from the
-moment in which a file is chosen, and from the one in which a letter is typed, to the one
-in which the page shows the picture with the mask. By the browser's own clock.
+moment in which a file is chosen, and from the one in which a letter is typed, to the
+one in which the page shows the picture with the mask. By the browser's own clock.
 """
 
 import argparse

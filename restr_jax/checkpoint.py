@@ -1,17 +1,45 @@
 """Checkpoints: the only module that knows orbax."""
 
+import dataclasses
+import logging
 import os
-from typing import Any
+import pathlib
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
 import restr_jax
+from restr_jax import fingerprint
+from restr_jax.train_state import Progress, TrainState
+
+logger = logging.getLogger(__name__)
 
 _policies = ocp.training.preservation_policies
 _STATE = "state"
 METRIC = "oiou"  # what "best" means: the validation split's cumulative IoU
+_NO_PROGRESS = Progress()
+_ASIDE = "damaged"  # folder of a workdir for checkpoints that cannot be read
+
+
+class DamagedCheckpointError(ValueError):
+    """A checkpoint is no longer what was written, or none of ours."""
+
+
+class Restored(NamedTuple):
+    """What a run goes on from.
+
+    Attributes:
+        state: the arrays.
+        progress: what had been said by then.
+        scored: whether the validation split's score was saved with it.
+    """
+
+    state: TrainState
+    progress: Progress
+    scored: bool
 
 
 def read_params(folder: str) -> Any:
@@ -24,22 +52,41 @@ def read_params(folder: str) -> Any:
         The tree of parameters, NumPy arrays.
 
     Raises:
-        ValueError: if the folder holds no checkpoint of ours.
+        DamagedCheckpointError: if the folder holds no checkpoint of ours.
     """
     folder = os.path.abspath(folder)
     context = ocp.Context()
     context.pytree.loading.partial_load = True  # not the moments, twice as large
     try:
         with context:
-            stored = ocp.checkpointables_metadata(folder).metadata[_STATE]["params"]
+            metadata = ocp.checkpointables_metadata(folder)
             wanted = jax.tree.map(
-                lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), stored
+                lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape),
+                metadata.metadata[_STATE]["params"],
             )
             loaded = ocp.load_checkpointables(folder, {_STATE: {"params": wanted}})
-    # Orbax has no metadata, None, of a checkpoint that was cut short.
-    except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder} is no checkpoint of ours: {error}") from error
-    return loaded[_STATE]["params"]
+            params = loaded[_STATE]["params"]
+            _compare(metadata.custom_metadata, {"params": params})
+    # Orbax and what it reads with raise many things where bytes are missing or others.
+    except Exception as error:
+        raise DamagedCheckpointError(
+            f"{folder} is no checkpoint of ours, or damaged: {error}"
+        ) from error
+    return params
+
+
+def _parts(state: TrainState) -> dict[str, Any]:
+    return {
+        "params": state.params,
+        "rest": {"step": state.step, "opt_state": state.opt_state},
+    }
+
+
+def _compare(custom_metadata: Any, parts: dict[str, Any]) -> None:
+    """Raises ValueError if arrays are not those that were saved."""
+    for name, tree in parts.items():
+        if fingerprint.of_tree(tree) != custom_metadata["fingerprints"][name]:
+            raise ValueError(f"the values of {name!r} are not those that were saved")
 
 
 class Checkpoints:
@@ -117,29 +164,100 @@ class Checkpoints:
             )
         return wanted
 
-    def save(self, step: int, state: Any, oiou: float | None) -> None:
-        """Saves a state, with its validation score if it has one."""
-        self._checkpointer.save_checkpointables(
-            step,
-            {_STATE: state},
-            metrics=None if oiou is None else {METRIC: oiou},
-            custom_metadata={"version": restr_jax.__version__},
-        )
+    def save(
+        self,
+        step: int,
+        state: TrainState,
+        oiou: float | None = None,
+        progress: Progress = _NO_PROGRESS,
+    ) -> None:
+        """Saves a state, with its validation score if it has one.
 
-    def restore(self, step: int, abstract: Any) -> Any:
+        A checkpoint of the same step is replaced: one that had no score yet.
+
+        Raises:
+            OSError: if it cannot be written; those before it stay as they are.
+        """
+        fingerprints = {n: fingerprint.of_tree(t) for n, t in _parts(state).items()}
+        try:
+            self._checkpointer.save_checkpointables(
+                step,
+                {_STATE: state},
+                overwrite=True,
+                metrics=None if oiou is None else {METRIC: oiou},
+                custom_metadata={
+                    "version": restr_jax.__version__,
+                    "fingerprints": fingerprints,
+                    "progress": dataclasses.asdict(progress),
+                },
+            )
+        # From a full disk come errors of many libraries.
+        except Exception as error:
+            last = max((s for s in self.steps() if s < step), default=None)
+            raise OSError(
+                f"Checkpoint {step} cannot be written to {self._checkpointer.directory}"
+                f" ({error}). "
+                + ("There is none before it" if last is None else f"{last} is whole")
+                + ". Mend that, as by making room on the disk, and start the same "
+                "command again: it goes on from the last checkpoint."
+            ) from error
+
+    def restore(self, step: int, abstract: TrainState) -> Restored:
         """Loads a state into the shapes, dtypes and shardings of an abstract one.
 
         Raises:
-            ValueError: if the checkpoint holds another model's state.
+            DamagedCheckpointError: if it cannot be read, is not what was saved, or is
+                another model's.
         """
         try:
+            metadata = self._checkpointer.checkpointables_metadata(step)
             loaded = self._checkpointer.load_checkpointables(step, {_STATE: abstract})
-        except (KeyError, ValueError) as error:
-            raise ValueError(
-                f"Checkpoint {step} in {self._checkpointer.directory} does not fit the "
-                f"model of this config: {error}"
+            state, custom = loaded[_STATE], metadata.custom_metadata
+            _compare(custom, _parts(state))
+            said = custom["progress"]
+            progress = Progress(said["lines"], tuple(said["window"]))
+        except Exception as error:
+            raise DamagedCheckpointError(
+                f"Checkpoint {step} in {self._checkpointer.directory} is damaged, or "
+                f"does not fit the model of this config: {error}"
             ) from error
-        return loaded[_STATE]
+        return Restored(state, progress, bool(metadata.metrics))
+
+    def restore_latest(self, abstract: TrainState) -> Restored | None:
+        """Loads the newest state that is whole; None if nothing was saved yet.
+
+        Newer ones that are not go to WORKDIR/damaged, out of the way.
+
+        Raises:
+            DamagedCheckpointError: if there are checkpoints, and none can be loaded.
+        """
+        faults: dict[int, DamagedCheckpointError] = {}
+        for step in reversed(self.steps()):
+            try:
+                restored = self.restore(step, abstract)
+            except DamagedCheckpointError as error:
+                faults[step] = error
+                continue
+            for damaged, error in faults.items():
+                logger.warning("%s", error)
+                self._set_aside(damaged)
+            if faults:
+                logger.warning("going on from checkpoint %d, the last whole one", step)
+            return restored
+        if faults:
+            raise faults[max(faults)]
+        return None
+
+    def _set_aside(self, step: int) -> None:
+        if jax.process_index() == 0:
+            folder = pathlib.Path(self._checkpointer.directory)
+            aside = folder.parent / _ASIDE
+            aside.mkdir(exist_ok=True)
+            number = len(list(aside.iterdir()))  # It may not be the first of its step.
+            (folder / str(step)).rename(aside / f"{step}-{number}")
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("set aside")
+        self._checkpointer.reload()
 
     def close(self) -> None:
         """Waits for what is being written."""

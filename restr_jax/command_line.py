@@ -24,6 +24,9 @@ def _run(command: Callable[[], None], argv: list[str]) -> None:
         command()
     except (OSError, FloatingPointError, ValueError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)  # As a shell says it of SIGINT.
 
 
 def _parse_flags(argv: list[str]) -> list[str]:

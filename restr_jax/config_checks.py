@@ -17,6 +17,8 @@ _FREE_KEYS = (
     "log_every_steps",
     "keep_checkpoints",
     "checkpoint_every_steps",
+    "optimizer.nonfinite",
+    "data.skip_bad",
     "data.num_workers",
     "data.data_dir",
     "data.glove",
@@ -41,12 +43,6 @@ def check_config(config) -> None:
             f"config.model.image_size {sides} is not a whole number of patches of "
             f"{patch_size} pixels (config.model.patch_size)."
         )
-    if config.checkpoint_every_steps % config.log_every_steps:
-        raise ValueError(
-            f"config.checkpoint_every_steps ({config.checkpoint_every_steps}) has to "
-            f"be a multiple of config.log_every_steps ({config.log_every_steps}), so "
-            "that a resumed run goes on with a whole line of metrics."
-        )
     if config.eval.every_steps % config.checkpoint_every_steps:
         raise ValueError(
             f"config.eval.every_steps ({config.eval.every_steps}) has to be a multiple "
@@ -64,18 +60,30 @@ def check_config(config) -> None:
             f"config.eval.images_per_device is {config.eval.images_per_device}; a "
             "device takes at least 1."
         )
+    if config.optimizer.nonfinite not in ("stop", "skip"):
+        raise ValueError(
+            f"config.optimizer.nonfinite is {config.optimizer.nonfinite!r}; it is "
+            "'stop' or 'skip'."
+        )
 
 
 def claim_workdir(workdir: str, config) -> None:
     """Writes the configuration into a new workdir, or compares it with the old one.
 
     Raises:
+        OSError: if the workdir cannot be written to.
         ValueError: if the workdir was made with another configuration.
     """
     path = pathlib.Path(workdir) / "config.json"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, config.to_json(indent=2) + "\n")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, config.to_json(indent=2) + "\n")
+        except OSError as error:
+            raise OSError(
+                f"{workdir} cannot be written to ({error.strerror}); choose another "
+                "--workdir, or mend that."
+            ) from error
         return
     ours = _flatten(json.loads(config.to_json()))
     theirs = _flatten(json.loads(path.read_text()))

@@ -102,10 +102,6 @@ class Experiment:
             params = train_state.with_word_vectors(params, table)
         return self.parallel.place(train_state.create(params, self.optimizer))
 
-    def restore(self, checkpoints: Checkpoints, step: int) -> TrainState:
-        """Loads the state of one checkpoint."""
-        return checkpoints.restore(step, self.abstract_state())
-
     def params(self, step: int) -> Any:
         """Reads the parameters alone of one checkpoint.
 

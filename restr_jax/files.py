@@ -1,10 +1,36 @@
-"""Writing files so that a kill leaves the old one or the new one, never half of it."""
+"""Files that a kill, or a second process, must not spoil."""
 
+import contextlib
+import fcntl
+import os
 import pathlib
+from collections.abc import Iterator
 
 
 def write_whole(path: pathlib.Path, text: str) -> None:
-    """Replaces a text file in one move."""
+    """Replaces a text file in one move: a kill leaves the old one or the new one."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     partial.replace(path)
+
+
+@contextlib.contextmanager
+def locked(path: pathlib.Path, message: str) -> Iterator[None]:
+    """Keeps other processes out; the lock ends with this one, however that ends.
+
+    Args:
+        path: of the lock, an empty file that stays.
+        message: what to say to a second process.
+
+    Raises:
+        BlockingIOError: with the message, if another process holds the lock.
+    """
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(message) from error
+        yield

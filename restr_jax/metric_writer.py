@@ -16,26 +16,33 @@ class MetricWriter:
     """Writes scalars by step; a resumed run continues its own history.
 
     Of several processes, the first writes.
+
+    Attributes:
+        lines: of metrics.jsonl so far.
     """
 
-    def __init__(self, workdir: str, first_step: int):
+    def __init__(self, workdir: str, first_step: int, lines: int = 0):
         """Opens the files of a workdir.
 
         Args:
             workdir: where they are.
-            first_step: the run goes on after this step: lines of later steps belong
-                to what was lost, and are dropped so that no step stands twice.
+            first_step: the run goes on after this step.
+            lines: `lines` when that step was saved; later ones belong to what was lost,
+                and are dropped so that no step stands twice.
         """
         self._writes = jax.process_index() == 0
+        self.lines = lines
         if not self._writes:
             return
-        self._path = pathlib.Path(workdir) / "metrics.jsonl"
-        lines = self._path.read_text().splitlines() if self._path.exists() else []
-        kept = [line for line in lines if _step(line) <= first_step]
-        write_whole(self._path, "".join(line + "\n" for line in kept))
-        self._file = self._path.open("a")
+        path = pathlib.Path(workdir) / "metrics.jsonl"
+        found = path.read_text().splitlines() if path.exists() else []
+        if len(found) < lines:
+            logger.warning("%s has lost %d lines", path, lines - len(found))
+        self.lines = min(lines, len(found))
+        write_whole(path, "".join(line + "\n" for line in found[:lines]))
+        self._file = path.open("a")
         self._board = tensorboardX.SummaryWriter(
-            str(workdir), purge_step=first_step + 1 if lines else None
+            str(workdir), purge_step=first_step + 1 if found else None
         )
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
@@ -46,6 +53,7 @@ class MetricWriter:
         logger.info("step %d: %s", step, text)
         self._file.write(json.dumps({"step": step} | scalars) + "\n")
         self._file.flush()
+        self.lines += 1
         for name, value in scalars.items():
             self._board.add_scalar(name, value, step)
 
@@ -55,11 +63,3 @@ class MetricWriter:
             return
         self._file.close()
         self._board.close()
-
-
-def _step(line: str) -> int | float:
-    """Returns the step of a line; a line cut off by a kill counts as lost."""
-    try:
-        return json.loads(line)["step"]
-    except json.JSONDecodeError:
-        return float("inf")

@@ -7,14 +7,17 @@ import jax
 from tqdm import tqdm
 
 from restr_jax import experiment
+from restr_jax.checkpoint import Restored
 from restr_jax.data import pipeline
 from restr_jax.data.splits import Split
 from restr_jax.evaluation import metrics, score_run
 from restr_jax.evaluation.evaluator import Evaluator
 from restr_jax.experiment import Experiment
+from restr_jax.files import locked
 from restr_jax.metric_writer import MetricWriter
+from restr_jax.preemption import PreemptedError, Preemption
 from restr_jax.profiling import Profiler
-from restr_jax.train_state import TrainState
+from restr_jax.train_state import Progress
 from restr_jax.train_step import make_train_step
 from restr_jax.train_window import Window
 
@@ -34,83 +37,95 @@ def train_and_evaluate(config, workdir: str) -> list[dict]:
     Raises:
         FileNotFoundError: if the data set or a file of the config does not exist.
         FloatingPointError: if the loss is no longer a number.
-        ValueError: if the config cannot work, or the workdir is another config's.
+        OSError: if the workdir cannot be written to, or another process trains in it.
+        PreemptedError: if SIGTERM told it to stop; what was done is saved.
+        ValueError: if the config cannot work, the workdir is another config's, or what
+            is read from it or from the data set is damaged.
     """
     run = experiment.start(config, workdir, training=True)
-    train_split = run.open_training()
-    val_split = run.open_split(config.data.val_split)
-    for split in config.eval.splits.split(","):
-        run.open_split(split)
-    evaluator = Evaluator(run.model, config, run.vocabulary, run.parallel)
-    checkpoints = run.checkpoints()
-    if checkpoints.steps():
-        state = run.restore(checkpoints, checkpoints.steps()[-1])
-        logger.info("resuming from checkpoint %d of %s", int(state.step), workdir)
-    else:
-        state = run.fresh_state()
-        logger.info("starting in %s", workdir)
-    try:
-        _train(run, state, train_split, val_split, evaluator, checkpoints)
-    finally:
-        checkpoints.close()
-    return score_run.score_checkpoints(run, evaluator, run.workdir / "eval")
+    with _alone(run), Preemption() as preemption:
+        train_split = run.open_training()
+        val_split = run.open_split(config.data.val_split)
+        for split in config.eval.splits.split(","):
+            run.open_split(split)
+        evaluator = Evaluator(
+            run.model, config, run.vocabulary, run.parallel, preemption.check
+        )
+        _train(run, train_split, val_split, evaluator, preemption)
+        return score_run.score_checkpoints(run, evaluator, run.workdir / "eval")
+
+
+def _alone(run: Experiment) -> contextlib.AbstractContextManager:
+    """Keeps other trainers out of the workdir; the first process does."""
+    if jax.process_index():
+        return contextlib.nullcontext()
+    return locked(
+        run.workdir / ".training",
+        f"{run.workdir} is being trained in by another process; wait for it, end it, "
+        "or choose another --workdir.",
+    )
 
 
 def _train(
     run: Experiment,
-    state: TrainState,
     train_split: Split,
     val_split: Split,
     evaluator: Evaluator,
-    checkpoints,
+    preemption: Preemption,
 ) -> None:
-    """Runs the loop. The order matters: score, save, next batch, step."""
-    config, first = run.config, int(state.step)
-    total = config.optimizer.total_steps
-    loader = pipeline.make_loader(config, train_split, run.vocabulary)
-    batches = pipeline.train_batches(
-        loader,
-        config.batch_size,
-        seed=config.seed,
-        start_step=first,
-        num_workers=config.data.num_workers,
-        mirror=config.data.flip,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
-    train_step = run.parallel.train_step(
-        make_train_step(run.model, run.optimizer, config), run.abstract_state()
-    )
-    writer = MetricWriter(str(run.workdir), first)
-    window = Window(total)
-    profiler = Profiler(config.profile, run.workdir / "profile", first)
-    bar = tqdm(
-        total=total,
-        initial=first,
-        desc="training",
-        unit="step",
-        disable=True if jax.process_index() else None,  # None: where nobody looks
-    )
-    closing = contextlib.closing
-    with closing(batches), closing(writer), closing(profiler), bar:
+    """Runs the loop. The order matters: score, save, stop if told, next batch, step."""
+    config, total = run.config, run.config.optimizer.total_steps
+    with contextlib.ExitStack() as opened:
+        checkpoints = opened.enter_context(contextlib.closing(run.checkpoints()))
+        state, progress, scored = _begin(run, checkpoints)
+        first = int(state.step)
+        batches = opened.enter_context(
+            contextlib.closing(_batches(run, train_split, first))
+        )
+        train_step = run.parallel.train_step(
+            make_train_step(run.model, run.optimizer, config), run.abstract_state()
+        )
+        writer = MetricWriter(str(run.workdir), first, progress.lines)
+        profiler = Profiler(config.profile, run.workdir / "profile", first)
+        opened.enter_context(contextlib.closing(writer))
+        opened.enter_context(contextlib.closing(profiler))
+        skip = config.optimizer.nonfinite == "skip"
+        window = Window(total, progress.window, skip_nonfinite=skip)
+        bar = opened.enter_context(_bar(first, total))
+
+        def save(oiou: float | None = None) -> None:
+            done = Progress(writer.lines, window.sums_so_far(step))
+            checkpoints.save(step, state, oiou, done)
+
         for step in range(first, total + 1):
             is_new, is_last = step > first, step == total
             if is_new and (step % config.log_every_steps == 0 or is_last):
                 writer.write(step, window.close(step))
-            oiou = None
-            if is_new and (step % config.eval.every_steps == 0 or is_last):
+            # A run that was told to stop while it scored has saved this step unscored.
+            to_score = is_new or (step > 0 and not scored)
+            if to_score and (step % config.eval.every_steps == 0 or is_last):
                 cut = config.eval.thresholds[0]
                 params = run.parallel.to_score(state.params)
-                records = evaluator.collect(params, val_split, cut)
+                try:
+                    records = evaluator.collect(params, val_split, cut)
+                except PreemptedError as error:
+                    if is_new:
+                        save()
+                    raise _stopped(run, step) from error
                 oiou = metrics.cumulative_iou(records)
                 writer.write(step, {f"{val_split.name}/oiou": oiou})
+                save(oiou)
                 window.restart_clock()
-            if is_new and (step % config.checkpoint_every_steps == 0 or is_last):
-                checkpoints.save(step, state, oiou)
+            elif is_new and step % config.checkpoint_every_steps == 0:
+                save()
             if is_last:
                 break
-            # Nothing here waits for the device: a step is only queued, and the next
-            # batch is made and sent while the device works on it.
+            if preemption.reached(step):
+                if is_new and step % config.checkpoint_every_steps:
+                    save()
+                raise _stopped(run, step)
+            # Nothing here waits for the device but to stay near: a step is only queued,
+            # and the next batch is made and sent while the device works on it.
             profiler.before(step)
             batch = run.parallel.feed(window.next_batch(batches))
             with jax.transfer_guard("disallow"):
@@ -118,3 +133,45 @@ def _train(
             window.add(sums)
             profiler.after(step, sums)
             bar.update()
+
+
+def _begin(run: Experiment, checkpoints) -> Restored:
+    """Returns what the workdir's last whole checkpoint holds, or a new beginning."""
+    restored = checkpoints.restore_latest(run.abstract_state())
+    if restored is None:
+        logger.info("starting in %s", run.workdir)
+        return Restored(run.fresh_state(), Progress(), scored=False)
+    logger.info("resuming from step %d of %s", int(restored.state.step), run.workdir)
+    return restored
+
+
+def _batches(run: Experiment, split: Split, first: int):
+    config = run.config
+    return pipeline.train_batches(
+        pipeline.make_loader(config, split, run.vocabulary),
+        config.batch_size,
+        seed=config.seed,
+        start_step=first,
+        num_workers=config.data.num_workers,
+        mirror=config.data.flip,
+        skip_bad=config.data.skip_bad,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+def _bar(first: int, total: int) -> tqdm:
+    return tqdm(
+        total=total,
+        initial=first,
+        desc="training",
+        unit="step",
+        disable=True if jax.process_index() else None,  # None: where nobody looks
+    )
+
+
+def _stopped(run: Experiment, step: int) -> PreemptedError:
+    return PreemptedError(
+        f"Told to stop (SIGTERM). Step {step} is saved in {run.workdir}; the same "
+        "command goes on from there."
+    )

@@ -1,5 +1,6 @@
 """What training carries from step to step."""
 
+import dataclasses
 from typing import Any
 
 import flax.struct
@@ -27,6 +28,19 @@ class TrainState:
     step: Any
     params: Any
     opt_state: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """What a run has said when a state is saved, so that it goes on from there.
+
+    Attributes:
+        lines: of metrics.jsonl.
+        window: the sums of each step since its last line of training.
+    """
+
+    lines: int = 0
+    window: tuple[dict[str, float], ...] = ()
 
 
 def init_params(model: ReSTR, max_words: int, seed: int) -> Any:

@@ -21,6 +21,9 @@ def make_train_step(
 
     Losses are summed, not averaged, until every device and every part of the batch has
     added its own: the mean is over the valid expressions of the whole batch.
+
+    A step whose loss or gradient is not finite counts as done and changes nothing else;
+    ``sums["skipped"]`` is 1 then.
     """
     dtype = precision.compute_dtype(config.dtype)
     schedule = make_schedule(config.optimizer)
@@ -43,6 +46,7 @@ def make_train_step(
             patch_threshold=config.loss.patch_threshold,
             patch_weight=config.loss.patch_weight,
         )
+        sums["bad_images"] = jnp.sum(~batch["valid"].any(-1), dtype=jnp.float32)
         return sums["loss"], sums
 
     gradient_of = _in_parts(jax.grad(loss_sum, has_aux=True), config.accumulate_steps)
@@ -59,8 +63,16 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         # A product, which a CPU has at hand, where optax.tree.norm sums up squares.
+        norm = jnp.sqrt(optax.tree.vdot(gradient, gradient))
+        finite = jnp.isfinite(sums["loss"]) & jnp.isfinite(norm)
+        params, opt_state = jax.tree.map(
+            lambda new, old: jnp.where(finite, new, old),
+            (params, opt_state),
+            (state.params, state.opt_state),
+        )
+        sums["gradient_norm"] = norm
+        sums["skipped"] = 1.0 - finite.astype(jnp.float32)
         sums["learning_rate"] = jnp.asarray(schedule(state.step), jnp.float32)
-        sums["gradient_norm"] = jnp.sqrt(optax.tree.vdot(gradient, gradient))
         return TrainState(state.step + 1, params, opt_state), sums
 
     return step

@@ -6,6 +6,7 @@ run was resumed.
 """
 
 import dataclasses
+import logging
 import multiprocessing
 import os
 import threading
@@ -17,6 +18,8 @@ import numpy as np
 from restr_jax.data import flip, preprocess
 from restr_jax.data.splits import Split
 from restr_jax.data.text import Vocabulary
+
+logger = logging.getLogger(__name__)
 
 Batch = dict[str, np.ndarray]
 
@@ -82,7 +85,7 @@ class Loader:
             mirrored: exchange left and right, in the pixels and in the sentences.
 
         Raises:
-            ValueError: if the image cannot be decoded; the message names it.
+            ValueError: if record or image cannot be read; the message names it.
         """
         fields = self.split.source[record]
         name = f"{self.split.name}, image {fields['image_id'].decode()}"
@@ -106,6 +109,13 @@ class Loader:
             full = preprocess.decode_mask(counts, image.shape[:2])
             masks.append(preprocess.mirror(full) if mirrored else full)
         return Example(image, tokens, valid, masks, record, chosen, sentences, fields)
+
+    def load_nothing(self, record: int) -> Example:
+        """Returns what stands for a record that cannot be read: no expression of it."""
+        tokens = np.zeros((self.expressions, self.max_words), np.int32)
+        valid = np.zeros(self.expressions, bool)
+        image, nothing = np.zeros((1, 1, 3), np.uint8), np.zeros(0, np.int64)
+        return Example(image, tokens, valid, [], record, nothing, [], {})
 
     def stack(self, examples: list[Example]) -> Batch:
         """Makes a batch to train on.
@@ -185,6 +195,7 @@ class _MakeBatch:
         groups: the loader's groups.
         seed: of all that is drawn.
         mirror: whether half of the examples are mirrored.
+        skip_bad: whether what cannot be read is left out.
         rows: of the whole batch, this process's.
     """
 
@@ -192,6 +203,7 @@ class _MakeBatch:
     groups: list[tuple[int, int]]
     seed: int
     mirror: bool
+    skip_bad: bool
     rows: slice
 
     def __call__(self, drawn: list[tuple[int, int]]) -> Batch:
@@ -208,7 +220,13 @@ class _MakeBatch:
         mirrored = self.mirror and bool(rng.random(part + 1)[part] < 0.5)
         k = self.loader.expressions
         chosen = order[part * k : (part + 1) * k]
-        return self.loader.load(record, chosen, mirrored=mirrored)
+        try:
+            return self.loader.load(record, chosen, mirrored=mirrored)
+        except ValueError as error:
+            if not self.skip_bad:
+                raise
+            logger.warning("left out: %s", error)
+            return self.loader.load_nothing(record)
 
 
 def train_batches(
@@ -219,6 +237,7 @@ def train_batches(
     start_step: int,
     num_workers: int,
     mirror: bool = False,
+    skip_bad: bool = False,
     process_index: int = 0,
     process_count: int = 1,
 ) -> grain.DatasetIterator[Batch]:
@@ -235,6 +254,7 @@ def train_batches(
         start_step: batches to skip; they are not made.
         num_workers: processes that make batches for this one; 0 takes threads.
         mirror: mirror half of the examples, see `Loader.load`.
+        skip_bad: leave out what cannot be read, in whose place nothing is valid.
         process_index: which of the processes that train this is.
         process_count: how many train, b = B / process_count rows each.
 
@@ -259,7 +279,8 @@ def train_batches(
     drawn = drawn.batch(batch_size, batch_fn=list)[start_step:]
     # Little ahead, for batches are large; and a worker is quickest with one thread.
     threads, ahead = (1, 2) if num_workers else (4, 8)
-    stream = drawn.map(_MakeBatch(loader, groups, seed, mirror, rows)).to_iter_dataset(
+    make = _MakeBatch(loader, groups, seed, mirror, skip_bad, rows)
+    stream = drawn.map(make).to_iter_dataset(
         grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
     )
     if num_workers:

@@ -38,6 +38,7 @@ def open_split(data_dir: str, dataset: str, split: str) -> Split:
 
     Raises:
         FileNotFoundError: if it has not been built.
+        DamagedRecordError: if a file of it is missing or cut short.
         ValueError: if it has no such split, or was built by something else.
     """
     info, source = _open_dataset(data_dir, dataset)
@@ -88,11 +89,44 @@ def _open_dataset(data_dir: str, dataset: str):
     )
 
     def source(split: str) -> Sequence[dict]:
-        return builder.as_data_source(
+        read = builder.as_data_source(
             split=split, decoders={"image": tfds.decode.SkipDecoding()}
         )
+        records = _Records(f"{dataset}:{split}", read)
+        # TFDS looks at no file before a record of it is asked for.
+        starts = itertools.accumulate(builder.info.splits[split].shard_lengths[:-1])
+        for first in [0, *starts] if len(records) else []:
+            records[first]
+        return records
 
     return builder.info, source
+
+
+class DamagedRecordError(ValueError):
+    """A record, or its file, is no longer what was written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Records(Sequence):
+    """The records of one split; one that cannot be read is said plainly.
+
+    Every record has a checksum in its file, which ArrayRecord compares.
+    """
+
+    name: str
+    source: Sequence[dict]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> dict:
+        try:
+            return self.source[index]
+        except (OSError, RuntimeError, ValueError) as error:
+            raise DamagedRecordError(
+                f"Record {index} of {self.name} cannot be read ({error}). Build the "
+                "data set again: remove its folder, and run tfds_builders.prepare."
+            ) from error
 
 
 def _is_version_folder(folder: str, name: str) -> bool:

@@ -4,7 +4,7 @@ import collections
 import concurrent.futures
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -85,9 +85,23 @@ class Evaluator:
     """
 
     def __init__(
-        self, model: ReSTR, config, vocabulary: Vocabulary, parallel: Parallel
+        self,
+        model: ReSTR,
+        config,
+        vocabulary: Vocabulary,
+        parallel: Parallel,
+        check: Callable[[], None] = lambda: None,
     ):
-        """Prepares the compiled prediction."""
+        """Prepares the compiled prediction.
+
+        Args:
+            model: what is scored.
+            config: the configuration.
+            vocabulary: the words.
+            parallel: the devices.
+            check: called between batches; it may raise to stop the scoring.
+        """
+        self._check = check
         self._config = config
         self._vocabulary = vocabulary
         self._parallel = parallel
@@ -115,6 +129,7 @@ class Evaluator:
                     yield scored
 
             for batch, examples in self._batches(split):
+                self._check()
                 output = self._predict(params, self._parallel.shard(batch))
                 queued.append((output, examples))
                 if len(queued) > 1:
