@@ -1,9 +1,11 @@
 """Checkpoints: the only module that knows orbax."""
 
-import dataclasses
+import functools
+import json
 import logging
 import os
 import pathlib
+import sys
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +23,7 @@ _policies = ocp.training.preservation_policies
 _STATE = "state"
 METRIC = "oiou"  # what "best" means: the validation split's cumulative IoU
 _NO_PROGRESS = Progress()
+_ECHOES = "Event loop is closed", "Encountered error while reading array"
 _ASIDE = "damaged"  # folder of a workdir for checkpoints that cannot be read
 
 
@@ -64,13 +67,14 @@ def read_params(folder: str) -> Any:
                 lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape),
                 metadata.metadata[_STATE]["params"],
             )
+            _mute_echoes()
             loaded = ocp.load_checkpointables(folder, {_STATE: {"params": wanted}})
             params = loaded[_STATE]["params"]
-            _compare(metadata.custom_metadata, {"params": params})
+            fingerprint.check(metadata.custom_metadata, {"params": params})
     # Orbax and what it reads with raise many things where bytes are missing or others.
     except Exception as error:
         raise DamagedCheckpointError(
-            f"{folder} is no checkpoint of ours, or damaged: {error}"
+            f"{folder} is no checkpoint of ours, or damaged: {_first_line(error)}"
         ) from error
     return params
 
@@ -82,11 +86,26 @@ def _parts(state: TrainState) -> dict[str, Any]:
     }
 
 
-def _compare(custom_metadata: Any, parts: dict[str, Any]) -> None:
-    """Raises ValueError if arrays are not those that were saved."""
-    for name, tree in parts.items():
-        if fingerprint.of_tree(tree) != custom_metadata["fingerprints"][name]:
-            raise ValueError(f"the values of {name!r} are not those that were saved")
+@functools.cache
+def _mute_echoes() -> None:
+    """Keeps hundreds of traces away: one for each array that cannot be read.
+
+    The first of these errors is raised, and says enough. The others reach tasks that
+    Orbax has forgotten, and event loops that it has closed.
+    """
+    tasks = logging.getLogger("asyncio")
+    tasks.addFilter(lambda record: "never retrieved" not in record.getMessage())
+    before = sys.unraisablehook
+
+    def print_others(raised):
+        if not str(raised.exc_value).startswith(_ECHOES):
+            before(raised)
+
+    sys.unraisablehook = print_others
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:200] or type(error).__name__
 
 
 class Checkpoints:
@@ -99,7 +118,23 @@ class Checkpoints:
             workdir: of the run.
             keep_latest: how many stay.
             read_only: leave alone what another process may be writing.
+
+        Raises:
+            DamagedCheckpointError: if a score cannot be read, and may not be set aside.
         """
+        self._folder = pathlib.Path(workdir).absolute() / "checkpoints"
+        self._failed = False
+        # Orbax reads all scores when it opens the folder, and wants them whole.
+        for path in self._unreadable_scores():
+            step = path.parent.parent.name
+            said = f"The score of checkpoint {step} in {self._folder} is damaged"
+            if read_only:
+                raise DamagedCheckpointError(
+                    f"{said}; remove that checkpoint, or go on training, which sets it "
+                    "aside."
+                )
+            logger.warning("%s; it is set aside", said)
+            self._move_aside(step)
         keep = [
             _policies.LatestN(keep_latest),
             _policies.BestN(
@@ -109,7 +144,7 @@ class Checkpoints:
             ),
         ]
         self._checkpointer = ocp.training.Checkpointer(
-            os.path.abspath(os.path.join(workdir, "checkpoints")),
+            str(self._folder),
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(
                 1
             ),
@@ -137,7 +172,7 @@ class Checkpoints:
         steps = self.steps()
         if not steps:
             raise FileNotFoundError(
-                f"There is no checkpoint in {self._checkpointer.directory}; train "
+                f"There is no checkpoint in {self._folder}; train "
                 "first, or give the --workdir of a trained model."
             )
         if which == "all":
@@ -178,25 +213,28 @@ class Checkpoints:
         Raises:
             OSError: if it cannot be written; those before it stay as they are.
         """
-        fingerprints = {n: fingerprint.of_tree(t) for n, t in _parts(state).items()}
+        parts = _parts(state).items()
+        card = {
+            "version": restr_jax.__version__,
+            "fingerprints": {name: fingerprint.of_tree(tree) for name, tree in parts},
+            METRIC: oiou,
+            "progress": {"lines": progress.lines, "window": list(progress.window)},
+        }
         try:
             self._checkpointer.save_checkpointables(
                 step,
                 {_STATE: state},
                 overwrite=True,
                 metrics=None if oiou is None else {METRIC: oiou},
-                custom_metadata={
-                    "version": restr_jax.__version__,
-                    "fingerprints": fingerprints,
-                    "progress": dataclasses.asdict(progress),
-                },
+                custom_metadata=fingerprint.sign(card),
             )
         # From a full disk come errors of many libraries.
         except Exception as error:
+            self._failed = True
             last = max((s for s in self.steps() if s < step), default=None)
             raise OSError(
-                f"Checkpoint {step} cannot be written to {self._checkpointer.directory}"
-                f" ({error}). "
+                f"Checkpoint {step} cannot be written to {self._folder}"
+                f" ({_first_line(error)}). "
                 + ("There is none before it" if last is None else f"{last} is whole")
                 + ". Mend that, as by making room on the disk, and start the same "
                 "command again: it goes on from the last checkpoint."
@@ -211,15 +249,18 @@ class Checkpoints:
         """
         try:
             metadata = self._checkpointer.checkpointables_metadata(step)
+            _mute_echoes()
             loaded = self._checkpointer.load_checkpointables(step, {_STATE: abstract})
-            state, custom = loaded[_STATE], metadata.custom_metadata
-            _compare(custom, _parts(state))
-            said = custom["progress"]
+            state, card = loaded[_STATE], metadata.custom_metadata
+            fingerprint.check(card, _parts(state))
+            if (metadata.metrics or {}).get(METRIC) != card[METRIC]:
+                raise ValueError("its score is not the one that was saved")
+            said = card["progress"]
             progress = Progress(said["lines"], tuple(said["window"]))
         except Exception as error:
             raise DamagedCheckpointError(
-                f"Checkpoint {step} in {self._checkpointer.directory} is damaged, or "
-                f"does not fit the model of this config: {error}"
+                f"Checkpoint {step} in {self._folder} is damaged, or "
+                f"does not fit the model of this config: {_first_line(error)}"
             ) from error
         return Restored(state, progress, bool(metadata.metrics))
 
@@ -249,16 +290,31 @@ class Checkpoints:
         return None
 
     def _set_aside(self, step: int) -> None:
+        self._move_aside(str(step))
+        self._checkpointer.reload()
+
+    def _move_aside(self, step: str) -> None:
         if jax.process_index() == 0:
-            folder = pathlib.Path(self._checkpointer.directory)
-            aside = folder.parent / _ASIDE
+            aside = self._folder.parent / _ASIDE
             aside.mkdir(exist_ok=True)
             number = len(list(aside.iterdir()))  # It may not be the first of its step.
-            (folder / str(step)).rename(aside / f"{step}-{number}")
+            (self._folder / step).rename(aside / f"{step}-{number}")
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("set aside")
-        self._checkpointer.reload()
+
+    def _unreadable_scores(self) -> list[pathlib.Path]:
+        paths = []
+        for path in sorted(self._folder.glob("*/metrics/metrics")):
+            try:
+                float(json.loads(path.read_text())[METRIC])
+            except (KeyError, TypeError, ValueError):
+                paths.append(path)
+        return paths
 
     def close(self) -> None:
         """Waits for what is being written."""
-        self._checkpointer.close()
+        try:
+            self._checkpointer.close()
+        except Exception:
+            if not self._failed:  # Or else it is the error that `save` raised.
+                raise

@@ -20,6 +20,7 @@ def _run(command: Callable[[], None], argv: list[str]) -> None:
     # Our own progress, and of the libraries only what is wrong.
     absl_logging.set_verbosity(absl_logging.WARNING)
     logging.getLogger("restr_jax").setLevel(logging.INFO)
+    logging.getLogger("absl").addFilter(_without_trace)
     try:
         command()
     except (OSError, FloatingPointError, ValueError) as error:
@@ -27,6 +28,12 @@ def _run(command: Callable[[], None], argv: list[str]) -> None:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)  # As a shell says it of SIGINT.
+
+
+def _without_trace(record: logging.LogRecord) -> bool:
+    """Takes the trace from what libraries log: what they raise as well has one."""
+    record.exc_info = None
+    return True
 
 
 def _parse_flags(argv: list[str]) -> list[str]:

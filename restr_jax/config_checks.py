@@ -4,7 +4,7 @@ import json
 import pathlib
 
 from restr_jax.data.preprocess import RESIZE_MODES
-from restr_jax.files import write_whole
+from restr_jax.files import unwritable, write_whole
 
 # Keys that a run may change when it resumes, or that only scoring reads.
 _FREE_KEYS = (
@@ -80,10 +80,7 @@ def claim_workdir(workdir: str, config) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, config.to_json(indent=2) + "\n")
         except OSError as error:
-            raise OSError(
-                f"{workdir} cannot be written to ({error.strerror}); choose another "
-                "--workdir, or mend that."
-            ) from error
+            raise unwritable(workdir, error) from error
         return
     ours = _flatten(json.loads(config.to_json()))
     theirs = _flatten(json.loads(path.read_text()))

@@ -17,6 +17,14 @@ def write_whole(path: pathlib.Path, text: str) -> None:
     partial.replace(path)
 
 
+def unwritable(path: pathlib.Path | str, error: OSError) -> OSError:
+    """Returns an error that says what to do about a path that cannot be written to."""
+    return OSError(
+        f"{path} cannot be written to ({error.strerror}). Mend that, as by making room "
+        "on the disk, and start the same command again; or choose another --workdir."
+    )
+
+
 @contextlib.contextmanager
 def locked(path: pathlib.Path, message: str) -> Iterator[None]:
     """Keeps other processes out; the lock ends with this one, however that ends.
@@ -27,8 +35,13 @@ def locked(path: pathlib.Path, message: str) -> Iterator[None]:
 
     Raises:
         BlockingIOError: with the message, if another process holds the lock.
+        OSError: if its folder cannot be written to.
     """
-    with path.open("w") as file:
+    try:
+        opened = path.open("w")
+    except OSError as error:
+        raise unwritable(path.parent, error) from error
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -1,5 +1,6 @@
-"""Numbers by which the arrays of a checkpoint are known again."""
+"""Numbers by which what a checkpoint holds is known again."""
 
+import json
 import zlib
 from typing import Any
 
@@ -22,6 +23,28 @@ def of_tree(tree: Any) -> int:
     named = [(zlib.crc32(_name(path).encode()) | 1, leaf) for path, leaf in leaves]
     factors, arrays = zip(*sorted(named, key=lambda pair: pair[0]), strict=True)
     return int(_sum(arrays, jnp.array(factors, jnp.uint32)))
+
+
+def sign(card: dict) -> dict:
+    """Adds a checksum to what JSON holds of a checkpoint."""
+    return card | {"crc32": zlib.crc32(json.dumps(card, sort_keys=True).encode())}
+
+
+def check(card: dict, parts: dict[str, Any]) -> None:
+    """Compares what was read with what was saved.
+
+    Args:
+        card: what `sign` returned, with `of_tree` of each part in "fingerprints".
+        parts: trees of arrays by name; not all of those in the card have to be there.
+
+    Raises:
+        ValueError: if a bit of it is another.
+    """
+    if card != sign({key: card[key] for key in card if key != "crc32"}):
+        raise ValueError("its metadata are not those that were saved")
+    for name, tree in parts.items():
+        if of_tree(tree) != card["fingerprints"][name]:
+            raise ValueError(f"the values of {name!r} are not those that were saved")
 
 
 @jax.jit

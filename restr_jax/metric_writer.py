@@ -7,7 +7,7 @@ import pathlib
 import jax
 import tensorboardX
 
-from restr_jax.files import write_whole
+from restr_jax.files import unwritable, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +51,11 @@ class MetricWriter:
             return
         text = " ".join(f"{name}={value:.5g}" for name, value in scalars.items())
         logger.info("step %d: %s", step, text)
-        self._file.write(json.dumps({"step": step} | scalars) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps({"step": step} | scalars) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise unwritable(self._file.name, error) from error
         self.lines += 1
         for name, value in scalars.items():
             self._board.add_scalar(name, value, step)
@@ -61,5 +64,9 @@ class MetricWriter:
         """Flushes everything."""
         if not self._writes:
             return
-        self._file.close()
-        self._board.close()
+        # On a full disk they fail again, which must not hide what failed first.
+        for opened in (self._file, self._board):
+            try:
+                opened.close()
+            except OSError as error:
+                logger.warning("metrics were lost: %s", error)

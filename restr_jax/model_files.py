@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 SHIPPED = "shapes"  # the name of the model that comes with the package
 SHIPPED_FOLDER = pathlib.Path(__file__).parent / "shipped" / SHIPPED
 _WEIGHTS, _FORMAT = "weights.safetensors", "restr_jax weights 1"
+_MOST_LAYERS = 1_000  # and words; no array's side says how many there are
 
 
 class Trained(NamedTuple):
@@ -115,37 +116,72 @@ def _read_weights(path: pathlib.Path) -> Any:
         with safetensors.safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
         arrays = safetensors.numpy.load_file(path)
-    except safetensors.SafetensorError as error:
+    except Exception as error:  # Of other kinds too, as for types NumPy has not.
         raise ValueError(f"{path} is damaged ({error}); get it again.") from error
     if metadata.get("format") != _FORMAT:
         raise ValueError(
             f"{path} is of the format {metadata.get('format')!r}, not {_FORMAT!r}; it "
             "is another version's, or no file of `restr export --format=weights`."
         )
-    arrays = {name: strict.as_float32(name, array) for name, array in arrays.items()}
-    return unflatten_dict(arrays, sep="/")
+    try:
+        arrays = {name: strict.as_float32(name, x) for name, x in arrays.items()}
+        return unflatten_dict(arrays, sep="/")
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds other arrays than weights: {error}") from error
 
 
 def _assemble(home: pathlib.Path, params: Any, origin: str) -> Trained:
+    path = home / "config.json"
+    text = path.read_bytes()
+    arrays = flatten_dict(params, sep="/")
     try:
-        content = json.loads((home / "config.json").read_text(encoding="utf-8"))
-        config = ml_collections.ConfigDict(content)
-        vocabulary = Vocabulary.load(
-            home / "vocabulary.txt", config.data.tokenizer, config.data.padding
-        )
+        config = ml_collections.ConfigDict(json.loads(text))
+        _check_sizes(config, max(side for x in arrays.values() for side in x.shape))
+        how = config.data.tokenizer, config.data.padding
+    except Exception as error:  # It may hold anything, or nothing.
+        raise _of_another_version(path, error) from error
+    vocabulary = Vocabulary.load(home / "vocabulary.txt", *how)
+    try:
         model = build_model(config.model, len(vocabulary))
-    except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{home / 'config.json'} is not of this version of restr_jax "
-            f"({restr_jax.__version__}): {error}. Use the version that trained the "
-            "model, or train it anew."
-        ) from error
-    expected = jax.eval_shape(
-        lambda: train_state.init_params(model, config.data.max_words, seed=0)
-    )
+        expected = jax.eval_shape(
+            lambda: train_state.init_params(model, config.data.max_words, seed=0)
+        )
+    except Exception as error:  # Sizes that do not go together end anywhere in flax.
+        raise _of_another_version(path, error) from error
     shapes = [
         {name: tuple(x.shape) for name, x in flatten_dict(tree, sep="/").items()}
         for tree in (params, expected)
     ]
     strict.check(*shapes, origin, "It is of another version of restr_jax, or damaged.")
     return Trained(config, vocabulary, model, params, origin)
+
+
+def _of_another_version(path: pathlib.Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"{path} is not of this version of restr_jax ({restr_jax.__version__}): "
+        f"{error}. Use the version that trained the model, or train it anew."
+    )
+
+
+def _check_sizes(config, largest: int) -> None:
+    """Checks sizes before a model is built, which would take as long as they say.
+
+    Args:
+        config: a configuration.
+        largest: the longest side of any of the model's arrays.
+
+    Raises:
+        ValueError: if a size is no number, or none that arrays of these sides have.
+    """
+    model, most = config.model, max(largest, _MOST_LAYERS)
+    rows, columns = (side // model.patch_size for side in model.image_size)
+    sizes = {"patches": rows * columns, "data.max_words": config.data.max_words} | {
+        f"{part}.{key}": model[part][key]
+        for part in ("vision", "language", "fusion")
+        for key in ("width", "num_layers", "num_heads", "mlp_dim")
+    }
+    for name, size in sizes.items():
+        if type(size) is not int or not 0 <= size <= most:
+            raise ValueError(
+                f"{name} is {size!r}, and no side of its arrays is over {largest}"
+            )

@@ -71,8 +71,13 @@ def _find_images(given: str) -> list[pathlib.Path]:
 
 
 def _read_lines(path: pathlib.Path) -> list[Request]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text: {error}.") from error
     requests = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    # Not splitlines(): other ends of lines than these may stand in a sentence.
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -82,7 +87,9 @@ def _read_lines(path: pathlib.Path) -> list[Request]:
                 raise TypeError
             if not sentences or not all(isinstance(s, str) for s in sentences):
                 raise TypeError
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            # JSON can spell half a character, which no file could be written with.
+            "".join([image, *sentences]).encode("utf-8")
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(
                 f'{path}, line {number} is not of the form {{"image": "a.jpg", '
                 '"expressions": ["the man on the left"]}.'

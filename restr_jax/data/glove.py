@@ -5,9 +5,7 @@ import gzip
 import io
 import pathlib
 import zipfile
-import zlib
 from collections.abc import Iterator
-from typing import TextIO
 
 import numpy as np
 
@@ -15,6 +13,8 @@ from restr_jax.data.text import PAD_ID, Vocabulary
 
 # The spread of GloVe's own values, near enough, for words that GloVe lacks.
 _ABSENT_STD = 0.4
+# Characters. The longest of glove.840B are some 1,000 and 10.
+_LONGEST_WORD, _LONGEST_VALUE = 10_000, 100
 
 
 def _is_number(text: str) -> bool:
@@ -26,24 +26,40 @@ def _is_number(text: str) -> bool:
 
 
 @contextlib.contextmanager
-def _open_glove(path: pathlib.Path, width: int) -> Iterator[TextIO]:
-    """Opens a text file, as it is or compressed.
+def _named(path: pathlib.Path) -> Iterator[None]:
+    """Makes a ValueError that names the file of whatever reading it raises."""
+    try:
+        yield
+    except Exception as error:  # Of many kinds, as there are many ways to compress.
+        if isinstance(error, OSError) and error.filename:
+            raise  # It cannot be opened, and says so itself.
+        raise ValueError(
+            f"{path} is damaged, or no text in UTF-8 ({error}); get it again."
+        ) from error
+
+
+def _lines(path: pathlib.Path, width: int, longest: int) -> Iterator[str]:
+    """Yields the lines of a text file, as it is or compressed.
 
     Raises:
         ValueError: if it is damaged, or an archive without one file of that width.
     """
-    try:
+    with contextlib.ExitStack() as opened:
         if path.suffix == ".zip":
-            with zipfile.ZipFile(path) as archive:
-                name = _choose_glove(path, archive.namelist(), width)
-                with archive.open(name) as file:
-                    yield io.TextIOWrapper(file, encoding="utf-8")
-        else:
-            opener = gzip.open if path.suffix == ".gz" else open
-            with opener(path, "rt", encoding="utf-8") as file:
-                yield file
-    except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise ValueError(f"{path} is damaged ({error}); get it again.") from error
+            with _named(path):
+                archive = opened.enter_context(zipfile.ZipFile(path))
+                names = archive.namelist()
+            name = _choose_glove(path, names, width)
+        with _named(path):
+            if path.suffix == ".zip":
+                content = opened.enter_context(archive.open(name))
+                file = io.TextIOWrapper(content, encoding="utf-8")
+            else:
+                opener = gzip.open if path.suffix == ".gz" else open
+                file = opened.enter_context(opener(path, "rt", encoding="utf-8"))
+            # A small compressed file may hold a line that fills any memory.
+            while line := file.readline(longest):
+                yield line
 
 
 def _choose_glove(path: pathlib.Path, names: list[str], width: int) -> str:
@@ -56,6 +72,16 @@ def _choose_glove(path: pathlib.Path, names: list[str], width: int) -> str:
             f"(config.model.language.width) among {texts}, not one."
         )
     return chosen[0]
+
+
+def _vector(values: list[str], where: str) -> np.ndarray:
+    vector = np.array([float(x) if _is_number(x) else np.nan for x in values])
+    with np.errstate(over="ignore"):
+        vector = vector.astype(np.float32)
+    if not np.isfinite(vector).all():
+        wrong = values[int(np.argmin(np.isfinite(vector)))]
+        raise ValueError(f"{where} has {wrong!r} for a value; get the file again.")
+    return vector
 
 
 def read(
@@ -76,25 +102,26 @@ def read(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if a line has not ``width`` values, or the file is damaged.
+        ValueError: if a line has not ``width`` values, all finite where the word is
+            wanted, or the file is damaged.
     """
     path = pathlib.Path(path)
     rng = np.random.default_rng(seed)
     table = rng.normal(0.0, _ABSENT_STD, (len(vocabulary), width)).astype(np.float32)
     wanted = {w: i for w, i in vocabulary.ids.items() if w not in vocabulary.special}
-    with _open_glove(path, width) as file:
-        for number, line in enumerate(file, start=1):
-            # A few words of glove.840B hold spaces, so values are cut off the end.
-            word, *values = line.rstrip("\n").rsplit(" ", width)
-            extra = sum(map(_is_number, word.split(" ")[1:]))
-            if len(values) != width or extra:
-                raise ValueError(
-                    f"{path}, line {number} has {len(values) + extra} values, not "
-                    f"{width}; give the GloVe file whose vectors are as wide as "
-                    "config.model.language.width."
-                )
-            row = wanted.pop(word, None)
-            if row is not None:
-                table[row] = np.array(values, np.float32)
+    longest = _LONGEST_WORD + _LONGEST_VALUE * width
+    for number, line in enumerate(_lines(path, width, longest), start=1):
+        # A few words of glove.840B hold spaces, so values are cut off the end.
+        word, *values = line.rstrip("\n").rsplit(" ", width)
+        extra = sum(map(_is_number, word.split(" ")[1:]))
+        if len(values) != width or extra or len(line) == longest:
+            raise ValueError(
+                f"{path}, line {number} has {len(values) + extra} values, not "
+                f"{width}; give the GloVe file whose vectors are as wide as "
+                "config.model.language.width."
+            )
+        row = wanted.pop(word, None)
+        if row is not None:
+            table[row] = _vector(values, f"{path}, line {number}")
     table[PAD_ID] = 0.0
     return table, sorted(wanted)

@@ -39,7 +39,8 @@ def to_pixels(image: ImageLike) -> np.ndarray:
             file = Image.open(path)
     except Image.DecompressionBombError as error:
         raise ValueError(f"{path} is too large: {error}") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    # Pillow's readers raise whatever their format's parser does.
+    except Exception as error:
         raise ValueError(f"{path} is no image that can be read.") from error
     with file:
         return _to_rgb(file, str(path))
@@ -57,6 +58,5 @@ def _to_rgb(image: Image.Image, what: str) -> np.ndarray:
             grey = (np.asarray(upright) >> 8).astype(np.uint8)
             upright = Image.fromarray(grey)
         return np.asarray(upright.convert("RGB"))
-    # Pillow's readers raise whatever their format's parser does.
     except Exception as error:
         raise ValueError(f"{what} is damaged: {error}.") from error

@@ -3,14 +3,16 @@
 import io
 
 import numpy as np
-from PIL import Image
-from pycocotools import mask as mask_util
+from PIL import EpsImagePlugin, Image
 
 from restr_jax.data import released_letterbox
+from tfds_builders import rle
 
 # "stretch" fills the input; "letterbox" keeps the image's shape and centres it, and so
 # does "released", with the filters of `released_letterbox`.
 RESIZE_MODES = ("stretch", "letterbox", "released")
+# A file of any name may hold PostScript, a program, which Ghostscript would run.
+EpsImagePlugin.gs_binary = False
 # A photograph holds some 10 to 200 million pixels; a file that claims more is refused.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS = 200_000_000
 
@@ -40,8 +42,12 @@ def mirror(pixels: np.ndarray) -> np.ndarray:
 
 
 def decode_mask(counts: bytes, size: Size) -> np.ndarray:
-    """Decodes COCO's compressed RLE into a boolean mask [H, W]."""
-    return mask_util.decode({"size": list(size), "counts": counts}).astype(bool)
+    """Decodes COCO's compressed RLE into a boolean mask [H, W].
+
+    Raises:
+        ValueError: if it is none, or one of a mask of another size.
+    """
+    return rle.to_mask(rle.read_runs(counts, *size), *size)
 
 
 def inner_box(original: Size, target: Size, mode: str) -> tuple[int, int, int, int]:

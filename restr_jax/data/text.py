@@ -167,9 +167,9 @@ class Vocabulary:
             FileNotFoundError: if there is no such file.
             ValueError: if it is no vocabulary for this tokenizer; it is named.
         """
-        content = pathlib.Path(path).read_text(encoding="utf-8")
-        words = [line.strip() for line in content.splitlines()]
         try:
+            content = pathlib.Path(path).read_text(encoding="utf-8")
+            words = [line.strip() for line in content.splitlines()]
             return cls(words, tokenizer, padding)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error

@@ -3,6 +3,7 @@
 import io
 import json
 import pathlib
+import reprlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 from restr_jax.data import preprocess, splits
 from restr_jax.data.text import tokenize
 from restr_jax.evaluation import metrics
-from tfds_builders import masks, published
+from tfds_builders import published
 
 _MOST_NAMED = 5
 
@@ -26,9 +27,13 @@ def read(path: pathlib.Path) -> list[dict]:
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             entry = json.loads(line)
-            entry["sent_id"], entry["mask"]["size"], entry["mask"]["counts"]
+            entry["mask"]["size"], entry["mask"]["counts"]
+            if not isinstance(entry["sent_id"], str | int):
+                raise TypeError("sent_id")
+            if not isinstance(entry.get("split", ""), str):
+                raise TypeError("split")
             predictions.append(entry)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             faults.append(f"line {number} ({error!r})")
     if faults:
         raise ValueError(
@@ -109,10 +114,11 @@ def _check_names(by_name: dict, wanted: list[str], split: str) -> None:
 def _compare(prediction: dict, truth: dict, stretch: tuple[int, int]) -> dict:
     """Makes the record of one expression that `metrics` reads."""
     size = truth["truth"]["size"]
-    if list(prediction["mask"]["size"]) != size:
+    if prediction["mask"]["size"] != size:
+        found = reprlib.repr(prediction["mask"]["size"])
         raise ValueError(
-            f"The mask of expression {truth['sent_id']} is "
-            f"{prediction['mask']['size']} pixels (height, width), its image {size}."
+            f"The mask of expression {truth['sent_id']} is {found} pixels (height, "
+            f"width), its image {size}."
         )
     ours = _decode(prediction["mask"], truth["sent_id"])
     theirs = preprocess.decode_mask(truth.pop("truth")["counts"], tuple(size))
@@ -128,10 +134,11 @@ def _compare(prediction: dict, truth: dict, stretch: tuple[int, int]) -> dict:
 
 def _decode(rle: dict, name: str) -> np.ndarray:
     try:
-        height, width = map(int, rle["size"])
+        height, width = rle["size"]
+        if not all(type(side) is int and side > 0 for side in (height, width)):
+            raise ValueError(f"its size is {reprlib.repr(rle['size'])}")
         if height * width > Image.MAX_IMAGE_PIXELS:
             raise ValueError(f"{height} x {width} pixels are too many")
-        masks.check_rle(rle, height, width)
         return preprocess.decode_mask(rle["counts"].encode(), (height, width))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(

@@ -101,14 +101,38 @@ def read(path: str | pathlib.Path) -> Weights:
             f"{path} (config.init_from) has not our names. Convert it first: python -m "
             f"restr_jax.pretrained --input={path} --output=weights.npz"
         )
-    metadata = json.loads(str(arrays.pop(_METADATA)))
-    return Weights(
-        str(path),
-        arrays,
-        tuple(metadata["grid"]),
-        metadata["resize"],
-        metadata["num_heads"],
-    )
+    try:
+        grid, resize, num_heads = _read_metadata(str(arrays.pop(_METADATA)), arrays)
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise ValueError(
+            f"{path} (config.init_from) is damaged, or another version's: its metadata "
+            f"do not say what belongs to its arrays ({error!r}). Convert it again."
+        ) from error
+    return Weights(str(path), arrays, grid, resize, num_heads)
+
+
+def _read_metadata(
+    text: str, arrays: Mapping[str, np.ndarray]
+) -> tuple[Grid, str, dict[str, int]]:
+    """Returns the grid of the position table, how it is resized, and the heads.
+
+    Raises:
+        LookupError, RecursionError, TypeError, ValueError: if they are anything else.
+    """
+    metadata = json.loads(text)
+    rows, columns = metadata["grid"]
+    resize, heads = metadata["resize"], dict(metadata["num_heads"])
+    positions.METHODS[resize]
+    if not all(type(n) is int and n > 0 for n in (rows, columns, *heads.values())):
+        raise ValueError("grid or num_heads")
+    if not heads.keys() <= set(_PARTS_WITH_HEADS):
+        raise ValueError(f"num_heads of {', '.join(heads)}")
+    table = arrays.get(POSITIONS)
+    if table is not None:
+        patches = strict.as_float32(POSITIONS, table).shape[1] - rows * columns
+        if table.ndim != 3 or len(table) != 1 or patches < 0:
+            raise ValueError(f"{POSITIONS} has the shape {table.shape}")
+    return (rows, columns), resize, heads
 
 
 def _read_checkpoint(path: pathlib.Path) -> Weights:
