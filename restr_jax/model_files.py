@@ -126,7 +126,7 @@ def _read_weights(path: pathlib.Path) -> Any:
     try:
         arrays = {name: strict.as_float32(name, x) for name, x in arrays.items()}
         return unflatten_dict(arrays, sep="/")
-    except (AttributeError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         raise ValueError(f"{path} holds other arrays than weights: {error}") from error
 
 

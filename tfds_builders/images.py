@@ -4,8 +4,10 @@ import io
 import pathlib
 
 import numpy as np
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
+# A file of any name may hold PostScript, a program, which Ghostscript would run.
+EpsImagePlugin.gs_binary = False
 # A photograph holds some 10 to 200 million pixels; Pillow warns of a file that claims
 # more, and refuses one that claims twice as many.
 Image.MAX_IMAGE_PIXELS = 200_000_000
@@ -63,9 +65,9 @@ def read_image(path: pathlib.Path) -> io.BytesIO:
     try:
         image = Image.open(io.BytesIO(content))
         image.load()
+        if image.mode != "RGB":
+            # Backends disagree on how to decode grey and CMYK files; none is stored.
+            return encode_png(np.asarray(image.convert("RGB")))
     except Exception as error:
         raise ValueError(f"it is truncated or not an image ({error})") from error
-    if image.mode != "RGB":
-        # Backends disagree on how to decode grey and CMYK files, so none is stored.
-        return encode_png(np.asarray(image.convert("RGB")))
     return io.BytesIO(content)

@@ -4,7 +4,10 @@ Nothing here trusts a file: pycocotools checks neither polygons nor runs, and cr
 reads past them, so they are checked before it sees them.
 """
 
+import io
 import pathlib
+import reprlib
+import struct
 import zlib
 
 import numpy as np
@@ -12,8 +15,16 @@ import scipy.io
 from PIL import Image
 from pycocotools import mask as mask_util
 
-# The variable that a text_objseg .mat file holds its mask in.
-_MAT_KEY = "segimg_t"
+from tfds_builders import images, rle
+
+# The variable that a text_objseg .mat file holds its mask in; bytes of the file's head,
+# and the type of a part that is packed.
+_MAT_KEY, _MAT_HEAD, _MAT_PACKED = "segimg_t", 128, 15
+_NUMBERS = {"double", "single", "logical"} | {
+    f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
+}
+# Times height + width of the image; annotated outlines are a few times as long.
+_LONGEST_OUTLINE = 1_000
 
 
 def encode_mask(mask: np.ndarray) -> str:
@@ -39,14 +50,18 @@ def encode_segmentation(segmentation, height: int, width: int) -> str:
             read.
     """
     if not isinstance(segmentation, list | dict):
-        raise ValueError(f"the segmentation cannot be read: {segmentation!r}")
+        raise ValueError(
+            f"the segmentation cannot be read: {reprlib.repr(segmentation)}"
+        )
+    if min(height, width) < 1 or height * width > Image.MAX_IMAGE_PIXELS:
+        raise ValueError(f"no image has {height} x {width} pixels")
     parts = [segmentation] if isinstance(segmentation, dict) else list(segmentation)
     for part in parts:
         if isinstance(part, dict) and part.get("size") != [height, width]:
             raise ValueError(
-                f"the mask is {part.get('size')} pixels (height, width), its image "
-                f"[{height}, {width}]; the annotation and the image do not belong "
-                "together"
+                f"the mask is {reprlib.repr(part.get('size'))} pixels (height, width), "
+                f"its image [{height}, {width}]; the annotation and the image do not "
+                "belong together"
             )
     try:
         merged = mask_util.merge([_part(part, height, width) for part in parts])
@@ -68,42 +83,27 @@ def _part(part, height: int, width: int) -> dict:
         # Rounding may take a polygon a little out of its image, never far.
         if not (np.abs(points) <= 10 * max(height, width)).all():
             raise ValueError("a polygon lies far outside the image")
+        # pycocotools keeps some 40 bytes for each pixel of the outline.
+        if np.abs(points[2:] - points[:-2]).sum() > _LONGEST_OUTLINE * (height + width):
+            raise ValueError("a polygon goes to and fro over the image without end")
         return mask_util.frPyObjects([part], height, width)[0]
-    check_rle(part, height, width)
+    runs = rle.read_runs(part["counts"], height, width)
+    if not runs[1:].all():
+        # Where empty runs of two masks meet, merging them would end too early.
+        mask = rle.to_mask(runs, height, width)
+        return mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
     if isinstance(part["counts"], list):
         return mask_util.frPyObjects(part, height, width)
     return part
 
 
-def check_rle(rle: dict, height: int, width: int) -> None:
+def check_rle(coded: dict, height: int, width: int) -> None:
     """Checks that an RLE's runs cover an image exactly.
 
     Raises:
         ValueError: if they do not, or cannot be read.
     """
-    counts = rle["counts"]
-    runs = counts if isinstance(counts, list) else _runs(counts)
-    if min(runs) < 0 or sum(runs) != height * width:
-        raise ValueError(f"its runs cover {sum(runs)} pixels, not {height * width}")
-
-
-def _runs(counts: str | bytes) -> list[int]:
-    """Decodes COCO's string of run lengths: 5 bits a character, low bits first."""
-    runs, value, shift = [], 0, 0
-    for char in counts.encode() if isinstance(counts, str) else counts:
-        bits = char - 48
-        if not 0 <= bits < 64:
-            raise ValueError(f"{chr(char)!r} is no character of a compressed RLE")
-        value |= (bits & 31) << shift
-        shift += 5
-        if bits & 32:  # More bits follow.
-            continue
-        if bits & 16:  # Negative.
-            value -= 1 << shift
-        # From the fourth run on, the difference to the last but one is stored.
-        runs.append(value + runs[-2] if len(runs) > 2 else value)
-        value = shift = 0
-    return runs
+    rle.read_runs(coded["counts"], height, width)
 
 
 def read_mask_file(path: pathlib.Path, height: int, width: int) -> str:
@@ -122,12 +122,16 @@ def read_mask_file(path: pathlib.Path, height: int, width: int) -> str:
         ValueError: if there is no readable mask of this size in it, or no pixel.
     """
     try:
-        mask = _read_mat(path) if path.suffix == ".mat" else _read_mask_image(path)
+        if path.suffix == ".mat":
+            mask = _read_mat(path, height, width)
+            size = mask.shape
+        elif (size := images.read_size(path)) == (height, width):
+            mask = _read_mask_image(path)
     except Exception as error:  # scipy and Pillow raise many kinds on damaged files.
         raise ValueError(f"it is missing, damaged or no mask ({error})") from error
-    if mask.shape != (height, width):
+    if size != (height, width):
         raise ValueError(
-            f"the mask is {list(mask.shape)} pixels (height, width), its image "
+            f"the mask is {list(size)} pixels (height, width), its image "
             f"[{height}, {width}]"
         )
     if not mask.any():
@@ -135,14 +139,41 @@ def read_mask_file(path: pathlib.Path, height: int, width: int) -> str:
     return encode_mask(mask)
 
 
-def _read_mat(path: pathlib.Path) -> np.ndarray:
-    try:
-        content = scipy.io.loadmat(path, variable_names=[_MAT_KEY])
-    except zlib.error as error:
-        raise ValueError(str(error)) from error
-    if _MAT_KEY not in content:
+def _read_mat(path: pathlib.Path, height: int, width: int) -> np.ndarray:
+    # A mask of doubles takes 8 bytes a pixel; so few that no file can be a bomb.
+    file = io.BytesIO(_unpack_mat(path.read_bytes(), 64 * height * width + 2**20))
+    kinds = [kind for name, _, kind in scipy.io.whosmat(file) if name == _MAT_KEY]
+    if not kinds:
         raise ValueError(f"it has no variable {_MAT_KEY!r}")
-    return np.asarray(content[_MAT_KEY]) == 0
+    # Cells within cells without end would overflow scipy's stack.
+    if not set(kinds) <= _NUMBERS:
+        raise ValueError(f"its variable {_MAT_KEY!r} is a {kinds[0]}, not numbers")
+    file.seek(0)
+    return scipy.io.loadmat(file, variable_names=[_MAT_KEY])[_MAT_KEY] == 0
+
+
+def _unpack_mat(content: bytes, most: int) -> bytes:
+    """Unpacks the variables of a .mat file of version 5, each packed by itself.
+
+    Raises:
+        ValueError: if it is larger than so many bytes, packed or not.
+    """
+    parts, place = [content[:_MAT_HEAD]], _MAT_HEAD
+    order = ">" if content[126:128] == b"MI" else "<"
+    if 0 in content[:4]:  # Version 4, which packs nothing.
+        parts, place = [content], len(content)
+    room = most - len(content)
+    while place + 8 <= len(content) and room >= 0:
+        kind, size = struct.unpack_from(f"{order}II", content, place)
+        part = content[place : place + 8 + size]
+        if kind == _MAT_PACKED:
+            part = zlib.decompressobj().decompress(part[8:], room + 1)
+            room -= len(part)
+        parts.append(part)
+        place += 8 + size
+    if room < 0:
+        raise ValueError(f"it takes more than {most:,} bytes")
+    return b"".join(parts)
 
 
 def _read_mask_image(path: pathlib.Path) -> np.ndarray:

@@ -17,6 +17,7 @@ from tfds_builders.annotations import (
 )
 from tfds_builders.own_entries import (
     ID,
+    PIXELS,
     TEXT,
     InThreads,
     Kind,
@@ -26,8 +27,7 @@ from tfds_builders.own_entries import (
     parse_json,
 )
 
-_PIXELS: Kind = (int,), "a number of pixels"
-_IMAGE = {"id": ID, "file_name": TEXT, "height": _PIXELS, "width": _PIXELS}
+_IMAGE = {"id": ID, "file_name": TEXT, "height": PIXELS, "width": PIXELS}
 _ANNOTATION = {
     "id": ID,
     "image_id": ID,

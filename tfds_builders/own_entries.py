@@ -3,6 +3,7 @@
 import json
 import pathlib
 import reprlib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 
 from PIL import ExifTags, Image
@@ -15,6 +16,7 @@ Kind = tuple[tuple[type, ...], str]
 
 TEXT: Kind = (str,), "text"
 ID: Kind = (str, int), "text or a whole number"
+PIXELS: Kind = (int,), "a number of pixels"
 
 
 def parse_json(content: bytes):
@@ -41,8 +43,8 @@ def parse_json(content: bytes):
 def _without_repeats(pairs: list[tuple]) -> dict:
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
         raise ValueError(f"it has the field {twice!r} twice")
     return fields
 
@@ -65,7 +67,9 @@ def check_fields(
     for field, value in given.items():
         types, words = kinds[field]
         # To Python, True is a whole number.
-        if not isinstance(value, types) or isinstance(value, bool):
+        wrong = not isinstance(value, types) or isinstance(value, bool)
+        # Larger ones can be chosen so that a dict of them takes forever.
+        if wrong or (isinstance(value, int) and abs(value) >= 2**63):
             raise ValueError(f"its {field} is {reprlib.repr(value)}, expected {words}")
         if isinstance(value, str):
             _check_text(value)

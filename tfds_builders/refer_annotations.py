@@ -10,14 +10,14 @@ Nothing here trusts a file: pickles may hold plain containers only, references b
 the files are checked, and what is wrong is named.
 """
 
-import codecs
+import itertools
 import json
 import pathlib
-import pickle
+import types
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 
-from tfds_builders import masks
+from tfds_builders import masks, plain_pickle
 from tfds_builders.annotations import (
     AnnotatedImage,
     Annotations,
@@ -26,40 +26,15 @@ from tfds_builders.annotations import (
     Sentence,
     expression_fault,
 )
+from tfds_builders.own_entries import ID, PIXELS, TEXT, Kind, check_fields
 
-_REF_FIELDS = ("ref_id", "ann_id", "image_id", "split", "sentences")
-_IMAGE_FIELDS = ("file_name", "height", "width")
-_ANNOTATION_FIELDS = ("image_id", "segmentation")
-
-
-def _encode_latin1(text: str, encoding: str) -> bytes:
-    """Stands in for `_codecs.encode`, by which Python 3 writes bytes in protocol 2."""
-    if not isinstance(text, str) or encoding != "latin1":
-        raise pickle.UnpicklingError("it encodes something else than bytes")
-    return codecs.encode(text, "latin1")
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Loads dicts, lists, strings and numbers; refuses every class and function."""
-
-    def find_class(self, module, name):
-        if (module, name) == ("_codecs", "encode"):
-            return _encode_latin1
-        raise pickle.UnpicklingError(
-            f"it refers to {module}.{name}; only plain lists, dicts, strings and "
-            "numbers are admitted"
-        )
-
-
-def _decoded(value):
-    """Turns Python 2's byte strings in plain containers into text."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8")
-    if isinstance(value, list | tuple):
-        return [_decoded(item) for item in value]
-    if isinstance(value, dict):
-        return {_decoded(key): _decoded(item) for key, item in value.items()}
-    return value
+# What fields hold, as `check_fields` has it; None: it is looked at elsewhere.
+_SENTENCES: Kind = (list, tuple), "a list of sentences"
+_REF = {"ref_id": ID, "ann_id": ID, "image_id": ID, "split": TEXT}
+_REF |= {"sentences": _SENTENCES}
+_IMAGE = {"file_name": TEXT, "height": PIXELS, "width": PIXELS}
+_ANNOTATION = {"image_id": ID, "segmentation": None}
+_SENTENCE = {"sent_id": ID, "sent": None, "raw": None}
 
 
 def read_refs(path: pathlib.Path, problems: Problems) -> list[dict]:
@@ -70,22 +45,18 @@ def read_refs(path: pathlib.Path, problems: Problems) -> list[dict]:
     """
     try:
         with path.open("rb") as file:
-            # The published pickles were written by Python 2, so str means bytes.
-            refs = _PlainUnpickler(file, encoding="bytes").load()
+            refs = plain_pickle.load(file)
+    except OSError:
+        raise
     except Exception as error:  # A damaged pickle can raise nearly anything.
         raise ValueError(f"{path} is not a pickle of refs: {error}.") from error
     if not isinstance(refs, list) or not refs:
         raise ValueError(f"{path} holds a {type(refs).__name__}, not a list of refs.")
-    usable = []
-    for i, ref in enumerate(refs):
-        where = f"{path}, entry {i}"
-        try:
-            ref = _decoded(ref)
-        except (UnicodeDecodeError, RecursionError) as error:
-            problems.add(where, f"its text is not UTF-8 ({error})")
-            continue
-        if _has_fields(ref, _REF_FIELDS, where, problems):
-            usable.append(ref)
+    usable = [
+        ref
+        for i, ref in enumerate(refs)
+        if _has_fields(ref, _REF, f"{path}, entry {i}", problems)
+    ]
     return _without_repeats(usable, "ref_id", str(path), problems)
 
 
@@ -104,6 +75,8 @@ def read_instances(path: pathlib.Path, problems: Problems) -> dict[str, dict]:
             part: [entry for entry in instances[part] if entry["id"] is not None]
             for part in ("images", "annotations", "categories")
         }
+        for entry in itertools.chain(*parts.values()):
+            check_fields(entry, {"id": ID}, {})
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(
             f"{path} is not an instances.json with images, annotations and "
@@ -129,11 +102,35 @@ def _without_repeats(
     return [entry for entry in entries if counts[entry[key]] == 1]
 
 
-def _has_fields(entry, fields: Iterable[str], where: str, problems: Problems) -> bool:
+def _has_fields(
+    entry,
+    fields: Mapping[str, Kind | None],
+    where: str,
+    problems: Problems,
+    optional: Mapping[str, Kind] = types.MappingProxyType({}),
+) -> bool:
+    """Looks for fields, and whether they hold what they should."""
     missing = [f for f in fields if not isinstance(entry, dict) or f not in entry]
     if missing:
         problems.add(where, f"it lacks {', '.join(missing)}")
-    return not missing
+        return False
+    try:
+        for text in filter(lambda value: isinstance(value, str), entry.values()):
+            text.encode("utf-8")
+        kinds = {field: kind for field, kind in fields.items() if kind}
+        check_fields(entry, kinds, dict(optional))
+    except UnicodeEncodeError as error:
+        problems.add(where, f"its text is not UTF-8 ({error})")
+    except ValueError as error:
+        problems.add(where, str(error))
+    else:
+        return True
+    return False
+
+
+def _in_order(key: str | int) -> tuple[bool, str | int]:
+    """Sorts numbers before text."""
+    return isinstance(key, str), key
 
 
 def make_annotations(
@@ -162,7 +159,7 @@ def make_annotations(
             "they are another partition's."
         )
     by_image: dict[str, dict] = {split: {} for split in splits}
-    for ref in sorted(refs, key=lambda ref: ref["ref_id"]):
+    for ref in sorted(refs, key=lambda ref: _in_order(ref["ref_id"])):
         thing = _object(ref, instances, problems)
         if thing:
             for split in splits_of(ref["split"]):
@@ -170,7 +167,9 @@ def make_annotations(
     return {
         split: [
             _image(instances["images"][image_id], tuple(objects), images)
-            for image_id, objects in sorted(of_split.items())
+            for image_id, objects in sorted(
+                of_split.items(), key=lambda item: _in_order(item[0])
+            )
         ]
         for split, of_split in by_image.items()
     }
@@ -201,14 +200,15 @@ def _object(
     where = f"ref {ref['ref_id']}, object {ref['ann_id']}"
     image = instances["images"].get(ref["image_id"])
     annotation = instances["annotations"].get(ref["ann_id"])
+    optional, inside = {"category_id": ID}, f"{where}, instances.json"
     for entry, fields, what in (
-        (image, _IMAGE_FIELDS, f"image {ref['image_id']}"),
-        (annotation, _ANNOTATION_FIELDS, f"object {ref['ann_id']}"),
+        (image, _IMAGE, f"image {ref['image_id']}"),
+        (annotation, _ANNOTATION, f"object {ref['ann_id']}"),
     ):
         if entry is None:
             problems.add(where, f"{what} has no entry in instances.json")
             return None
-        if not _has_fields(entry, fields, f"{where}, instances.json", problems):
+        if not _has_fields(entry, fields, inside, problems, optional):
             return None
     if annotation["image_id"] != ref["image_id"]:
         problems.add(
@@ -226,10 +226,12 @@ def _object(
     if not sentences:
         return None
     category = instances["categories"].get(annotation.get("category_id"), {})
+    if not _has_fields(category, {}, inside, problems, {"name": TEXT}):
+        return None
     return ReferredObject(
         object_id=str(ref["ann_id"]),
         ref_id=str(ref["ref_id"]),
-        category=category.get("name", ""),
+        category=category.get("name") or "",
         mask=mask,
         sentences=sentences,
     )
@@ -239,7 +241,7 @@ def _sentences(ref: dict, where: str, problems: Problems) -> tuple[Sentence, ...
     sentences = []
     for i, sentence in enumerate(ref["sentences"]):
         here = f"{where}, sentence {i}"
-        if not _has_fields(sentence, ("sent_id", "sent", "raw"), here, problems):
+        if not _has_fields(sentence, _SENTENCE, here, problems):
             continue
         fault = expression_fault(sentence["sent"]) or expression_fault(sentence["raw"])
         if fault:

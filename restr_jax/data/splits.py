@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -16,14 +17,14 @@ class Split:
 
     Attributes:
         name: "dataset:split".
-        source: the records, by number.
+        source: the records, dictionaries, by number.
         sentences: the sentences of each record, in the order of its expressions.
         images: "image source/image id" of each record; two sets that share an image
             have the same entry.
     """
 
     name: str
-    source: Sequence[dict]
+    source: Sequence
     sentences: list[list[str]]
     images: list[str]
 
@@ -88,7 +89,7 @@ def _open_dataset(data_dir: str, dataset: str):
         os.path.join(folder, max(versions, key=tfds.core.Version))
     )
 
-    def source(split: str) -> Sequence[dict]:
+    def source(split: str) -> Sequence:
         read = builder.as_data_source(
             split=split, decoders={"image": tfds.decode.SkipDecoding()}
         )
@@ -114,7 +115,7 @@ class _Records(Sequence):
     """
 
     name: str
-    source: Sequence[dict]
+    source: Any
 
     def __len__(self) -> int:
         return len(self.source)
@@ -139,7 +140,7 @@ def _is_version_folder(folder: str, name: str) -> bool:
 class _Selection(Sequence):
     """Chosen records of several sources, in a row; workers get a copy."""
 
-    sources: tuple[Sequence[dict], ...]
+    sources: tuple[Sequence, ...]
     chosen: tuple[tuple[int, ...], ...]
     ends: tuple[int, ...]
 

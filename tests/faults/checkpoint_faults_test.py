@@ -1,0 +1,137 @@
+"""What happens to a run whose checkpoints are spoiled, or cannot be written."""
+
+import errno
+import logging
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from restr_jax import checkpoint, experiment, fingerprint, train
+from restr_jax.train_state import Progress
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+    """The configuration and a copy of the workdir of a run with checkpoints 4 and 8."""
+    config, workdir = trained
+    return config, shutil.copytree(workdir, tmp_path / "run")
+
+
+def restore(config, workdir):
+    run = experiment.start(config, str(workdir), training=False)
+    checkpoints = run.checkpoints()
+    try:
+        restored = checkpoints.restore_latest(run.abstract_state())
+        return restored._replace(state=jax.device_get(restored.state))
+    finally:
+        checkpoints.close()
+
+
+def damage(path, kind):
+    content = bytearray(path.read_bytes())
+    if kind == "flipped":
+        # Every hundredth bit: one alone may lie where nothing is stored.
+        for i in range(0, 8 * len(content), 100):
+            content[i // 8] ^= 1 << (i % 8)
+    path.write_bytes(b"" if kind == "empty" else content[: len(content) // 2])
+    if kind == "flipped":
+        path.write_bytes(content)
+    if kind == "missing":
+        path.unlink()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["flipped", "cut", "empty", "missing"])
+def test_whatever_is_damaged_the_checkpoint_before_is_taken(
+    copied, tmp_path, caplog, kind
+):
+    config, workdir = copied
+    good = restore(config, workdir)
+    files = [f for f in (workdir / "checkpoints" / "8").rglob("*") if f.is_file()]
+    assert len(files) >= 8
+    back = 0
+    for number, file in enumerate(files):
+        spoiled = shutil.copytree(workdir, tmp_path / f"spoiled{number}")
+        damage(spoiled / file.relative_to(workdir), kind)
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, logger="restr_jax"):
+            restored = restore(config, spoiled)
+        if int(restored.state.step) == 4:
+            back += 1
+            assert "heckpoint 8 in" in caplog.text and "damaged" in caplog.text
+            assert (spoiled / "damaged" / "8-0").is_dir()
+            assert not (spoiled / "checkpoints" / "8").exists()
+            continue
+        # Files that nothing is read from.
+        jax.tree.map(np.testing.assert_array_equal, restored.state, good.state)
+        assert (restored.progress, restored.scored) == (good.progress, good.scored)
+    assert back >= 5
+
+
+def test_a_single_flipped_bit_of_any_array_is_noticed():
+    rng = np.random.default_rng(0)
+    tree = {
+        "a": {"b": rng.normal(size=(7, 5, 3)).astype(np.float32)},
+        "c": np.arange(11, dtype=np.int32),
+        "d": np.int32(3),
+    }
+    known = fingerprint.of_tree(tree)
+    for _ in range(60):
+        other = jax.tree.map(np.array, tree)
+        leaf = other["a"]["b"] if rng.random() < 0.5 else other["c"]
+        words = leaf.view(np.uint32).reshape(-1)
+        words[rng.integers(words.size)] ^= np.uint32(1) << np.uint32(rng.integers(32))
+        assert fingerprint.of_tree(other) != known
+    swapped = dict(tree, c=tree["c"][::-1].copy())
+    assert fingerprint.of_tree(swapped) != known
+    # However it lies on devices, it is the same.
+    assert fingerprint.of_tree(jax.device_put(tree, jax.devices()[3])) == known
+
+
+def test_where_no_checkpoint_is_whole_nothing_begins_anew(copied):
+    config, workdir = copied
+    for step in ("4", "8"):
+        shutil.rmtree(workdir / "checkpoints" / step / "state")
+    with pytest.raises(checkpoint.DamagedCheckpointError, match="Checkpoint 8 in"):
+        train.train_and_evaluate(config, str(workdir))
+    assert (workdir / "checkpoints" / "8").exists()
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_from_the_checkpoint_before_to_the_same_end(copied):
+    config, workdir = copied
+    good, history = restore(config, workdir), (workdir / "metrics.jsonl").read_text()
+    shutil.rmtree(workdir / "checkpoints" / "8" / "state")
+    train.train_and_evaluate(config, str(workdir))
+    again = restore(config, workdir)
+    jax.tree.map(np.testing.assert_array_equal, again.state, good.state)
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == len(history.splitlines())
+    assert lines[:3] == history.splitlines()[:3]  # of steps 2 and 4, and its score
+
+
+def test_a_full_disk_is_said_with_what_is_left(copied, monkeypatch):
+    config, workdir = copied
+    shutil.rmtree(workdir / "checkpoints" / "8")
+    run = experiment.start(config, str(workdir), training=True)
+    checkpoints = run.checkpoints()
+    restored = checkpoints.restore_latest(run.abstract_state())
+
+    def refuse(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(type(checkpoints._checkpointer), "save_checkpointables", refuse)
+    with pytest.raises(OSError, match=r"Checkpoint 8 .*No space left.* 4 is whole"):
+        checkpoints.save(8, restored.state, None, Progress())
+    checkpoints.close()
+    assert restore(config, workdir).state.step == 4
+
+
+def test_what_was_said_by_then_is_saved_and_signed():
+    window = ({"loss": 0.1, "count": 3.0}, {"loss": 1e-7, "count": 8.0})
+    card = fingerprint.sign({"progress": {"lines": 3, "window": list(window)}})
+    fingerprint.check(card, {})
+    with pytest.raises(ValueError, match="metadata are not those"):
+        fingerprint.check(card | {"progress": {"lines": 2}}, {})

@@ -1,0 +1,189 @@
+"""What happens to a run by its numbers, its clock, its neighbours and its signals."""
+
+import json
+import os
+import signal
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from restr_jax import experiment, files, preemption, train, train_step
+from restr_jax.data import pipeline
+from restr_jax.evaluation.evaluator import Evaluator
+from restr_jax.metric_writer import MetricWriter
+
+
+def read_metrics(workdir):
+    timed = ("expressions_per_second", "minutes_left", "input_wait")
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    rows = map(json.loads, lines)
+    return [{k: v for k, v in row.items() if k not in timed} for row in rows]
+
+
+def final_state(config, workdir):
+    run = experiment.start(config, str(workdir), training=False)
+    checkpoints = run.checkpoints()
+    restored = checkpoints.restore_latest(run.abstract_state())
+    checkpoints.close()
+    return jax.device_get(restored.state)
+
+
+def assert_equal_runs(config, one, other):
+    trees = final_state(config, one), final_state(config, other)
+    jax.tree.map(np.testing.assert_array_equal, *trees)
+    assert read_metrics(one) == read_metrics(other)
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config):
+    config = tiny_config("shapes")
+    config.eval.shuffled_text, config.eval.num_figures = False, 0
+    # Neither evaluation nor checkpoint falls together with a line of metrics.
+    config.log_every_steps = 3
+    config.model.fusion.drop_path_rate = 0.2
+    return config
+
+
+@pytest.fixture(scope="module")
+def straight(config, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("straight")
+    train.train_and_evaluate(config, str(workdir))
+    return workdir
+
+
+def at_batch(monkeypatch, number, act):
+    """Does something when the loop asks for a batch, the number-th of a run."""
+    real = pipeline.train_batches
+
+    def stream(*args, **kwargs):
+        batches = real(*args, **kwargs)
+        for i, batch in enumerate(batches):
+            if i == number:
+                act()
+            yield batch
+
+    monkeypatch.setattr(pipeline, "train_batches", stream)
+
+
+def terminate():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("number", [4, pytest.param(0, marks=pytest.mark.slow)])
+def test_a_run_that_is_told_to_stop_saves_the_step_and_goes_on(
+    config, straight, tmp_path, monkeypatch, number
+):
+    with monkeypatch.context() as patch:
+        at_batch(patch, number, terminate)
+        with pytest.raises(preemption.PreemptedError, match=f"Step {number + 1} is"):
+            train.train_and_evaluate(config, str(tmp_path))
+    assert (tmp_path / "checkpoints" / str(number + 1)).is_dir()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    train.train_and_evaluate(config, str(tmp_path))
+    assert_equal_runs(config, straight, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_told_to_stop_while_it_scores_scores_later(
+    config, straight, tmp_path, monkeypatch
+):
+    real = Evaluator._batches
+
+    def told(self, split):
+        terminate()
+        return real(self, split)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluator, "_batches", told)
+        with pytest.raises(preemption.PreemptedError, match="Step 4 is saved"):
+            train.train_and_evaluate(config, str(tmp_path))
+    run = experiment.start(config, str(tmp_path), training=False)
+    checkpoints = run.checkpoints()
+    assert checkpoints.steps() == [4] and checkpoints.best_step() is None
+    checkpoints.close()
+    train.train_and_evaluate(config, str(tmp_path))
+    assert_equal_runs(config, straight, tmp_path)
+
+
+def with_infinite_step(monkeypatch, step):
+    """Makes the loss of one step infinite, whatever the model says."""
+    real = train_step.segmentation_losses
+
+    def losses(output, mask, valid, **options):
+        # The step is told by its batch: the one that has been marked.
+        sums = real(output, mask, valid, **options)
+        marked = jax.numpy.all(mask)
+        return {k: jax.numpy.where(marked, np.inf, v) for k, v in sums.items()} | {
+            "count": sums["count"]
+        }
+
+    def mark(loader, *args, **kwargs):
+        for i, batch in enumerate(real_stream(loader, *args, **kwargs)):
+            if i == step:
+                batch = batch | {"mask": np.ones_like(batch["mask"])}
+            yield batch
+
+    real_stream = pipeline.train_batches
+    monkeypatch.setattr(train_step, "segmentation_losses", losses)
+    monkeypatch.setattr(pipeline, "train_batches", mark)
+
+
+def test_a_step_without_a_number_is_named_and_not_applied(
+    config, tmp_path, monkeypatch
+):
+    with_infinite_step(monkeypatch, 5)
+    with pytest.raises(
+        FloatingPointError, match=r"Step 6 was not applied.* loss is in"
+    ):
+        train.train_and_evaluate(config, str(tmp_path))
+    before = final_state(config, tmp_path)
+    assert before.step == 4  # The last good state is kept.
+
+
+@pytest.mark.slow
+def test_a_step_without_a_number_is_skipped_if_asked(config, tmp_path, monkeypatch):
+    with_infinite_step(monkeypatch, 5)
+    skipping = config.copy_and_resolve_references()
+    skipping.optimizer.nonfinite = "skip"
+    train.train_and_evaluate(skipping, str(tmp_path))
+    state = final_state(skipping, tmp_path)
+    assert state.step == 8
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+    rows = {row["step"]: row for row in read_metrics(tmp_path) if "loss" in row}
+    assert [rows[step]["skipped_steps"] for step in (3, 6, 8)] == [0, 1, 0]
+    assert all(np.isfinite(row["loss"]) for row in rows.values())
+
+
+@pytest.mark.slow
+def test_a_clock_that_goes_back_changes_nothing(
+    config, straight, tmp_path, monkeypatch
+):
+    now, real = time.time(), time.time
+    monkeypatch.setattr(time, "time", lambda: now - 86_400 * (real() - now))
+    monkeypatch.setattr(time, "time_ns", lambda: int(1e9 * time.time()))
+    train.train_and_evaluate(config, str(tmp_path))
+    assert_equal_runs(config, straight, tmp_path)
+
+
+def test_a_second_trainer_is_refused(config, straight):
+    with files.locked(straight / ".training", "the first"):
+        with pytest.raises(BlockingIOError, match="trained in by another process"):
+            train.train_and_evaluate(config, str(straight))
+    train.train_and_evaluate(config, str(straight))
+
+
+def test_a_folder_that_cannot_be_written_to_is_said(config, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OSError, match="cannot be written to .*another --workdir"):
+        train.train_and_evaluate(config, str(tmp_path / "file" / "run"))
+
+
+def test_metrics_that_were_lost_are_said(config, straight, tmp_path, caplog):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 3, "loss": 1.0}\n')
+    writer = MetricWriter(str(tmp_path), 6, lines=2)
+    writer.write(9, {"loss": 0.5})
+    assert writer.lines == 2
+    writer.close()
+    assert "has lost 1 lines" in caplog.text

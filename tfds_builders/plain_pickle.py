@@ -1,0 +1,102 @@
+"""Pickles of plain containers, text and numbers, from files that nothing vouches for.
+
+The base is pickle's reader in Python. That in C takes as much memory as ten bytes of a
+file tell it to, and hashes keys that are tuples of tuples for as long as they like.
+"""
+
+import codecs
+import collections
+import pickle
+from typing import Any, BinaryIO
+
+# The operations by which pickles of all protocols make plain containers, text, numbers.
+_PLAIN = (
+    "PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 "
+    "LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE "
+    "SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 LIST EMPTY_LIST "
+    "APPEND APPENDS TUPLE EMPTY_TUPLE TUPLE1 TUPLE2 TUPLE3 DICT EMPTY_DICT SETITEM "
+    "SETITEMS GLOBAL STACK_GLOBAL REDUCE PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET "
+    "LONG_BINGET"
+).split()
+
+
+def _text(content: bytes) -> str:
+    """Decodes UTF-8; what is none becomes text that cannot be stored."""
+    return content.decode("utf-8", errors="surrogateescape")
+
+
+def _encode_latin1(text: str, encoding: str) -> str:
+    """Stands in for `_codecs.encode`, by which Python 3 writes bytes in protocol 2."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise pickle.UnpicklingError("it encodes something else than bytes")
+    return _text(codecs.encode(text, "latin1"))
+
+
+class _PlainUnpickler(pickle._Unpickler):
+    """Makes what is admitted; methods are named as the base class's are."""
+
+    def find_class(self, module, name):
+        if (module, name) == ("_codecs", "encode"):
+            return _encode_latin1
+        self.load_refused(f"it refers to {module}.{name}")
+
+    def load_refused(self, what="it has an operation that makes something else"):
+        raise pickle.UnpicklingError(
+            f"{what}; only plain lists, dicts, strings and numbers are admitted"
+        )
+
+    def load_dict(self):
+        items = self.pop_mark()
+        self.append({})
+        self._set(items)
+
+    def load_setitem(self):
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set([key, value])
+
+    def load_setitems(self):
+        self._set(self.pop_mark())
+
+    def _set(self, items):
+        keys, target = items[::2], self.stack[-1]
+        if type(target) is not dict or not all(type(key) is str for key in keys):
+            self.load_refused("it has a key that is no text")
+        target.update(zip(keys, items[1::2], strict=True))
+
+    def load_binbytes(self):
+        super().load_binbytes()
+        self.append(_text(self.stack.pop()))
+
+    def load_short_binbytes(self):
+        super().load_short_binbytes()
+        self.append(_text(self.stack.pop()))
+
+    def load_binbytes8(self):
+        super().load_binbytes8()
+        self.append(_text(self.stack.pop()))
+
+
+_PlainUnpickler.dispatch = collections.defaultdict(
+    lambda: _PlainUnpickler.load_refused,
+    {
+        code: getattr(_PlainUnpickler, load.__name__)
+        for code, load in pickle._Unpickler.dispatch.items()
+        if code in b"".join(getattr(pickle, name) for name in _PLAIN)
+    },
+)
+
+
+def load(file: BinaryIO) -> Any:
+    """Reads dicts with text for keys, lists, tuples, text and numbers.
+
+    Bytes, which are the text of Python 2, become text. What is not UTF-8 becomes text
+    that cannot be encoded.
+
+    Args:
+        file: open at the start of a pickle.
+
+    Raises:
+        Exception: of nearly any kind, if the pickle is damaged or holds anything else.
+            No class or function of its choice is called.
+    """
+    return _PlainUnpickler(file, encoding="utf-8", errors="surrogateescape").load()
