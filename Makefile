@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	&& echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo serve shipped docs test test-slow test-browser test-tf lint format
+.PHONY: demo serve shipped docs test test-slow test-browser test-tf audit lint format
 
 .venv/demo: requirements.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: JAX has no \
@@ -52,6 +52,11 @@ test-browser: .venv/dev
 	@command -v chromium >/dev/null || { echo "The browser's tests need Chromium: \
 	apt-get install chromium"; exit 1; }
 	$(BIN)/python -m pytest -m browser tests/demo
+
+# Asks PyPI for advisories about what is installed.
+audit: .venv/dev
+	$(BIN)/pip install --quiet --disable-pip-version-check "pip-audit>=2.9,<3"
+	$(BIN)/pip-audit
 
 docs: .venv/dev
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-docs.txt

@@ -120,9 +120,7 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     data.vocabulary = ""  # file of a word per line; "" collects the training split's
     data.glove = ""  # GloVe .txt, .txt.gz or .zip to start the words from; "": random
     data.num_workers = 0  # processes that make batches; 0 uses threads
-    data.skip_bad = (
-        False  # train without damaged records, counted; or end with an error
-    )
+    data.skip_bad = False  # leave damaged records out, counted, or end with an error
 
     config.batch_size = 8  # B, images per step, over all devices
     config.accumulate_steps = 1  # parts that a batch is worked on in, one after another
@@ -195,10 +193,8 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     optimizer.weight_decay = 5e-4
     optimizer.decay_mask = "all"  # "all" parameters, or "matrices" only
     optimizer.clip_norm = 0.0  # greatest norm of the gradient; 0 does not clip
-    optimizer.nonfinite = (
-        "stop"  # or "skip": steps whose loss or gradient is no number,
-    )
-    # neither of which applies them
+    optimizer.nonfinite = "stop"  # or "skip": when loss or gradient are not finite;
+    # such a step is applied in neither case
     optimizer.lr_scale = lr_scale = ml_collections.ConfigDict()
     lr_scale.vision = 1.0  # times learning_rate; 0 freezes the part
     lr_scale.language = 1.0

@@ -240,7 +240,7 @@ def train_batches(
     skip_bad: bool = False,
     process_index: int = 0,
     process_count: int = 1,
-) -> grain.DatasetIterator[Batch]:
+) -> Iterator[Batch]:
     """Returns the endless training stream from a step on; close it after use.
 
     An epoch shows every expression once, K of an image at a time; images, and the
@@ -259,7 +259,9 @@ def train_batches(
         process_count: how many train, b = B / process_count rows each.
 
     Returns:
-        An iterator over batches as `Loader.stack` makes them, of b images.
+        A generator of batches as `Loader.stack` makes them, of b images. It raises
+        ChildProcessError if one of its processes is killed, and ValueError if a record
+        cannot be read.
 
     Raises:
         ValueError: if the processes cannot share a batch equally.
@@ -288,7 +290,23 @@ def train_batches(
             grain.MultiprocessingOptions(num_workers=num_workers),
             worker_init_fn=_end_with_parent,
         )
-    return iter(stream)
+    return _explained(iter(stream))
+
+
+def _explained(stream: grain.DatasetIterator[Batch]) -> Iterator[Batch]:
+    """Says what to do if a worker was killed."""
+    try:
+        yield from stream
+    except RuntimeError as error:
+        if "Worker process" not in str(error):
+            raise
+        raise ChildProcessError(
+            f"A process that makes batches was ended from outside ({error}), perhaps "
+            "since memory ran out. Start the same command again, with fewer "
+            "config.data.num_workers if need be."
+        ) from error
+    finally:
+        stream.close()
 
 
 def _end_with_parent(*_) -> None:

@@ -1,0 +1,121 @@
+"""main.py, killed, told to stop, and kept from the network."""
+
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from benchmarks import chaos, chaos_data
+from restr_jax import preemption
+
+pytestmark = pytest.mark.slow
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+SECONDS = 300  # to wait for anything; a busy machine is no failure
+
+
+@pytest.mark.parametrize("scenario", [chaos.SCENARIOS[0], chaos.SCENARIOS[-1]])
+def test_a_run_killed_at_random_ends_bit_equal(scenario, tmp_path):
+    hit, differs, starts = chaos.torment(scenario, tmp_path, kills=3, seed=1)
+    assert (hit.total(), differs, starts) == (3, [], 4)
+
+
+def wait_for(condition, run):
+    until = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < until and run.alive()
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize(("processes", "told"), [(1, 0), (2, 0), (2, 1)])
+def test_sigterm_saves_the_step_and_says_so(tmp_path, processes, told):
+    config, file = chaos_data.write_config(tmp_path)
+    scenario = chaos.Scenario("told", processes=processes)
+    run = chaos.Run(scenario, file, tmp_path / "run")
+    wait_for(run.history, run)
+    os.kill(run.processes[told].pid, signal.SIGTERM)
+    assert run.wait() == [preemption.EXIT_CODE] * processes
+    said = (tmp_path / "run.log").read_text()
+    (step,) = set(re.findall(r"Told to stop \(SIGTERM\)\. Step (\d+) is saved", said))
+    assert 5 <= int(step) < 60 and "Traceback" not in said
+    assert (tmp_path / "run" / "checkpoints" / step).is_dir()
+    assert chaos.Run(scenario, file, tmp_path / "run").wait() == [0] * processes
+    assert chaos.Run(scenario, file, tmp_path / "straight").wait() == [0] * processes
+    config.data.num_workers = scenario.workers
+    one, other = (chaos.digest(config, tmp_path / name) for name in ("run", "straight"))
+    assert chaos.differences(one, other) == []
+
+
+def test_two_trainers_at_once_do_not_share_a_workdir(tmp_path):
+    _, file = chaos_data.write_config(tmp_path)
+    first = chaos.Run(chaos.SCENARIOS[0], file, tmp_path / "run")
+    wait_for(first.history, first)
+    second = chaos.Run(chaos.SCENARIOS[0], file, tmp_path / "run")
+    assert second.wait() == [1]
+    assert first.wait() == [0]
+    assert (
+        "is being trained in by another process" in (tmp_path / "run.log").read_text()
+    )
+
+
+def test_a_killed_data_worker_ends_the_run_with_a_word(tmp_path):
+    psutil = pytest.importorskip("psutil")
+    _, file = chaos_data.write_config(tmp_path)
+    run = chaos.Run(chaos.Scenario("one", workers=1), file, tmp_path / "run")
+    wait_for(run.history, run)
+    workers = [
+        child
+        for child in psutil.Process(run.processes[0].pid).children(recursive=True)
+        if "spawn_main" in " ".join(child.cmdline())
+    ]
+    for worker in workers:
+        worker.kill()
+    assert workers
+    assert run.wait() == [1]
+    (line,) = [
+        line
+        for line in (tmp_path / "run.log").read_text().splitlines()
+        if line.startswith("ChildProcessError: A process that makes batches")
+    ]
+    assert "config.data.num_workers" in line
+
+
+NO_NETWORK = """
+import socket, sys
+
+def refuse(*arguments, **options):
+    raise SystemExit(f"the network was asked for: {arguments}")
+
+class Socket(socket.socket):
+    def connect(self, address):
+        if self.family != socket.AF_UNIX:
+            refuse(address)
+        return super().connect(address)
+
+socket.socket = Socket
+socket.create_connection = socket.getaddrinfo = socket.gethostbyname = refuse
+import runpy
+sys.argv = sys.argv[1:]
+sys.path.insert(0, ".")
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_training_and_prediction_ask_nothing_of_the_network(tmp_path):
+    _, file = chaos_data.write_config(tmp_path)
+    scene = ROOT / "restr_jax" / "shipped" / "shapes" / "examples" / "scene-1.png"
+    for arguments in (
+        ["main.py", f"--config={file}", f"--workdir={tmp_path / 'run'}"],
+        ["restr_jax/cli.py", "predict", str(scene), "-e", "circle"]
+        + [f"--output={tmp_path / 'out'}"],
+    ):
+        command = [sys.executable, "-c", NO_NETWORK, *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "out").rglob("*.png"))
+    assert (tmp_path / "run" / "eval" / "results.json").is_file()
