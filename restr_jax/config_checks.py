@@ -26,18 +26,51 @@ _FREE_KEYS = (
 )
 
 
+# Keys that are whole numbers from 1 on.
+_COUNTS = (
+    "batch_size",
+    "accumulate_steps",
+    "log_every_steps",
+    "checkpoint_every_steps",
+    "keep_checkpoints",
+    "data.max_words",
+    "data.expressions_per_image",
+    "model.patch_size",
+    "model.vision.width",
+    "model.vision.num_heads",
+    "model.language.width",
+    "model.language.num_heads",
+    "model.fusion.width",
+    "model.fusion.num_heads",
+    "optimizer.total_steps",
+    "eval.every_steps",
+    "eval.images_per_device",
+)
+
+
 def check_config(config) -> None:
     """Checks what has to hold between the keys of a configuration.
 
     Raises:
         ValueError: naming the key, its value and what to do.
     """
+    flat = _flatten(config.to_dict())
+    for key in _COUNTS:
+        if type(flat[key]) is not int or flat[key] < 1:
+            raise ValueError(
+                f"config.{key} is {flat[key]!r}; it has to be a whole number from 1 on."
+            )
+    sides = tuple(config.model.image_size)
+    if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
+        raise ValueError(
+            f"config.model.image_size is {sides}; give height and width in pixels."
+        )
     if config.data.resize not in RESIZE_MODES:
         raise ValueError(
             f"Unknown config.data.resize {config.data.resize!r}; it is one of "
             f"{RESIZE_MODES}."
         )
-    sides, patch_size = tuple(config.model.image_size), config.model.patch_size
+    patch_size = config.model.patch_size
     if any(side % patch_size for side in sides):
         raise ValueError(
             f"config.model.image_size {sides} is not a whole number of patches of "
@@ -50,15 +83,12 @@ def check_config(config) -> None:
             "that what was scored can be kept."
         )
     thresholds = tuple(config.eval.thresholds)
-    if not thresholds or not all(0.0 < t < 1.0 for t in thresholds):
+    if not thresholds or not all(
+        isinstance(t, float) and 0.0 < t < 1.0 for t in thresholds
+    ):
         raise ValueError(
             f"config.eval.thresholds is {thresholds}; give at least one probability "
             "between 0 and 1."
-        )
-    if config.eval.images_per_device < 1:
-        raise ValueError(
-            f"config.eval.images_per_device is {config.eval.images_per_device}; a "
-            "device takes at least 1."
         )
     if config.optimizer.nonfinite not in ("stop", "skip"):
         raise ValueError(
@@ -83,7 +113,16 @@ def claim_workdir(workdir: str, config) -> None:
             raise unwritable(workdir, error) from error
         return
     ours = _flatten(json.loads(config.to_json()))
-    theirs = _flatten(json.loads(path.read_text()))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it holds no keys")
+        theirs = _flatten(content)
+    except (ValueError, RecursionError) as error:  # of nesting without end
+        raise ValueError(
+            f"{path} is damaged ({type(error).__name__}): it is not the configuration "
+            "that was written there. Put it back, or choose another --workdir."
+        ) from error
     differences = [
         f"  {key}: {theirs.get(key, 'absent')} there, {ours.get(key, 'absent')} now"
         for key in sorted(ours.keys() | theirs.keys())

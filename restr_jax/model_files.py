@@ -138,6 +138,8 @@ def _assemble(home: pathlib.Path, params: Any, origin: str) -> Trained:
         config = ml_collections.ConfigDict(json.loads(text))
         _check_sizes(config, max(side for x in arrays.values() for side in x.shape))
         how = config.data.tokenizer, config.data.padding
+        if not all(isinstance(name, str) for name in how):
+            raise ValueError(f"{how} are no names of a tokenizer and of a side")
     except Exception as error:  # It may hold anything, or nothing.
         raise _of_another_version(path, error) from error
     vocabulary = Vocabulary.load(home / "vocabulary.txt", *how)

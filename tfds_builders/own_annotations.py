@@ -195,8 +195,11 @@ def _read_lines(
 
     # The lines of each object, by image.
     gathered: dict[str, dict[tuple, list[_Line]]] = {}
+    categories: dict[tuple, _Line] = {}
     for number, line in in_threads(read, numbered, path.name):
-        complaint = line if isinstance(line, str) else _gather(line, gathered)
+        complaint = (
+            line if isinstance(line, str) else _gather(line, gathered, categories)
+        )
         if complaint:
             problems.add(f"{path}, line {number}", complaint)
     return [
@@ -210,18 +213,29 @@ def _read_lines(
     ]
 
 
-def _gather(line: _Line, gathered: dict[str, dict[tuple, list[_Line]]]) -> str:
-    """Puts a line to those of its object, or says how it contradicts them."""
+def _gather(
+    line: _Line,
+    gathered: dict[str, dict[tuple, list[_Line]]],
+    categories: dict[tuple, _Line],
+) -> str:
+    """Puts a line to those of its object, or says how it contradicts them.
+
+    Args:
+        line: the line.
+        gathered: the lines of each object so far, which have one mask.
+        categories: the first line of each object that says its category.
+    """
     # Without a name, an object is known by its mask.
     key = (line.mask,) if line.object_id is None else ("named", line.object_id)
     others = gathered.setdefault(line.image, {}).setdefault(key, [])
-    for other in others:
-        if other.mask != line.mask:
-            return (
-                f"its mask is not that of line {other.number}, which has the same "
-                f"object_id {line.object_id!r}"
-            )
-        if line.category and other.category and other.category != line.category:
+    if others and others[0].mask != line.mask:
+        return (
+            f"its mask is not that of line {others[0].number}, which has the same "
+            f"object_id {line.object_id!r}"
+        )
+    if line.category:
+        other = categories.setdefault((line.image, key), line)
+        if other.category != line.category:
             return (
                 f"its category {line.category!r} is not that of line {other.number}, "
                 f"{other.category!r}, which is of the same object"

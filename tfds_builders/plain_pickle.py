@@ -6,8 +6,9 @@ file tell it to, and hashes keys that are tuples of tuples for as long as they l
 
 import codecs
 import collections
+import io
 import pickle
-from typing import Any, BinaryIO
+from typing import Any
 
 # The operations by which pickles of all protocols make plain containers, text, numbers.
 _PLAIN = (
@@ -86,17 +87,18 @@ _PlainUnpickler.dispatch = collections.defaultdict(
 )
 
 
-def load(file: BinaryIO) -> Any:
+def load(content: bytes) -> Any:
     """Reads dicts with text for keys, lists, tuples, text and numbers.
 
     Bytes, which are the text of Python 2, become text. What is not UTF-8 becomes text
     that cannot be encoded.
 
     Args:
-        file: open at the start of a pickle.
+        content: of a file, whole: a length in it can then not ask for memory.
 
     Raises:
         Exception: of nearly any kind, if the pickle is damaged or holds anything else.
             No class or function of its choice is called.
     """
-    return _PlainUnpickler(file, encoding="utf-8", errors="surrogateescape").load()
+    how = {"encoding": "utf-8", "errors": "surrogateescape"}
+    return _PlainUnpickler(io.BytesIO(content), **how).load()

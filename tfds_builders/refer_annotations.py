@@ -44,8 +44,7 @@ def read_refs(path: pathlib.Path, problems: Problems) -> list[dict]:
         ValueError: if the file is not a pickle of a list.
     """
     try:
-        with path.open("rb") as file:
-            refs = plain_pickle.load(file)
+        refs = plain_pickle.load(path.read_bytes())
     except OSError:
         raise
     except Exception as error:  # A damaged pickle can raise nearly anything.

@@ -167,7 +167,10 @@ def read_sizes(
     for image in images:
         where = f"{path}, image {image}.jpg"
         match entries.get(f"{image}.jpg", []):
-            case [[int(width), int(height)]] if width > 0 and height > 0:
+            # To Python, true is a whole number.
+            case [[int(width), int(height)] as size] if (
+                width > 0 and height > 0 and bool not in map(type, size)
+            ):
                 sizes[image] = (height, width)
             case [other]:
                 what = f"it has {reprlib.repr(other)}, expected [width, height]"

@@ -32,6 +32,8 @@ def read(path: pathlib.Path) -> list[dict]:
                 raise TypeError("sent_id")
             if not isinstance(entry.get("split", ""), str):
                 raise TypeError("split")
+            if not isinstance(entry.get("stretched_mask") or {}, dict):
+                raise TypeError("stretched_mask")
             predictions.append(entry)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             faults.append(f"line {number} ({error!r})")

@@ -131,14 +131,20 @@ def load(
     words = arrays["encoder_l.embedding.weight"].shape[0]
     model = build_model(config, words)
     height, width = config.image_size
-    like = jax.eval_shape(
-        lambda: model.init(
-            jax.random.key(0),
-            jnp.zeros((1, height, width, 3)),
-            jnp.ones((1, 1, 1), jnp.int32),
-            deterministic=True,
-        )["params"]
-    )
+    try:
+        like = jax.eval_shape(
+            lambda: model.init(
+                jax.random.key(0),
+                jnp.zeros((1, height, width, 3)),
+                jnp.ones((1, 1, 1), jnp.int32),
+                deterministic=True,
+            )["params"]
+        )
+    except Exception as error:  # Sizes that do not go together end anywhere in flax.
+        raise ValueError(
+            "This is no state dict of the released program: the sizes of its arrays do "
+            f"not go together ({error})."
+        ) from error
     return config, from_released(arrays, like, config.fusion.kind)
 
 
@@ -231,7 +237,9 @@ def _of_rank(arrays: Arrays, ranks: dict[str, int]) -> list[strict.Shape]:
     wrong = [
         f"  {name}: {'missing' if name not in arrays else arrays[name].shape}"
         for name, rank in ranks.items()
-        if name not in arrays or len(arrays[name].shape) != rank
+        if name not in arrays
+        or len(arrays[name].shape) != rank
+        or 0 in arrays[name].shape
     ]
     if wrong:
         raise ValueError(

@@ -1,0 +1,267 @@
+"""Feeds millions of inputs to every parser, guided by the code that they reach.
+
+    pip install -r requirements-dev.txt -r requirements-fuzz.txt
+    python -m benchmarks.fuzz --executions=10000000
+
+The targets are those of tests/fuzz. Each runs in a process of its own, on one core,
+from its seeds and tests/fuzz/corpus; branches of restr_jax and tfds_builders are
+counted, and inputs that reach new ones are mutated further. An input that crashes, or
+takes longer than --timeout or more than --memory, is kept in --found, and its target
+goes on. Fast targets get more executions, none fewer than --least. The table has the
+last run of each target.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).parent.parent
+CORPUS = ROOT / "tests" / "fuzz" / "corpus"
+_RAM = pathlib.Path("/dev/shm")
+_MOST_CRASHES = 5  # of a target; then it is given up
+
+
+@dataclasses.dataclass
+class Result:
+    """What became of a target.
+
+    Attributes:
+        name: of the target.
+        executions: that were carried out.
+        seconds: that they took, from the first to the last.
+        longest: seconds that the slowest input took.
+        memory: MB, the process's greatest.
+        crashes: what was raised, a line each.
+    """
+
+    name: str
+    executions: int = 0
+    seconds: float = 0.0
+    longest: float = 0.0
+    memory: int = 0
+    crashes: list[str] = dataclasses.field(default_factory=list)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--executions", type=int, default=10_000_000, help="in all")
+    parser.add_argument("--least", type=int, default=50_000, help="of each target")
+    parser.add_argument("--targets", default="", help="by commas; all unless given")
+    parser.add_argument("--timeout", type=int, default=10, help="seconds an input")
+    parser.add_argument("--memory", type=int, default=3_000, help="MB a process")
+    parser.add_argument("--seed", type=int, default=1, help="of the mutations")
+    parser.add_argument("--found", default="runs/fuzz", help="folder for what crashes")
+    parser.add_argument("--output", default="benchmarks/fuzz.md", help="the table")
+    parser.add_argument("--results", default="benchmarks/results/fuzz.json")
+    parser.add_argument("--one", help=argparse.SUPPRESS)  # in a process of its own
+    parser.add_argument("flags", nargs="*", help=argparse.SUPPRESS)  # libFuzzer's
+    return parser.parse_args()
+
+
+def _fuzz_one(name: str, flags: list[str]) -> None:
+    """Fuzzes one target until libFuzzer ends the process."""
+    import atheris
+
+    sys.path.insert(0, str(ROOT / "tests"))
+    with atheris.instrument_imports(include=["restr_jax", "tfds_builders"]):
+        from fuzz.targets import TARGETS
+
+    run, slowest = TARGETS[name].run, pathlib.Path(os.environ["FUZZ_SLOWEST"])
+    longest = 0.0
+
+    def timed(content: bytes) -> None:
+        nonlocal longest
+        start = time.perf_counter()
+        run(content)
+        spent = time.perf_counter() - start
+        if spent > max(1e-3, 1.1 * longest):
+            longest = spent
+            slowest.write_text(str(spent))
+
+    atheris.Setup([sys.argv[0], *flags], timed)
+    atheris.Fuzz()
+
+
+def _prepare(names: list[str], folder: pathlib.Path) -> dict[str, float]:
+    """Writes the seeds of targets; returns how fast each target runs, per second."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from fuzz.targets import TARGETS
+
+    unknown = set(names) - TARGETS.keys()
+    if unknown:
+        sys.exit(f"There is no target {sorted(unknown)}; choose among {list(TARGETS)}.")
+    rates = {}
+    for name in names or TARGETS:
+        target = TARGETS[name]
+        (folder / name).mkdir()
+        kept = [path.read_bytes() for path in CORPUS.glob(f"{name}-*")]
+        for i, content in enumerate(target.seeds + kept):
+            (folder / name / f"seed-{i}").write_bytes(content)
+        count, start = 0, time.perf_counter()
+        while (spent := time.perf_counter() - start) < 0.3:
+            with contextlib.suppress(Exception):  # To be found when it is counted.
+                target.run(target.seeds[count % len(target.seeds)])
+            count += 1
+            if count == len(target.seeds):  # What is made only once is made now.
+                start = time.perf_counter()
+        rates[name] = count / spent
+    return rates
+
+
+def _share(rates: dict[str, float], total: int, least: int) -> dict[str, int]:
+    """Divides executions: a target that runs 16 times as fast gets 8 times as many."""
+    weights = {name: rate**0.75 for name, rate in rates.items()}
+    scale = total / sum(weights.values())
+    shares = {name: max(least, int(scale * w)) for name, w in weights.items()}
+    over = sum(shares.values()) - total
+    fastest = max(shares, key=shares.get)
+    shares[fastest] = max(least, shares[fastest] - over)
+    return shares
+
+
+def _run(name: str, runs: int, folder: pathlib.Path, given: argparse.Namespace):
+    """Runs a target's executions, anew after a crash; returns its result."""
+    result = Result(name)
+    found = pathlib.Path(given.found)
+    found.mkdir(parents=True, exist_ok=True)
+    longest = max(path.stat().st_size for path in (folder / name).iterdir())
+    slowest = folder / f"{name}.slowest"
+    while result.executions < runs and len(result.crashes) < _MOST_CRASHES:
+        flags = [
+            f"-runs={runs - result.executions}",
+            f"-max_len={min(max(128, 2 * longest), 8192)}",
+            f"-timeout={given.timeout}",
+            f"-rss_limit_mb={given.memory}",
+            f"-seed={given.seed + len(result.crashes)}",
+            f"-artifact_prefix={found}/{name}-",
+            "-print_final_stats=1",
+            "-detect_leaks=0",
+            str(folder / name),
+        ]
+        command = [sys.executable, "-m", "benchmarks.fuzz", f"--one={name}", "--"]
+        environment = {
+            "FUZZ_SLOWEST": str(slowest),
+            "TMPDIR": str(folder),
+            "JAX_PLATFORMS": "cpu",
+        }
+        with open(folder / f"{name}.log", "w+b") as log:
+            process = subprocess.Popen(
+                command + flags,
+                cwd=ROOT,
+                env=os.environ | environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+            try:
+                code = process.wait(timeout=120 + runs / 20)
+            except subprocess.TimeoutExpired:  # Spoiled memory can stop its last words.
+                process.kill()
+                code = process.wait()
+            log.seek(0)
+            said = log.read().decode(errors="replace")
+        _add(result, code, said, slowest)
+    return result
+
+
+def _add(result: Result, code: int, said: str, slowest: pathlib.Path) -> None:
+    """Adds what a process said of itself to the result of its target."""
+    counts = [int(n) for n in re.findall(r"^#(\d+)\s", said, re.MULTILINE)]
+    stats = {k: int(v) for k, v in re.findall(r"stat::(\w+):\s+(\d+)", said)}
+    done = stats.get("number_of_executed_units", max(counts, default=0))
+    rate = stats.get("average_exec_per_sec", 0)
+    ended = re.search(r"Done (\d+) runs in (\d+) second", said)
+    result.executions += done
+    result.seconds += int(ended[2]) if ended else done / rate if rate else 0.0
+    result.memory = max(result.memory, stats.get("peak_rss_mb", 0))
+    if slowest.exists():
+        result.longest = max(result.longest, float(slowest.read_text()))
+    if code:
+        lines = [x for x in said.splitlines() if re.match(r"\w*(Error|Exc|ERR|==)", x)]
+        file = re.search(r"Test unit written to (\S+)", said)
+        where = pathlib.Path(file[1]).name if file else f"exit {code}"
+        result.crashes.append(f"{where}: {lines[0] if lines else said[-300:]}")
+
+
+def _processor() -> str:
+    try:
+        text = pathlib.Path("/proc/cpuinfo").read_text()
+    except OSError:
+        text = ""
+    found = re.search(r"model name\s*:\s*(.+)", text)
+    return found[1] if found else platform.machine()
+
+
+def _report(results: list[Result], given: argparse.Namespace) -> str:
+    names = ("atheris", "jax", "numpy", "pillow", "pycocotools", "safetensors", "scipy")
+    versions = ", ".join(f"{n} {importlib.metadata.version(n)}" for n in names)
+    total = sum(r.executions for r in results)
+    crashes = sum(len(r.crashes) for r in results)
+    rows = [
+        f"| {r.name} | {r.executions:,} | {r.executions / max(r.seconds, 1):,.0f} | "
+        f"{len(r.crashes)} | {1000 * r.longest:,.0f} | {r.memory:,} |"
+        for r in results
+    ]
+    return "\n".join(
+        [
+            "# Fuzzing",
+            "",
+            "Every parser of bytes or text from outside, fed with mutated inputs, by",
+            "",
+            "    python -m benchmarks.fuzz --executions=10000000",
+            "",
+            f"{total:,} executions, {crashes} crashes, hangs or excesses of memory. "
+            f"Python {platform.python_version()}, {versions}; one core of "
+            f"{_processor()} that did other work as well. An input may take "
+            f"{given.timeout} seconds, a process {given.memory:,} MB; 270 MB are the "
+            "libraries'. The longest input is among those of over a millisecond.",
+            "",
+            "| target | executions | a second | new crashes | longest input, ms | MB |",
+            "| --- | ---: | ---: | ---: | ---: | ---: |",
+            *rows,
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    """Fuzzes all targets in turn and writes the table."""
+    given = _parse()
+    try:
+        importlib.metadata.version("atheris")
+    except importlib.metadata.PackageNotFoundError:
+        sys.exit("Fuzzing needs atheris: pip install -r requirements-fuzz.txt")
+    if given.one:
+        _fuzz_one(given.one, given.flags)
+    path = pathlib.Path(given.results)
+    results = {}
+    if path.exists():
+        results = {
+            name: Result(**r) for name, r in json.loads(path.read_text()).items()
+        }
+    with tempfile.TemporaryDirectory(dir=_RAM if _RAM.is_dir() else None) as folder:
+        names = given.targets.split(",") if given.targets else []
+        rates = _prepare(names, pathlib.Path(folder))
+        shares = _share(rates, given.executions, given.least)
+        for name, runs in shares.items():
+            results[name] = _run(name, runs, pathlib.Path(folder), given)
+            print(results[name], flush=True)
+            kept = {name: dataclasses.asdict(r) for name, r in results.items()}
+            path.write_text(json.dumps(kept, indent=1) + "\n")
+            table = _report(list(results.values()), given)
+            pathlib.Path(given.output).write_text(table)
+
+
+if __name__ == "__main__":
+    main()
