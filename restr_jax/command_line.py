@@ -49,3 +49,9 @@ def _parse_flags(argv: list[str]) -> list[str]:
             f"ValueError: There is no config key {key!r}; configs/common.py lists "
             f"every key with its meaning. {hint}".rstrip()
         )
+    except (IndexError, RecursionError, TypeError) as error:
+        # A part of a value, as config.model.image_size[0], or nesting without end.
+        sys.exit(
+            f"ValueError: An override of --config cannot be read ({error}); "
+            "configs/common.py lists every key with its meaning."
+        )

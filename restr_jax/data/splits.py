@@ -121,6 +121,8 @@ class _Records(Sequence):
         return len(self.source)
 
     def __getitem__(self, index: int) -> dict:
+        if index >= len(self):
+            raise IndexError(index)  # Here iteration ends.
         try:
             return self.source[index]
         except (OSError, RuntimeError, ValueError) as error:
