@@ -128,7 +128,7 @@ def test_bfloat16_trains_float32_parameters(start):
             {"accumulate_steps": 3},
             "=3 parts; .* multiple of 24",
         ),
-        ({"accumulate_steps": 0}, "multiple of 8"),
+        ({"accumulate_steps": 0}, "accumulate_steps is 0; .* from 1 on"),
         ({"fsdp": 3}, "config.fsdp is 3 .* divide the 8 devices"),
         ({"fsdp": 2, "parallel": "pmap"}, "1 with pmap"),
         ({"dtype": "float16"}, "Unknown config.dtype 'float16'"),

@@ -57,6 +57,7 @@ def test_the_loop_refuses_what_moves_to_the_device_unasked(tiny_config, tmp_path
             train.train_and_evaluate(config, str(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_trace_of_the_steps_that_the_config_names(tiny_config, tmp_path):
     config = tiny_config("shapes")
     config.profile.num_steps, config.profile.after_steps = 2, 3

@@ -32,6 +32,13 @@ def final_state(config, workdir):
     return jax.device_get(state)
 
 
+def quick(tiny_config):
+    """A run that is scored without pictures and without shuffled texts."""
+    config = tiny_config("shapes")
+    config.eval.num_figures, config.eval.shuffled_text = 0, False
+    return config
+
+
 class Killed(Exception):
     pass
 
@@ -53,7 +60,7 @@ def kill_after(monkeypatch, batches):
 def test_a_killed_run_continues_to_bit_equal_weights(
     tiny_config, tmp_path, monkeypatch
 ):
-    config = tiny_config("shapes")
+    config = quick(tiny_config)
     # Stochastic depth is on: its randomness has to resume as well.
     config.model.fusion.drop_path_rate = 0.2
     straight, broken = tmp_path / "straight", tmp_path / "broken"
@@ -72,7 +79,7 @@ def test_a_killed_run_continues_to_bit_equal_weights(
 
 
 def test_a_finished_run_is_only_scored_again(tiny_config, tmp_path):
-    config = tiny_config("shapes")
+    config = quick(tiny_config)
     rows = train.train_and_evaluate(config, str(tmp_path))
     history = (tmp_path / "metrics.jsonl").read_text()
     assert train.train_and_evaluate(config, str(tmp_path)) == rows

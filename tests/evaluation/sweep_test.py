@@ -168,6 +168,7 @@ def test_a_split_that_does_not_exist_is_said_with_those_that_do(run_of):
         score_run.score_workdir(config, str(workdir))
 
 
+@pytest.mark.slow
 def test_a_folder_of_workdirs_is_compared(make_workdir, tmp_path, caplog):
     folder = tmp_path / "runs"
     config, _ = make_workdir(steps=(4, 8), folder=folder / "a")
@@ -191,6 +192,7 @@ def test_a_folder_of_workdirs_is_compared(make_workdir, tmp_path, caplog):
         score_run.score_workdir(config, str(tmp_path / "compared"))
 
 
+@pytest.mark.slow
 def test_watching_scores_each_checkpoint_as_it_comes(
     run_of, monkeypatch, save_checkpoint
 ):

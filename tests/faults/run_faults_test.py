@@ -71,7 +71,8 @@ def terminate():
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-@pytest.mark.parametrize("number", [4, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [4, 0])
 def test_a_run_that_is_told_to_stop_saves_the_step_and_goes_on(
     config, straight, tmp_path, monkeypatch, number
 ):
