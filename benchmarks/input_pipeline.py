@@ -25,6 +25,7 @@ from absl import flags
 from benchmarks.photographs import Photographs
 from configs import common
 from restr_jax.data import pipeline, preprocess, splits
+from restr_jax.data.loader import Example, Loader
 from restr_jax.data.text import Vocabulary
 from restr_jax.models import build_model
 from restr_jax.parallel import Parallel
@@ -33,7 +34,7 @@ from restr_jax.parallel import Parallel
 _STEP_PER_FORWARD = 3
 
 
-def open_loader(arguments: argparse.Namespace) -> pipeline.Loader:
+def open_loader(arguments: argparse.Namespace) -> Loader:
     """Builds the data set unless it is there, and returns what loads it."""
     builder = Photographs(data_dir=arguments.data_dir, file_format="array_record")
     builder.download_and_prepare(
@@ -44,7 +45,7 @@ def open_loader(arguments: argparse.Namespace) -> pipeline.Loader:
     split = splits.open_split(arguments.data_dir, builder.name, "train")
     sentences = itertools.chain.from_iterable(split.sentences)
     config = common.get_config()
-    return pipeline.Loader(
+    return Loader(
         split,
         Vocabulary.from_sentences(sentences),
         tuple(config.model.image_size),
@@ -70,7 +71,7 @@ def timed(owner: object, name: str, spent: dict[str, float], stage: str) -> Iter
         yield
 
 
-def measure_stages(loader: pipeline.Loader, arguments) -> dict[str, float]:
+def measure_stages(loader: Loader, arguments) -> dict[str, float]:
     """Returns the processor seconds per image of each stage, in one thread."""
     stages: list[tuple[object, str, str]] = [
         (type(loader.split.source), "__getitem__", "read and parse the record"),
@@ -96,14 +97,12 @@ def measure_stages(loader: pipeline.Loader, arguments) -> dict[str, float]:
     return {stage: seconds / images for stage, seconds in spent.items()}
 
 
-def _load(loader: pipeline.Loader, record: int, rng) -> pipeline.Example:
+def _load(loader: Loader, record: int, rng) -> Example:
     order = rng.permutation(len(loader.split.sentences[record]))
     return loader.load(record, order[: loader.expressions])
 
 
-def measure_stream(
-    loader: pipeline.Loader, num_workers: int, arguments
-) -> dict[str, float]:
+def measure_stream(loader: Loader, num_workers: int, arguments) -> dict[str, float]:
     """Measures the stream of training batches, up to arrays on the device.
 
     Returns:

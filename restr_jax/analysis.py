@@ -26,6 +26,7 @@ from ml_collections import config_flags
 
 from restr_jax import command_line, experiment, overlay, seed_attention
 from restr_jax.data import pipeline, preprocess
+from restr_jax.data.loader import Example, make_loader
 from restr_jax.data.splits import Split
 from restr_jax.experiment import Experiment
 from restr_jax.files import write_whole
@@ -57,7 +58,7 @@ class Analysed(NamedTuple):
         patch_attention: [layers, h, w], the seed's; no layer where it sees no patch.
     """
 
-    example: pipeline.Example
+    example: Example
     index: int
     shares: np.ndarray
     patch_logits: np.ndarray
@@ -120,7 +121,7 @@ def analyse(run: Experiment, params: Any, split: Split) -> Iterator[Analysed]:
         return shares(attention, batch["tokens"] != PAD_ID), logits, maps
 
     predict = run.parallel.predict_step(predict)
-    loader = pipeline.make_loader(config, split, run.vocabulary)
+    loader = make_loader(config, split, run.vocabulary)
     for batch, examples in pipeline.eval_batches(
         loader,
         config.eval.images_per_device,

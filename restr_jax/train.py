@@ -9,6 +9,7 @@ from tqdm import tqdm
 from restr_jax import experiment
 from restr_jax.checkpoint import Restored
 from restr_jax.data import pipeline
+from restr_jax.data.loader import make_loader
 from restr_jax.data.splits import Split
 from restr_jax.evaluation import metrics, score_run
 from restr_jax.evaluation.evaluator import Evaluator
@@ -148,7 +149,7 @@ def _begin(run: Experiment, checkpoints) -> Restored:
 def _batches(run: Experiment, split: Split, first: int):
     config = run.config
     return pipeline.train_batches(
-        pipeline.make_loader(config, split, run.vocabulary),
+        make_loader(config, split, run.vocabulary),
         config.batch_size,
         seed=config.seed,
         start_step=first,

@@ -5,12 +5,13 @@ import pytest
 
 from restr_jax import experiment
 from restr_jax.data import pipeline
+from restr_jax.data.loader import make_loader
 from restr_jax.parallel import Parallel
 from restr_jax.train_step import make_train_step
 
 
 def batch_of(run, size):
-    loader = pipeline.make_loader(run.config, run.open_split("train"), run.vocabulary)
+    loader = make_loader(run.config, run.open_split("train"), run.vocabulary)
     stream = pipeline.train_batches(loader, size, seed=0, start_step=0, num_workers=0)
     batch = next(stream)
     stream.close()

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from restr_jax import precision
 from restr_jax.data import pipeline, preprocess
+from restr_jax.data.loader import Example, make_loader
 from restr_jax.data.splits import Split
 from restr_jax.data.text import Vocabulary, tokenize
 from restr_jax.evaluation import metrics
@@ -36,7 +37,7 @@ class Scored(NamedTuple):
 
     position: tuple[int, int]
     records: tuple[dict, ...]
-    example: pipeline.Example
+    example: Example
     index: int
     logits: np.ndarray
     patch_logits: np.ndarray
@@ -163,7 +164,7 @@ class Evaluator:
 
     def _batches(self, split: Split) -> Iterator:
         config = self._config
-        loader = pipeline.make_loader(config, split, self._vocabulary)
+        loader = make_loader(config, split, self._vocabulary)
         return pipeline.eval_batches(
             loader,
             config.eval.images_per_device,
@@ -176,7 +177,7 @@ class Evaluator:
         self,
         pool: concurrent.futures.Executor,
         output: Segmentation,
-        examples: list[pipeline.Example],
+        examples: list[Example],
         thresholds: Sequence[float],
     ) -> Iterator[Scored]:
         """Scores what the devices made of a batch, an image's expression a task."""
@@ -192,7 +193,7 @@ class Evaluator:
 
     def _score_one(
         self,
-        example: pipeline.Example,
+        example: Example,
         k: int,
         own: np.ndarray,
         patch_logits: np.ndarray,
@@ -228,7 +229,7 @@ def _overlap(prefix: str, mask: np.ndarray, truth: np.ndarray) -> dict:
     }
 
 
-def _ids(example: pipeline.Example, k: int, max_words: int) -> dict:
+def _ids(example: Example, k: int, max_words: int) -> dict:
     """Names the image, the object and the sentence as the data set does."""
     expressions, objects = example.fields["expressions"], example.fields["objects"]
     i = example.chosen[k]

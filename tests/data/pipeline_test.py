@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from restr_jax.data import pipeline, preprocess, splits
+from restr_jax.data.loader import Loader
 from restr_jax.data.text import Vocabulary
 from tfds_builders import masks
 
@@ -26,7 +27,7 @@ def make_loader(data_dir, expressions, dataset="shapes", split="train"):
     opened = splits.open_split(data_dir, dataset, split)
     sentences = (s for of_record in opened.sentences for s in of_record)
     vocabulary = Vocabulary.from_sentences(sentences)
-    return pipeline.Loader(opened, vocabulary, (32, 32), "stretch", 10, expressions)
+    return Loader(opened, vocabulary, (32, 32), "stretch", 10, expressions)
 
 
 def take(loader, number, *, start_step=0, seed=0, num_workers=0, **options):
@@ -282,7 +283,7 @@ def test_a_mirrored_scene_is_mirrored_with_its_words(shapes_dir):
     split = splits.Split("s", [record], [sentences], ["0"])
     words = ["the", "leftmost", "rightmost", "square", "left", "right", "of", "red"]
     vocabulary = Vocabulary(["<pad>", "<unk>", *words, "one", "blue"])
-    loader = pipeline.Loader(split, vocabulary, (32, 32), "stretch", 5, 4)
+    loader = Loader(split, vocabulary, (32, 32), "stretch", 5, 4)
 
     example = loader.load(0, np.array([0, 1, 2]), mirrored=True)
     said = [" ".join(vocabulary.words[t] for t in row if t) for row in example.tokens]
@@ -342,10 +343,11 @@ def test_workers_of_a_trainer_that_was_killed_end_too(shapes_dir):
 import multiprocessing, os, signal
 from absl import flags
 from restr_jax.data import pipeline, splits, text
+from restr_jax.data.loader import Loader
 flags.FLAGS.mark_as_parsed()
 split = splits.open_split({shapes_dir!r}, "shapes", "train")
 vocabulary = text.Vocabulary.from_sentences(split.sentences[0])
-loader = pipeline.Loader(split, vocabulary, (32, 32), "stretch", 10, 1)
+loader = Loader(split, vocabulary, (32, 32), "stretch", 10, 1)
 stream = pipeline.train_batches(loader, 4, seed=0, start_step=0, num_workers=1)
 next(stream)
 print(*(p.pid for p in multiprocessing.active_children()), flush=True)

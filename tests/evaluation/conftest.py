@@ -9,6 +9,7 @@ from pycocotools import mask as mask_util
 
 from restr_jax import experiment, train_state
 from restr_jax.data import pipeline
+from restr_jax.data.loader import Loader
 from restr_jax.evaluation.evaluator import Evaluator
 
 
@@ -52,7 +53,7 @@ def save(run, checkpoints, step):
 def mean_logit(run, params):
     config, split = run.config, run.open_split("val")
     size, words = tuple(config.model.image_size), config.data.max_words
-    loader = pipeline.Loader(split, run.vocabulary, size, config.data.resize, words, 3)
+    loader = Loader(split, run.vocabulary, size, config.data.resize, words, 3)
     with contextlib.closing(pipeline.eval_batches(loader, 3)) as batches:
         batch, _ = next(batches)
     given = {"params": params}, batch["image"], batch["tokens"]

@@ -9,6 +9,7 @@ import pytest
 
 from restr_jax import train
 from restr_jax.data import pipeline, splits
+from restr_jax.data.loader import make_loader
 from restr_jax.data.text import Vocabulary
 
 
@@ -59,10 +60,10 @@ def test_a_record_with_a_flipped_bit_is_never_trained_on(spoilt, tmp_path):
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_what_is_left_out_counts_in_nothing(spoilt, workers):
     config, file = spoilt
-    loader = make_loader(config)
+    loader = loader_of(config)
     good = take(loader, config, workers)
     bad = flip_record(file, 3)
-    left = take(make_loader(config), config, workers, skip_bad=True)
+    left = take(loader_of(config), config, workers, skip_bad=True)
     found = 0
     for one, other in zip(good, left, strict=True):
         missing = ~other["valid"].any(1)
@@ -72,14 +73,14 @@ def test_what_is_left_out_counts_in_nothing(spoilt, workers):
         assert not other["mask"][missing].any() and not other["tokens"][missing].any()
     assert found == 3 and bad
     with pytest.raises(ValueError, match="Record 3 of shapes:train"):
-        take(make_loader(config), config, workers)
+        take(loader_of(config), config, workers)
 
 
-def make_loader(config):
+def loader_of(config):
     split = splits.open_split(config.data.data_dir, "shapes", "train")
     words = [s for sentences in split.sentences for s in sentences]
     vocabulary = Vocabulary.from_sentences(words, "paper", "right")
-    return pipeline.make_loader(config, split, vocabulary)
+    return make_loader(config, split, vocabulary)
 
 
 def take(loader, config, workers, **options):
