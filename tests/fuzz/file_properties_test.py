@@ -6,26 +6,18 @@ import pytest
 import safetensors.numpy
 from fuzz.contract import TESTDATA, write
 from fuzz.targets import TARGETS
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
 from restr_jax.data import photograph, preprocess
 from restr_jax.pretrained import convert, weight_files
 
-few = settings(
-    derandomize=True,
-    deadline=None,
-    database=None,
-    max_examples=40,
-    suppress_health_check=list(HealthCheck),
-)
 sides = st.integers(1, 12)
 
 # Weights.
 
 
-@few
 @given(
     st.dictionaries(
         st.text("abc./_0", min_size=1, max_size=6),
@@ -75,7 +67,6 @@ def test_a_model_without_a_size_is_no_released_one(name, axis, size):
 # Images.
 
 
-@few
 @given(
     sides,
     sides,

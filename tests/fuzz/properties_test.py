@@ -6,7 +6,7 @@ import pytest
 from fuzz import annotation_targets, weight_targets
 from fuzz.contract import FOLDER, write
 from fuzz.targets import TARGETS
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from restr_jax.data import flip, glove, preprocess
@@ -15,13 +15,6 @@ from restr_jax.pretrained import weight_files
 from tfds_builders import masks, refer_annotations, rle
 from tfds_builders.annotations import Problems
 
-few = settings(
-    derandomize=True,
-    deadline=None,
-    database=None,
-    max_examples=40,
-    suppress_health_check=list(HealthCheck),
-)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 sides = st.integers(1, 12)
 
@@ -36,7 +29,6 @@ def drawn_masks(draw, size=None):
 # Masks.
 
 
-@few
 @given(drawn_masks())
 def test_a_mask_is_read_as_it_was_encoded(mask):
     counts = masks.encode_mask(mask)
@@ -58,7 +50,6 @@ def with_empty_runs(mask, places):
     return {"size": list(mask.shape), "counts": runs}
 
 
-@few
 @given(
     st.lists(drawn_masks((5, 7)), min_size=1, max_size=4),
     st.lists(st.integers(0, 99), max_size=4),
@@ -70,7 +61,6 @@ def test_parts_of_any_spelling_become_their_union(parts, places):
     assert masks.encode_segmentation(segmentation, 5, 7) == masks.encode_mask(union)
 
 
-@few
 @given(
     drawn_masks((5, 7)), st.integers(0, 99), st.sampled_from([-1, 1, 0.5, True, "1"])
 )
@@ -91,7 +81,6 @@ def test_a_string_that_goes_on_or_covers_too_little_is_refused(counts):
         rle.read_runs(counts, 5, 7)
 
 
-@few
 @given(st.lists(st.floats(-60, 60), min_size=1, max_size=12))
 def test_polygons_become_masks_or_are_refused(points):
     try:
@@ -104,7 +93,6 @@ def test_polygons_become_masks_or_are_refused(points):
 # Text.
 
 
-@few
 @given(texts)
 def test_any_sentence_becomes_words_and_ids(sentence):
     TARGETS["tokens"].run(sentence.encode())
@@ -116,7 +104,6 @@ sided = sorted(flip._MIRRORED)
 plain = ["the", "man", "copyright", "upright", "rigth", "links", "o'left_", "ǆ"]
 
 
-@few
 @given(
     st.lists(st.sampled_from(sided + plain)), st.sampled_from([" ", ", ", "-", "\n"])
 )
@@ -132,7 +119,6 @@ def test_what_is_mirrored_twice_is_as_it_was(words, between):
     assert changed == [word in sided for word in words]
 
 
-@few
 @given(st.lists(texts, max_size=4), st.sampled_from(sorted(TOKENIZERS)))
 def test_a_vocabulary_is_read_as_it_was_written(sentences, name):
     said = [sentence for sentence in sentences if sentence.strip() not in ("", ".")]
@@ -141,7 +127,6 @@ def test_a_vocabulary_is_read_as_it_was_written(sentences, name):
     assert Vocabulary.load(path, name).words == made.words
 
 
-@few
 @given(
     st.lists(
         st.floats(width=32, allow_nan=False, allow_infinity=False),
@@ -172,7 +157,6 @@ values = st.recursive(
 )
 
 
-@few
 @given(texts, st.integers(0, 2**62), values, st.integers(0, 5))
 def test_plain_refs_of_any_protocol_are_read(said, number, other, protocol):
     ref = annotation_targets._REFS[0] | {"ref_id": number, "tokens": [other]}
@@ -232,7 +216,6 @@ ODD = [10**9, -1, 1e999, 2**70, "\ud800", "", "a" * 300]
 
 
 @pytest.mark.parametrize("name", JSON_TARGETS)
-@few
 @given(
     st.integers(0, 9999), values | st.sampled_from([10**9, -1, 1e999, 2**70, "\ud800"])
 )

@@ -1,0 +1,12 @@
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run, and no more of them than a test suite has time for.
+settings.register_profile(
+    "suite",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    max_examples=40,
+    suppress_health_check=list(HealthCheck),
+)
+settings.load_profile("suite")
