@@ -15,7 +15,7 @@ BIN := .venv/bin
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: JAX has no \
 	current release for older ones. Install it, or set PYTHON=/path/to/python3."; \
 	exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/python || $(PYTHON) -m venv --upgrade-deps .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
@@ -65,7 +65,7 @@ docs: .venv/dev
 # In an environment of its own: nothing else here wants TensorFlow, and apache-beam wants
 # an older beartype.
 .venv-tf/dev: requirements.txt
-	test -x .venv-tf/bin/python || $(PYTHON) -m venv .venv-tf
+	test -x .venv-tf/bin/python || $(PYTHON) -m venv --upgrade-deps .venv-tf
 	.venv-tf/bin/pip install --quiet --disable-pip-version-check \
 		-r requirements.txt "tensorflow-cpu>=2.20" "apache-beam>=2.70" \
 		"mlcroissant>=1.1" dill beartype "pytest>=9.0,<10"
