@@ -1,4 +1,4 @@
-"""The small run that benchmarks.chaos and benchmarks.long_run train."""
+"""The small run that benchmarks.chaos trains."""
 
 import pathlib
 from typing import Any

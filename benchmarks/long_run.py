@@ -1,10 +1,14 @@
 """Trains for long, and watches memory, open files, threads and speed.
 
+    python -m tfds_builders.prepare shapes --data_dir=data
     python -m benchmarks.long_run --steps=20000
 
-main.py trains a tiny model with scoring and checkpoints; beside it its memory (resident
-set), file descriptors and threads are read once a second. The first tenth, in which
-everything is compiled and made once, is left out of the slopes. Writes long_run.md
+main.py trains configs/shapes.py with scoring and checkpoints; beside it its memory
+(resident set), file descriptors and threads are read once a second. The first tenth, in
+which everything is compiled and made once, is left out of the slopes. A machine that is
+shared with others drifts in half an hour, so the speed is given in two ways: what each
+tenth of the run took of the processors, and expressions per second against those of a
+new process that trains right afterwards for a tenth of the steps. Writes long_run.md
 beside this file.
 """
 
@@ -21,21 +25,34 @@ import jax
 import numpy as np
 import psutil
 
-from benchmarks import chaos_data
-
 ROOT = pathlib.Path(__file__).parent.parent
 _EVERY_SECONDS = 1.0
 
 
-def watch(command: list[str], metrics: pathlib.Path) -> list[dict]:
-    """Runs a command to its end; returns what was seen of it.
+def train(workdir: pathlib.Path, steps: int, data_dir: pathlib.Path) -> list[dict]:
+    """Trains to the end; returns what was seen of the process.
 
     Args:
-        command: what is run.
-        metrics: its metrics.jsonl, whose last line says the step.
+        workdir: of the run.
+        steps: of training.
+        data_dir: where shapes were built.
+
+    Returns:
+        For each second the last step that metrics.jsonl had, and rss_mib, descriptors,
+        threads and cpu_seconds.
     """
+    command = [sys.executable, "main.py", "--config=configs/shapes.py"]
+    command += [f"--workdir={workdir}", f"--config.data.data_dir={data_dir.absolute()}"]
+    # Every tenth has as many checkpoints and is scored as often.
+    changed = {
+        "batch_size": 2,
+        "optimizer.total_steps": steps,
+        "checkpoint_every_steps": 400,
+        "eval.every_steps": 2_000,
+    }
+    command += [f"--config.{key}={value}" for key, value in changed.items()]
     samples: list[dict] = []
-    process = psutil.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    process = psutil.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     while process.poll() is None:
         time.sleep(_EVERY_SECONDS)
         try:
@@ -44,10 +61,11 @@ def watch(command: list[str], metrics: pathlib.Path) -> list[dict]:
                     "rss_mib": process.memory_info().rss / 2**20,
                     "descriptors": process.num_fds(),
                     "threads": process.num_threads(),
+                    "cpu_seconds": sum(process.cpu_times()[:2]),
                 }
         except psutil.Error:  # It has ended meanwhile.
             break
-        rows = read(metrics)
+        rows = read(workdir / "metrics.jsonl")
         samples.append({"step": rows[-1]["step"] if rows else 0} | sample)
     if process.wait():
         raise RuntimeError(f"{command} ended with {process.returncode}.")
@@ -62,8 +80,8 @@ def read(metrics: pathlib.Path) -> list[dict]:
     ]
 
 
-def summarize(samples: list[dict], rows: list[dict], steps: int) -> list[str]:
-    """Returns the lines of the table."""
+def table(samples: list[dict], steps: int) -> list[str]:
+    """Returns the table of what grows, or does not."""
     late = [s for s in samples if steps / 10 < s["step"] < steps]
     lines = ["| | after a tenth | at the end | greatest | slope per 1,000 steps |"]
     lines.append("| --- | ---: | ---: | ---: | ---: |")
@@ -78,14 +96,22 @@ def summarize(samples: list[dict], rows: list[dict], steps: int) -> list[str]:
             f"| {unit} | {values[0]:.0f} | {values[-1]:.0f} | {values.max():.0f} | "
             f"{slope:+.3f} |"
         )
-    speeds = [r["expressions_per_second"] for r in rows if "loss" in r]
-    tenth = len(speeds) // 10
-    first, last = np.median(speeds[tenth : 2 * tenth]), np.median(speeds[-tenth:])
-    lines.append(
-        f"\nSpeed, the median of the second tenth and of the last: {first:.0f} and "
-        f"{last:.0f} expressions/s, a ratio of {last / first:.3f}."
-    )
     return lines
+
+
+def costs(samples: list[dict], steps: int) -> list[float]:
+    """Returns the CPU seconds of each tenth of the run."""
+    marks = [
+        next(s["cpu_seconds"] for s in samples if s["step"] >= part * steps / 10)
+        for part in range(11)
+    ]
+    return list(np.diff(marks))
+
+
+def speeds(rows: list[dict]) -> list[float]:
+    """Returns the expressions per second of all windows but the first fifth."""
+    found = [row["expressions_per_second"] for row in rows if "loss" in row]
+    return found[len(found) // 5 :]
 
 
 def main() -> None:
@@ -95,32 +121,34 @@ def main() -> None:
     )
     here = pathlib.Path(__file__).parent
     parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--data_dir", type=pathlib.Path, default=pathlib.Path("data"))
     parser.add_argument("--output", type=pathlib.Path, default=here / "long_run.md")
     arguments = parser.parse_args()
-    changed = {
-        "optimizer.total_steps": arguments.steps,
-        "batch_size": 2,
-        "log_every_steps": 100,
-        "checkpoint_every_steps": 500,
-        "eval.every_steps": 1000,
-    }
+    steps = arguments.steps
+    if steps % 20_000:
+        parser.error("--steps: a multiple of 20,000, so that all tenths do the same")
     with tempfile.TemporaryDirectory() as folder:
-        _, file = chaos_data.write_config(pathlib.Path(folder))
-        workdir = pathlib.Path(folder) / "run"
-        command = [sys.executable, "main.py", f"--config={file}"]
-        command += [f"--workdir={workdir}"]
-        command += [f"--config.{key}={value}" for key, value in changed.items()]
+        workdir, fresh = pathlib.Path(folder) / "run", pathlib.Path(folder) / "fresh"
         started = time.monotonic()
-        samples = watch(command, workdir / "metrics.jsonl")
+        samples = train(workdir, steps, arguments.data_dir)
         minutes = (time.monotonic() - started) / 60
-        rows = read(workdir / "metrics.jsonl")
+        train(fresh, steps // 10, arguments.data_dir)
+        long = speeds(read(workdir / "metrics.jsonl"))
+        new = np.median(speeds(read(fresh / "metrics.jsonl")))
+    parts = [np.median(part) for part in np.array_split(long, 8)]
+    cost = costs(samples, steps)
     lines = [
-        f"# {arguments.steps:,} steps\n",
-        f"By `python -m benchmarks.long_run --steps={arguments.steps}`: two scenes of "
-        "three expressions a step, a checkpoint every 500 steps, scored every 1,000; "
-        f"{minutes:.1f} minutes. jax {jax.__version__}, Python "
+        f"# {steps:,} steps\n",
+        f"By `python -m benchmarks.long_run --steps={steps}`: configs/shapes.py, two "
+        f"scenes a step, {minutes:.0f} minutes. jax {jax.__version__}, Python "
         f"{platform.python_version()}, CPU.\n",
-        *summarize(samples, rows, arguments.steps),
+        *table(samples, steps),
+        f"\nCPU seconds of each tenth: {', '.join(f'{c:.0f}' for c in cost)}. The last "
+        f"is {cost[-1] / cost[1]:.3f} of the second (the first compiles).\n",
+        "Speed, the median of each tenth from the third on: "
+        f"{', '.join(f'{speed:.0f}' for speed in parts)} expressions/s. A new process "
+        f"right afterwards: {new:.0f}, of which the last tenth has "
+        f"{parts[-1] / new:.3f}.",
     ]
     arguments.output.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
