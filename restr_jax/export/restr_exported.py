@@ -19,6 +19,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from restr_text import Vocabulary
 
+_FIELDS = {"files", "image_size", "max_words", "resize", "threshold"}
+_FIELDS |= {"tokenizer", "padding"}
+_DAMAGED = (
+    "{} is damaged: it is not what was exported. Copy it again, or export the model "
+    "again."
+)
 OUTPUTS = ("pixel_logits", "patch_logits", "word_attention")
 
 Size = tuple[int, int]  # (height, width), pixels
@@ -237,23 +243,32 @@ def load(folder: str | pathlib.Path) -> Model:
         ValueError: if a file is damaged, or of another format than this loader's.
     """
     folder = pathlib.Path(folder)
-    about = json.loads((folder / "restr.json").read_text(encoding="utf-8"))
-    if about["format"] not in _RUNNERS:
-        raise ValueError(
-            f"{folder} is of the format {about['format']!r}, not one of "
-            f"{tuple(_RUNNERS)}; use the restr_exported.py that lies in it."
-        )
+    about = _read_about(folder / "restr.json")
     for name, digest in about["files"].items():
         with (folder / name).open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                raise ValueError(
-                    f"{folder / name} is damaged: it is not what was exported. Copy it "
-                    "again, or export the model again."
-                )
+                raise ValueError(_DAMAGED.format(folder / name))
     vocabulary = Vocabulary.load(
         folder / "vocabulary.txt", about["tokenizer"], about["padding"]
     )
     return Model(about, vocabulary, *_RUNNERS[about["format"]](folder))
+
+
+def _read_about(path: pathlib.Path) -> dict:
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # The bytes are no text, or the text is no JSON.
+        raise ValueError(_DAMAGED.format(path)) from error
+    if not isinstance(about, dict) or "format" not in about:
+        raise ValueError(_DAMAGED.format(path))
+    if about["format"] not in tuple(_RUNNERS):
+        raise ValueError(
+            f"{path.parent} is of the format {about['format']!r}, not one of "
+            f"{tuple(_RUNNERS)}; use the restr_exported.py that lies in it."
+        )
+    if not about.keys() >= _FIELDS:
+        raise ValueError(_DAMAGED.format(path))
+    return about
 
 
 def _with_jax(folder: pathlib.Path) -> tuple[Callable, Callable]:

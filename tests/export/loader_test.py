@@ -111,3 +111,20 @@ def test_batches_of_another_shape_or_type_are_refused(make):
     for wrong in (np.ones((1, 1, 5), np.int32), np.ones((1, 1, 6))):
         with pytest.raises(ValueError, match="as read_words.. makes their rows"):
             model.run(visual, wrong)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff", "restr.json is damaged"),
+        (b"{", "restr.json is damaged"),
+        (b"[]", "restr.json is damaged"),
+        (b'{"format": []}', "of the format"),
+        (b'{"format": "restr_jax onnx 0"}', "'restr_jax onnx 0', not one of"),
+        (b'{"format": "restr_jax onnx 1", "files": {}}', "restr.json is damaged"),
+    ],
+)
+def test_what_is_no_export_is_said(restr_exported, tmp_path, content, message):
+    (tmp_path / "restr.json").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        restr_exported.load(tmp_path)
