@@ -5,7 +5,7 @@ import logging
 import sys
 from collections.abc import Callable
 
-from absl import app
+from absl import app, flags
 from absl import logging as absl_logging
 
 
@@ -37,9 +37,13 @@ def _without_trace(record: logging.LogRecord) -> bool:
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
-    """Parses the command line; a config key that does not exist is said plainly."""
+    """Parses the command line; what is wrong with it is said in one line."""
     try:
-        return app.parse_flags_with_usage(argv)
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        # Of a config file's own error comes a trace, which ends in what it says.
+        said = str(error).rstrip().splitlines()[-1].strip()
+        sys.exit(f"{said}\nPass --helpshort or --helpfull to see help on flags.")
     except (AttributeError, KeyError) as error:
         # A quoted key, and on a line of its own what may have been meant; the whole is
         # quoted again, or not.

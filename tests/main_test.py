@@ -109,6 +109,10 @@ def test_the_command_line_says_what_is_wrong_without_a_traceback(tmp_path):
         run_main(*common, "--config.optimizer.speed=3"), "no config key 'speed'"
     )
     assert_says(
+        run_main("--config=configs/shapes.py:tall", *common[1:]), "Cannot use 'tall'"
+    )
+    assert_says(run_main(*common, "--mood=eval"), "command line flag 'mood'")
+    assert_says(
         run_main(*common, f"--config.data.data_dir={tmp_path}"),
         "FileNotFoundError: There is no data set 'shapes'",
         "python -m tfds_builders.prepare shapes",

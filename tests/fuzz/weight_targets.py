@@ -11,7 +11,7 @@ import jax
 import ml_collections
 import numpy as np
 import safetensors.numpy
-from absl import app, flags
+from absl import flags
 from flax.traverse_util import flatten_dict
 from fuzz.contract import (
     FOLDER,
@@ -246,7 +246,7 @@ def _parsed(content: bytes) -> ml_collections.ConfigDict:
     config = config_flags.DEFINE_config_file("config", flag_values=known)
     with (
         mock.patch.object(sys, "argv", argv),
-        mock.patch.object(app, "parse_flags_with_usage", known),
+        mock.patch.object(command_line.flags, "FLAGS", known),
     ):
         command_line._parse_flags(argv)
     return config.value
