@@ -19,6 +19,8 @@ from restr_jax.segmenter import EncodedImage, Prediction, Segmenter
 
 logger = logging.getLogger(__name__)
 
+_ROWS = "predictions.jsonl"
+
 
 class Request(NamedTuple):
     """An image file, and what to segment in it."""
@@ -31,9 +33,9 @@ def find_requests(images: Sequence[str], expressions: Sequence[str]) -> list[Req
     """Finds what is asked for.
 
     Args:
-        images: files, folders (with all below), patterns as "photos/*.jpg", or JSON
-            lines files (.jsonl) of {"image": path, "expressions": [sentence, ...]},
-            whose paths are relative to the file.
+        images: files, folders (with all below but what `predict` wrote there),
+            patterns as "photos/*.jpg", or JSON lines files (.jsonl) of {"image": path,
+            "expressions": [sentence, ...]}, whose paths are relative to the file.
         expressions: sentences, asked of every image but those of JSON lines files.
 
     Raises:
@@ -60,14 +62,35 @@ def _find_images(given: str) -> list[pathlib.Path]:
         return [path]
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file())
-        found = [p for p in files if p.suffix.lower() in SUFFIXES]
+        written = {w for p in files if p.name == _ROWS for w in _written_with(p)}
+        found = [p for p in files if p.suffix.lower() in SUFFIXES and p not in written]
         if len(found) < len(files):
-            logger.info("%s: %d files are no images", given, len(files) - len(found))
+            logger.info(
+                "%s: %d files are no images, or masks of an earlier prediction",
+                given,
+                len(files) - len(found),
+            )
     else:
         found = sorted(map(pathlib.Path, glob.glob(given, recursive=True)))
     if not found:
         raise FileNotFoundError(f"There is no image {given}.")
     return found
+
+
+def _written_with(rows: pathlib.Path) -> set[pathlib.Path]:
+    """Returns the pictures that were written beside a predictions.jsonl."""
+    pictures = set()
+    for line in rows.read_text(encoding="utf-8", errors="replace").split("\n"):
+        try:
+            mask = rows.parent / json.loads(line)["mask_file"]
+        except (KeyError, TypeError, ValueError, RecursionError):
+            continue  # Not of ours, or the last line of a run that was killed.
+        pictures |= {mask, _overlay_of(mask)}
+    return pictures
+
+
+def _overlay_of(mask: pathlib.Path) -> pathlib.Path:
+    return mask.with_name(f"{mask.stem}-overlay.png")
 
 
 def _read_lines(path: pathlib.Path) -> list[Request]:
@@ -130,7 +153,7 @@ def predict(
     folder = pathlib.Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     rows, failures = [], []
-    with open(folder / "predictions.jsonl", "w", encoding="utf-8") as file:
+    with open(folder / _ROWS, "w", encoding="utf-8") as file:
         for request, name in zip(
             tqdm(requests, unit="image", disable=None), names, strict=True
         ):
@@ -160,13 +183,14 @@ def _write(
     folder: pathlib.Path, name: str, image: EncodedImage, prediction: Prediction
 ) -> dict:
     mask = prediction.mask
-    Image.fromarray(mask.astype(np.uint8) * 255).save(folder / f"{name}.png")
+    path = folder / f"{name}.png"
+    Image.fromarray(mask.astype(np.uint8) * 255).save(path)
     drawn = overlay.draw(image.pixels, [mask])
-    Image.fromarray(drawn).save(folder / f"{name}-overlay.png")
+    Image.fromarray(drawn).save(_overlay_of(path))
     return {
         "expression": prediction.expression,
         "unknown_words": prediction.unknown,
-        "mask_file": f"{name}.png",
+        "mask_file": path.name,
         "area": int(mask.sum()),
         "score": prediction.score,
         "threshold": prediction.threshold,

@@ -72,6 +72,22 @@ def test_files_folders_patterns_and_lines_are_found(tmp_path):
         predict.find_requests([str(tmp_path / "a.png")], [])
 
 
+def test_a_folder_is_asked_without_the_masks_that_were_written_into_it(
+    model, tmp_path, photographs
+):
+    inside = tmp_path / "photos"
+    inside.mkdir()
+    Image.open(photographs[0]).save(inside / "a-1.jpg")
+    Image.open(photographs[0]).save(inside / "b.png")
+    for _ in range(2):
+        requests = predict.find_requests([str(inside)], ["red circle"])
+        assert [r.path.name for r in requests] == ["a-1.jpg", "b.png"]
+        predict.predict(model, requests, str(inside), 0.5)
+    with (inside / "predictions.jsonl").open("a") as file:
+        file.write('"b.png"\n{"mask_file": 3}\n{"mask_file": "b.')  # and a cut line
+    assert predict.find_requests([str(inside)], ["red circle"]) == requests
+
+
 @pytest.mark.parametrize(
     "line",
     [
