@@ -193,8 +193,8 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     optimizer.weight_decay = 5e-4
     optimizer.decay_mask = "all"  # "all" parameters, or "matrices" only
     optimizer.clip_norm = 0.0  # greatest norm of the gradient; 0 does not clip
-    optimizer.nonfinite = "stop"  # or "skip": when loss or gradient are not finite;
-    # such a step is applied in neither case
+    optimizer.nonfinite = "stop"  # at a loss or gradient that is not finite; or "skip"
+    # that step, which costs time, and memory for a copy of the parameters, in every one
     optimizer.lr_scale = lr_scale = ml_collections.ConfigDict()
     lr_scale.vision = 1.0  # times learning_rate; 0 freezes the part
     lr_scale.language = 1.0

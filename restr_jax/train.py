@@ -105,6 +105,7 @@ def _train(
             # A run that was told to stop while it scored has saved this step unscored.
             to_score = is_new or (step > 0 and not scored)
             if to_score and (step % config.eval.every_steps == 0 or is_last):
+                window.sums_so_far(step)  # Raises before a useless state is scored.
                 cut = config.eval.thresholds[0]
                 params = run.parallel.to_score(state.params)
                 try:

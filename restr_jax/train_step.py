@@ -22,8 +22,9 @@ def make_train_step(
     Losses are summed, not averaged, until every device and every part of the batch has
     added its own: the mean is over the valid expressions of the whole batch.
 
-    A step whose loss or gradient is not finite counts as done and changes nothing else;
-    ``sums["skipped"]`` is 1 then.
+    ``sums["nonfinite"]`` is 1 if the loss or gradient is not finite. Where such steps
+    are to be skipped, it counts as done and changes nothing else; where the run is to
+    stop, the state is of no use.
     """
     dtype = precision.compute_dtype(config.dtype)
     schedule = make_schedule(config.optimizer)
@@ -65,13 +66,16 @@ def make_train_step(
         # A product, which a CPU has at hand, where optax.tree.norm sums up squares.
         norm = jnp.sqrt(optax.tree.vdot(gradient, gradient))
         finite = jnp.isfinite(sums["loss"]) & jnp.isfinite(norm)
-        params, opt_state = jax.tree.map(
-            lambda new, old: jnp.where(finite, new, old),
-            (params, opt_state),
-            (state.params, state.opt_state),
-        )
+        if config.optimizer.nonfinite == "skip":
+            # Nothing is updated before all of the gradient is known, which costs memory
+            # and time: not where the run ends anyway.
+            params, opt_state = jax.tree.map(
+                lambda new, old: jnp.where(finite, new, old),
+                (params, opt_state),
+                (state.params, state.opt_state),
+            )
         sums["gradient_norm"] = norm
-        sums["skipped"] = 1.0 - finite.astype(jnp.float32)
+        sums["nonfinite"] = 1.0 - finite.astype(jnp.float32)
         sums["learning_rate"] = jnp.asarray(schedule(state.step), jnp.float32)
         return TrainState(state.step + 1, params, opt_state), sums
 

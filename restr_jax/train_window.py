@@ -74,11 +74,11 @@ class Window:
         return tuple(self._past)
 
     def _checked(self, number: int, sums: dict[str, float]) -> dict[str, float]:
-        if not sums["skipped"]:
+        if not sums["nonfinite"]:
             return sums
         what = (
-            f"Step {number} was not applied: its loss is {sums['loss']}, the norm of "
-            f"its gradient {sums['gradient_norm']}."
+            f"The loss or gradient of step {number} is not finite: loss "
+            f"{sums['loss']}, norm of the gradient {sums['gradient_norm']}."
         )
         if not self._skip:
             raise FloatingPointError(
@@ -87,7 +87,7 @@ class Window:
                 "begin a new workdir with a smaller config.optimizer.learning_rate or "
                 "with config.optimizer.clip_norm=1.0."
             )
-        logger.warning("%s", what)
+        logger.warning("%s It was skipped.", what)
         return {name: x if np.isfinite(x) else 0.0 for name, x in sums.items()}
 
     def close(self, step: int) -> dict[str, float]:
@@ -100,7 +100,7 @@ class Window:
         """
         done = self.sums_so_far(step)
         seconds = max(time.monotonic() - self._started, 1e-9)
-        good = [sums for sums in done if not sums["skipped"]]
+        good = [sums for sums in done if not sums["nonfinite"]]
         count = sum(sums["count"] for sums in good)
         means = {}
         if count:

@@ -101,7 +101,7 @@ def test_a_wait_counts_where_the_device_had_nothing_to_do(monkeypatch, busy, exp
             return not busy
 
     window = Window(total_steps=10)
-    window.add({name: Sum(1.0) for name in names} | {"skipped": Sum(0.0)})
+    window.add({name: Sum(1.0) for name in names} | {"nonfinite": Sum(0.0)})
     window.next_batch(Slow(clock))
     clock[0] += 1.0
     means = window.close(1)

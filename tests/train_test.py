@@ -100,7 +100,7 @@ def test_a_workdir_of_another_config_is_refused(tiny_config, tmp_path):
 def test_a_loss_that_is_no_number_ends_the_run(tiny_config, tmp_path):
     config = tiny_config("shapes")
     config.optimizer.learning_rate = 1e30
-    with pytest.raises(FloatingPointError, match="Step [1-8] was not applied"):
+    with pytest.raises(FloatingPointError, match="step [1-8] is not finite"):
         train.train_and_evaluate(config, str(tmp_path))
 
 
