@@ -6,6 +6,7 @@ import logging
 import os
 import pathlib
 import sys
+import warnings
 from typing import Any, NamedTuple
 
 import jax
@@ -88,13 +89,19 @@ def _parts(state: TrainState) -> dict[str, Any]:
 
 @functools.cache
 def _mute_echoes() -> None:
-    """Keeps hundreds of traces away: one for each array that cannot be read.
+    """Keeps hundreds of traces away: one for each array that cannot be moved.
 
-    The first of these errors is raised, and says enough. The others reach tasks that
-    Orbax has forgotten, and event loops that it has closed.
+    The first of these errors is raised, and says enough. The others reach Orbax's log,
+    tasks that it has forgotten, and event loops that it has closed.
     """
+
+    def is_no_error_of_orbax(record: logging.LogRecord) -> bool:
+        return record.levelno < logging.ERROR or "orbax" not in record.pathname
+
+    logging.getLogger("absl").addFilter(is_no_error_of_orbax)
     tasks = logging.getLogger("asyncio")
     tasks.addFilter(lambda record: "never retrieved" not in record.getMessage())
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     before = sys.unraisablehook
 
     def print_others(raised):
@@ -105,7 +112,7 @@ def _mute_echoes() -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:200] or type(error).__name__
+    return str(error).partition("\n")[0][:400] or type(error).__name__
 
 
 class Checkpoints:
@@ -124,6 +131,7 @@ class Checkpoints:
         """
         self._folder = pathlib.Path(workdir).absolute() / "checkpoints"
         self._failed = False
+        _mute_echoes()
         # Orbax reads all scores when it opens the folder, and wants them whole.
         for path in self._unreadable_scores():
             step = path.parent.parent.name
@@ -249,7 +257,6 @@ class Checkpoints:
         """
         try:
             metadata = self._checkpointer.checkpointables_metadata(step)
-            _mute_echoes()
             loaded = self._checkpointer.load_checkpointables(step, {_STATE: abstract})
             state, card = loaded[_STATE], metadata.custom_metadata
             fingerprint.check(card, _parts(state))

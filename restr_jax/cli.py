@@ -5,6 +5,8 @@ import logging
 import sys
 from collections.abc import Callable
 
+from restr_jax.files import in_one_line
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs one subcommand; what the user can mend ends in one line, not in a trace."""
@@ -23,7 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except (ImportError, OSError, ValueError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+        sys.exit(in_one_line(error))
 
 
 def _add(commands, name: str, what: str, run: Callable) -> argparse.ArgumentParser:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from absl import app, flags
 from absl import logging as absl_logging
 
+from restr_jax.files import in_one_line
+
 
 def run(command: Callable[[], None]) -> None:
     """Runs a command; what the user can mend ends in one line instead of a trace."""
@@ -24,7 +26,7 @@ def _run(command: Callable[[], None], argv: list[str]) -> None:
     try:
         command()
     except (OSError, FloatingPointError, ValueError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+        sys.exit(in_one_line(error))
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)  # As a shell says it of SIGINT.

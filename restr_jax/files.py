@@ -1,10 +1,13 @@
 """Files that a kill, or a second process, must not spoil."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import pathlib
 from collections.abc import Iterator
+
+_FULL_OR_LOCKED = errno.ENOSPC, errno.EDQUOT, errno.EROFS
 
 
 def write_whole(path: pathlib.Path, text: str) -> None:
@@ -23,6 +26,18 @@ def unwritable(path: pathlib.Path | str, error: OSError) -> OSError:
         f"{path} cannot be written to ({error.strerror}). Mend that, as by making room "
         "on the disk, and start the same command again; or choose another --workdir."
     )
+
+
+def in_one_line(error: Exception) -> str:
+    """Says what the user can mend, without a trace.
+
+    Errors of a disk that is full or read-only come from any line that writes, and say
+    nothing of what to do.
+    """
+    said = f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError) and error.errno in _FULL_OR_LOCKED:
+        said += ". Make room on the disk, or choose another folder; then start again."
+    return said
 
 
 @contextlib.contextmanager

@@ -1,11 +1,16 @@
 """Training numbers to the log, to JSON lines and to TensorBoard."""
 
+import contextlib
 import json
 import logging
+import os
 import pathlib
+import time
 
 import jax
-import tensorboardX
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from restr_jax.files import unwritable, write_whole
 
@@ -29,6 +34,9 @@ class MetricWriter:
             first_step: the run goes on after this step.
             lines: `lines` when that step was saved; later ones belong to what was lost,
                 and are dropped so that no step stands twice.
+
+        Raises:
+            OSError: if the workdir cannot be written to.
         """
         self._writes = jax.process_index() == 0
         self.lines = lines
@@ -39,14 +47,26 @@ class MetricWriter:
         if len(found) < lines:
             logger.warning("%s has lost %d lines", path, lines - len(found))
         self.lines = min(lines, len(found))
-        write_whole(path, "".join(line + "\n" for line in found[:lines]))
-        self._file = path.open("a")
-        self._board = tensorboardX.SummaryWriter(
-            str(workdir), purge_step=first_step + 1 if found else None
-        )
+        try:
+            write_whole(path, "".join(line + "\n" for line in found[:lines]))
+            self._file = path.open("a")
+            # Not SummaryWriter, whose thread would meet a full disk where nobody looks.
+            # The number tells runs apart that begin in the same second.
+            events = str(pathlib.Path(workdir) / "events")
+            self._board = EventsWriter(events, f".{os.getpid()}")
+            if found:  # TensorBoard is to forget what was lost.
+                start = SessionLog(status=SessionLog.START)
+                self._show(first_step + 1, session_log=start)
+                self._board.flush()
+        except OSError as error:
+            raise unwritable(path.parent, error) from error
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
-        """Writes one line of scalars."""
+        """Writes one line of scalars.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
         if not self._writes:
             return
         text = " ".join(f"{name}={value:.5g}" for name, value in scalars.items())
@@ -54,19 +74,21 @@ class MetricWriter:
         try:
             self._file.write(json.dumps({"step": step} | scalars) + "\n")
             self._file.flush()
+            for name, value in scalars.items():
+                self._show(step, summary=summary.scalar(name, value))
+            self._board.flush()
         except OSError as error:
             raise unwritable(self._file.name, error) from error
         self.lines += 1
-        for name, value in scalars.items():
-            self._board.add_scalar(name, value, step)
+
+    def _show(self, step: int, **content) -> None:
+        self._board.write_event(Event(step=step, wall_time=time.time(), **content))
 
     def close(self) -> None:
-        """Flushes everything."""
+        """Closes the files; nothing is left to be written unless `write` failed."""
         if not self._writes:
             return
-        # On a full disk they fail again, which must not hide what failed first.
         for opened in (self._file, self._board):
-            try:
+            # On a full disk they fail again, which must not hide what failed first.
+            with contextlib.suppress(OSError):
                 opened.close()
-            except OSError as error:
-                logger.warning("metrics were lost: %s", error)

@@ -11,6 +11,7 @@ built. A build that is killed leaves nothing that could be taken for a data set.
 
 import argparse
 import contextlib
+import errno
 import fcntl
 import importlib
 import os
@@ -28,6 +29,7 @@ from tfds_builders.builder import ReferringBuilder
 from tfds_builders.built import Built
 
 DATASETS = ("gref", "unc", "unc_plus", "referit", "custom", "shapes")
+_FULL_OR_LOCKED = errno.ENOSPC, errno.EDQUOT, errno.EROFS
 
 
 def make_builder(name: str, data_dir: str) -> tfds.core.GeneratorBasedBuilder:
@@ -156,12 +158,30 @@ def _configure(builder, manual_dir, skip_bad, num_workers) -> None:
 
 
 def _build(builder: tfds.core.GeneratorBasedBuilder, manual_dir: str | None) -> None:
-    with _alone(builder):
+    with _room_for(builder), _alone(builder):
         builder.download_and_prepare(
             download_config=tfds.download.DownloadConfig(
                 manual_dir=manual_dir, register_checksums=False
             )
         )
+
+
+@contextlib.contextmanager
+def _room_for(builder: tfds.core.GeneratorBasedBuilder) -> Iterator[None]:
+    """Says what to do about a disk that is full or read-only.
+
+    Raises:
+        OSError: instead of what TFDS and ArrayRecord raise, which have their own kinds.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if not any(os.strerror(number) in str(error) for number in _FULL_OR_LOCKED):
+            raise
+        raise OSError(
+            f"{builder.data_path} cannot be written to ({error}). Nothing is left of "
+            "it; make room on the disk, or choose another --data_dir, and start again."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -251,7 +271,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         _run(arguments)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         sys.exit(str(error))
 
 

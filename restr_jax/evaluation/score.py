@@ -31,7 +31,7 @@ import sys
 
 from restr_jax.data import splits
 from restr_jax.evaluation import stored
-from restr_jax.files import write_whole
+from restr_jax.files import in_one_line, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -167,11 +167,11 @@ def main() -> None:
             )
             for file in files
         ]
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
-    text = json.dumps(rows, indent=2)
-    if arguments.output:
-        write_whole(pathlib.Path(arguments.output), text + "\n")
+        text = json.dumps(rows, indent=2)
+        if arguments.output:
+            write_whole(pathlib.Path(arguments.output), text + "\n")
+    except (OSError, ValueError) as error:
+        sys.exit(in_one_line(error))
     print(text)
 
 

@@ -14,6 +14,7 @@ import pathlib
 import sys
 
 import restr_jax
+from restr_jax.files import in_one_line
 from restr_jax.pretrained import convert, load, vit, weight_files
 from restr_jax.pretrained.positions import METHODS, Grid
 
@@ -106,7 +107,7 @@ def main() -> None:
         else:
             _convert(arguments)
     except (OSError, ValueError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+        sys.exit(in_one_line(error))
 
 
 if __name__ == "__main__":

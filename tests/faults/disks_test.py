@@ -1,0 +1,174 @@
+"""Disks that are full or read-only: real ones, mounted where no other process looks."""
+
+import json
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+
+import ml_collections
+import pytest
+
+from benchmarks import chaos, chaos_data
+
+pytestmark = pytest.mark.slow
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+# A namespace of mounts, which ends with its last process; no administrator is needed.
+NAMESPACE = ["unshare", "--map-root-user", "--mount"]
+try:
+    TRIED = subprocess.run([*NAMESPACE, "mount", "-t", "tmpfs", "none", "/mnt"])
+    CAN_MOUNT = TRIED.returncode == 0
+except FileNotFoundError:
+    CAN_MOUNT = False
+needs_mounts = pytest.mark.skipif(not CAN_MOUNT, reason="nothing can be mounted here")
+
+
+def python(*arguments):
+    return shlex.join([sys.executable, *map(str, arguments)])
+
+
+def run(script, cache):
+    """Runs lines of shell that may mount disks; returns how they ended."""
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    }
+    return subprocess.run(
+        [*NAMESPACE, "sh", "-c", script],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+def assert_said(done, *parts):
+    """Asserts that the last line says it, and that no trace came before or after."""
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    for part in parts:
+        assert part in last
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """The folder of a configuration and a run of it that had room."""
+    folder = tmp_path_factory.mktemp("disks")
+    _, file = chaos_data.write_config(folder)
+    done = run(train(file, folder / "straight"), folder / "cache")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def train(file, workdir):
+    return python("main.py", f"--config={file}", f"--workdir={workdir}")
+
+
+def digest(workdir):
+    config = json.loads((workdir / "config.json").read_text())
+    return chaos.digest(ml_collections.ConfigDict(config), workdir)
+
+
+@needs_mounts
+@pytest.mark.parametrize(
+    ("size", "parts"),
+    [
+        ("8k", ["metrics.jsonl cannot be written to", "making room on the disk"]),
+        ("40k", ["Checkpoint 10 cannot be written to", "There is none before it"]),
+        ("2500k", ["Checkpoint", "0 cannot be written to", "0 is whole"]),
+    ],
+)
+def test_a_run_on_a_full_disk_goes_on_when_there_is_room(
+    straight, tmp_path, size, parts
+):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = train(straight / "config.py", disk / "run")
+    script = f"""
+        mount -t tmpfs -o size={size} none {disk}
+        {command}; code=$?
+        mount -o remount,size=64m {disk}
+        {command} > {tmp_path}/log 2>&1 && cp -r {disk}/run {tmp_path}/copy
+        exit $code
+    """
+    done = run(script, straight / "cache")
+    assert_said(done, *parts, "No space left on device", "start the same command again")
+    one, other = digest(straight / "straight"), digest(tmp_path / "copy")
+    assert chaos.differences(one, other) == []
+
+
+@needs_mounts
+def test_scoring_on_a_full_disk_goes_on_when_there_is_room(straight, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = train(straight / "config.py", disk / "straight") + " --mode=eval"
+    script = f"""
+        mount -t tmpfs -o size=8m none {disk}
+        cp -r {straight}/straight {disk} && rm -r {disk}/straight/eval
+        dd if=/dev/zero of={disk}/filled bs=4k status=none 2> {tmp_path}/log
+        {command}; code=$?
+        rm {disk}/filled
+        {command} > {tmp_path}/log 2>&1 && cp -r {disk}/straight {tmp_path}/copy
+        exit $code
+    """
+    done = run(script, straight / "cache")
+    assert_said(done, "No space left on device", "Make room on the disk")
+    one = scores(straight / "straight", straight)
+    assert len(one) > 5 and one == scores(tmp_path / "copy", disk)
+
+
+def scores(workdir, written_in):
+    """Returns the content of files of scores, without the folder they name."""
+    files = [file for file in (workdir / "eval").rglob("*") if file.is_file()]
+    contents = [f.read_bytes().replace(str(written_in).encode(), b"") for f in files]
+    return {
+        str(f.relative_to(workdir)): c for f, c in zip(files, contents, strict=True)
+    }
+
+
+@needs_mounts
+def test_a_read_only_workdir_is_said(straight, tmp_path):
+    _, file = straight, straight / "config.py"
+    for name in ("new", "old"):
+        (tmp_path / name).mkdir()
+    mount = f"mount --bind -o ro {tmp_path / 'new'} {tmp_path / 'new'}"
+    done = run(f"{mount}; {train(file, tmp_path / 'new' / 'run')}", straight / "cache")
+    assert_said(done, "cannot be written to (Read-only file system)", "--workdir")
+    # The same of a run that could write when it began.
+    old = straight / "straight"
+    mount = f"mount --bind -o ro {old} {old}"
+    done = run(f"{mount}; {train(file, old)}", straight / "cache")
+    assert_said(done, "cannot be written to (Read-only file system)", "--workdir")
+
+
+PREPARE = """
+import sys
+from unittest import mock
+from tfds_builders import prepare
+from tfds_builders.shapes import shapes_dataset_builder
+scenes = {"train": 400, "val": 10, "test": 10}
+with mock.patch.object(shapes_dataset_builder.Builder, "SCENES", scenes):
+    sys.argv[1:] = ["shapes", f"--data_dir={sys.argv[1]}/data"]
+    prepare.main()
+"""
+SCENE = "restr_jax/shipped/shapes/examples/scene-1.png"
+
+
+@needs_mounts
+@pytest.mark.parametrize(
+    ("command", "parts"),
+    [
+        (["-c", PREPARE, "{}"], ["data/shapes/1.0.0 cannot be", "Nothing is left of"]),
+        (["restr_jax/cli.py", "predict", SCENE, "-e", "circle", "--output={}/out"], []),
+        (["restr_jax/cli.py", "export", "--format=weights", "--output={}/out"], []),
+    ],
+)
+def test_other_commands_say_that_the_disk_is_full(tmp_path, command, parts):
+    arguments = [argument.replace("{}", str(tmp_path)) for argument in command]
+    script = f"mount -t tmpfs -o size=8k none {tmp_path}; PYTHONPATH=. "
+    done = run(script + python(*arguments), tmp_path / "cache")
+    assert_said(done, "No space left on device", "ake room on the disk", *parts)
