@@ -75,6 +75,7 @@ class Run:
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
         }
         self.log = (self.workdir.parent / f"{self.workdir.name}.log").open("a")
+        self._log_start = self.log.tell()
         self.processes = []
         for i in range(scenario.processes):
             own = [
@@ -128,6 +129,12 @@ class Run:
                 break
         return rows
 
+    def has_begun(self) -> bool:
+        """Tells whether this start of it has written a line of metrics."""
+        with open(self.log.name, encoding="utf-8", errors="replace") as log:
+            log.seek(self._log_start)
+            return ": loss=" in log.read()
+
     def saving(self) -> bool:
         """Tells whether a checkpoint is being written."""
         return any(self.workdir.glob("checkpoints/*tmp*"))
@@ -158,13 +165,12 @@ def kill_at(run: Run, moment: str, config, rng: random.Random) -> str | None:
             time.sleep(delay)
         elif moment != "any":
             time.sleep(delay / 20)
-        before = len(run.history()) > 0
         run.kill(rng)
         if run.saving():
             return "save"
         if run.scoring(config.eval.every_steps):
             return "evaluation"
-        return "step" if before else "start"
+        return "step" if run.has_begun() else "start"
     return None
 
 

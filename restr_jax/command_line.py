@@ -27,6 +27,17 @@ def _run(command: Callable[[], None], argv: list[str]) -> None:
         command()
     except (OSError, FloatingPointError, ValueError) as error:
         sys.exit(in_one_line(error))
+    except (MemoryError, RuntimeError) as error:
+        # XLA has one kind of error for all that goes wrong on a device.
+        said = str(error).partition("\n")[0]
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in said:
+            raise
+        sys.exit(
+            f"MemoryError: Memory ran out ({said}). A smaller config.batch_size, in "
+            "scoring config.eval.images_per_device, takes less; config.model.remat and "
+            "config.accumulate_steps do so for the same batch. docs/scaling.md has "
+            "them."
+        )
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)  # As a shell says it of SIGINT.

@@ -85,6 +85,18 @@ def test_a_killed_data_worker_ends_the_run_with_a_word(tmp_path):
     assert "config.data.num_workers" in line
 
 
+def test_a_device_without_enough_memory_is_said(tmp_path):
+    _, file = chaos_data.write_config(tmp_path)
+    command = [sys.executable, "main.py", f"--config={file}"]
+    command += [f"--workdir={tmp_path / 'run'}"]
+    command += ["--config.data.max_words=500000"]  # attention of 100 TB
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith("MemoryError: Memory ran out (RESOURCE_EXHAUSTED")
+    assert "config.batch_size" in said and "config.model.remat" in said
+
+
 NO_NETWORK = """
 import socket, sys
 
