@@ -53,10 +53,10 @@ test-browser: .venv/dev
 	apt-get install chromium"; exit 1; }
 	$(BIN)/python -m pytest -m browser tests/demo
 
-# Asks PyPI for advisories about what is installed.
+# Asks PyPI for advisories about what is installed; fails if it knows no answer.
 audit: .venv/dev
 	$(BIN)/pip install --quiet --disable-pip-version-check "pip-audit>=2.9,<3"
-	$(BIN)/pip-audit
+	$(BIN)/pip-audit --strict
 
 docs: .venv/dev
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-docs.txt

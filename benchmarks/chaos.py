@@ -10,16 +10,10 @@ for bit. Writes chaos.md beside this file.
 
 import argparse
 import collections
-import dataclasses
 import json
-import os
 import pathlib
 import platform
 import random
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 
@@ -28,23 +22,15 @@ import ml_collections
 import numpy as np
 
 from benchmarks import chaos_data
+from benchmarks.chaos_run import Run, Scenario
 from restr_jax import checkpoint, experiment
 
-ROOT = pathlib.Path(__file__).parent.parent
-# How a process is killed: at any time, while a checkpoint is written (between its first
-# file and the move that makes it count), or while the validation split is scored.
+# When a process is killed, and how often so: at any time, some time after a line of
+# metrics, while a checkpoint is written (between its first file and the move that makes
+# it count), or while the validation split is scored. The last kill of all hits the
+# scoring after training.
 MOMENTS = {"any": 2, "step": 4, "save": 3, "evaluation": 2}
 _TIMED = ("expressions_per_second", "minutes_left", "input_wait")
-
-
-@dataclasses.dataclass(frozen=True)
-class Scenario:
-    """How a run is spread: workers make batches, processes have devices."""
-
-    name: str
-    workers: int = 0
-    devices: int = 1
-    processes: int = 1
 
 
 SCENARIOS = (
@@ -56,121 +42,48 @@ SCENARIOS = (
 )
 
 
-class Run:
-    """main.py in one or several processes, in one workdir."""
+def kill_at(
+    run: Run, moment: str, config, rng: random.Random, *, final: bool
+) -> str | None:
+    """Waits for a moment and kills.
 
-    def __init__(self, scenario: Scenario, config_file: pathlib.Path, workdir):
-        """Starts it."""
-        self.workdir = pathlib.Path(workdir)
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            port = free.getsockname()[1]
-        command = [sys.executable, "main.py", f"--config={config_file}"]
-        command += [f"--workdir={workdir}"]
-        command += [f"--config.data.num_workers={scenario.workers}"]
-        environment = os.environ | {
-            "JAX_PLATFORMS": "cpu",
-            "JAX_NUM_CPU_DEVICES": str(scenario.devices),
-            "JAX_COMPILATION_CACHE_DIR": str(config_file.parent / "cache"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-        }
-        self.log = (self.workdir.parent / f"{self.workdir.name}.log").open("a")
-        self._log_start = self.log.tell()
-        self.processes = []
-        for i in range(scenario.processes):
-            own = [
-                "--distributed",
-                f"--coordinator=localhost:{port}",
-                f"--num_processes={scenario.processes}",
-                f"--process_id={i}",
-            ]
-            self.processes.append(
-                subprocess.Popen(
-                    command + (own if scenario.processes > 1 else []),
-                    cwd=ROOT,
-                    env=environment,
-                    stdout=self.log,
-                    stderr=self.log,
-                    start_new_session=True,
-                )
-            )
+    Args:
+        run: what is killed.
+        moment: of `MOMENTS`.
+        config: of the run.
+        rng: draws how long after that.
+        final: no kill is to follow. Before, no run may save its last step, or it would
+            end.
 
-    def alive(self) -> bool:
-        """Tells whether all processes run."""
-        return all(process.poll() is None for process in self.processes)
-
-    def kill(self, rng: random.Random) -> None:
-        """Kills one process with SIGKILL, and then, as a cluster does, the others."""
-        first = rng.randrange(len(self.processes))
-        os.kill(self.processes[first].pid, signal.SIGKILL)
-        if len(self.processes) > 1:
-            time.sleep(rng.uniform(0, 2))
-        for process in self.processes:
-            if process.poll() is None:
-                process.kill()
-        self.wait()
-
-    def wait(self) -> list[int]:
-        """Returns how the processes ended."""
-        codes = [process.wait() for process in self.processes]
-        self.log.close()
-        return codes
-
-    # What can be seen from outside of where it stands.
-
-    def history(self) -> list[dict]:
-        """Returns the whole lines of metrics.jsonl."""
-        path = self.workdir / "metrics.jsonl"
-        rows = []
-        for line in path.read_text().splitlines() if path.exists() else []:
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
-        return rows
-
-    def has_begun(self) -> bool:
-        """Tells whether this start of it has written a line of metrics."""
-        with open(self.log.name, encoding="utf-8", errors="replace") as log:
-            log.seek(self._log_start)
-            return ": loss=" in log.read()
-
-    def saving(self) -> bool:
-        """Tells whether a checkpoint is being written."""
-        return any(self.workdir.glob("checkpoints/*tmp*"))
-
-    def scoring(self, every: int) -> bool:
-        """Tells whether the line before a validation is the last."""
-        rows = self.history()
-        return bool(rows) and "loss" in rows[-1] and rows[-1]["step"] % every == 0
-
-
-def kill_at(run: Run, moment: str, config, rng: random.Random) -> str | None:
-    """Waits for a moment and kills; returns where the run was, or None if it ended."""
-    started, lines = time.monotonic(), len(run.history())
-    delay = rng.uniform(0, 12 if moment == "any" else 0.5)
+    Returns:
+        Where the run was, or None if it ended by itself.
+    """
+    reached, last = None, config.optimizer.total_steps
+    delay = rng.uniform(0, {"any": 12, "step": 0.5}.get(moment, 0.025))
     while run.alive():
-        time.sleep(0.002)
-        if moment == "any":
-            now = time.monotonic() - started > delay
+        time.sleep(0.004)
+        if final:
+            now = run.trained(config)
+        elif moment == "any":
+            now = True
         elif moment == "step":
-            now = len(run.history()) > lines
+            now = bool(run.lines())
         elif moment == "save":
             now = run.saving()
         else:
-            now = run.scoring(config.eval.every_steps)
-        if not now:
+            now = run.scoring(config)
+        if reached is None and now:
+            reached = time.monotonic()
+        due = reached is not None and time.monotonic() - reached > delay
+        ending = any(step == last for step, _ in run.lines())
+        if not due and (final or not ending):
             continue
-        if moment == "step":
-            time.sleep(delay)
-        elif moment != "any":
-            time.sleep(delay / 20)
         run.kill(rng)
         if run.saving():
             return "save"
-        if run.scoring(config.eval.every_steps):
+        if run.scoring(config):
             return "evaluation"
-        return "step" if run.has_begun() else "start"
+        return "step" if run.lines() else "start"
     return None
 
 
@@ -240,11 +153,10 @@ def torment(
             codes = run.wait()
             break
         moment = rng.choices(list(MOMENTS), list(MOMENTS.values()))[0]
-        where = kill_at(run, moment, config, rng)
+        final = hit.total() == kills - 1
+        where = kill_at(run, moment, config, rng, final=final)
         if where is None:
             codes = run.wait()
-            if not any(codes):
-                break
             raise RuntimeError(
                 f"A run ended by itself with {codes}; see {run.log.name}."
             )

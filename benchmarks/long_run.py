@@ -108,6 +108,15 @@ def costs(samples: list[dict], steps: int) -> list[float]:
     return list(np.diff(marks))
 
 
+def memory(samples: list[dict], steps: int) -> list[float]:
+    """Returns the median memory of each tenth of the run, MiB: a leak rises evenly."""
+    parts: list[list[float]] = [[] for _ in range(10)]
+    for sample in samples:
+        if sample["step"] < steps:
+            parts[sample["step"] * 10 // steps].append(sample["rss_mib"])
+    return [float(np.median(part)) for part in parts]
+
+
 def speeds(rows: list[dict]) -> list[float]:
     """Returns the expressions per second of all windows but the first fifth."""
     found = [row["expressions_per_second"] for row in rows if "loss" in row]
@@ -143,7 +152,9 @@ def main() -> None:
         f"scenes a step, {minutes:.0f} minutes. jax {jax.__version__}, Python "
         f"{platform.python_version()}, CPU.\n",
         *table(samples, steps),
-        f"\nCPU seconds of each tenth: {', '.join(f'{c:.0f}' for c in cost)}. The last "
+        "\nMemory, the median of each tenth: "
+        f"{', '.join(f'{m:.0f}' for m in memory(samples, steps))} MiB.\n",
+        f"CPU seconds of each tenth: {', '.join(f'{c:.0f}' for c in cost)}. The last "
         f"is {cost[-1] / cost[1]:.3f} of the second (the first compiles).\n",
         "Speed, the median of each tenth from the third on: "
         f"{', '.join(f'{speed:.0f}' for speed in parts)} expressions/s. A new process "

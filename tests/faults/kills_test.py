@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from benchmarks import chaos, chaos_data
+from benchmarks import chaos, chaos_data, chaos_run
 from restr_jax import preemption
 
 pytestmark = pytest.mark.slow
@@ -35,17 +35,19 @@ def wait_for(condition, run):
 @pytest.mark.parametrize(("processes", "told"), [(1, 0), (2, 0), (2, 1)])
 def test_sigterm_saves_the_step_and_says_so(tmp_path, processes, told):
     config, file = chaos_data.write_config(tmp_path)
-    scenario = chaos.Scenario("told", processes=processes)
-    run = chaos.Run(scenario, file, tmp_path / "run")
-    wait_for(run.history, run)
+    scenario = chaos_run.Scenario("told", processes=processes)
+    run = chaos_run.Run(scenario, file, tmp_path / "run")
+    wait_for(run.lines, run)
     os.kill(run.processes[told].pid, signal.SIGTERM)
     assert run.wait() == [preemption.EXIT_CODE] * processes
     said = (tmp_path / "run.log").read_text()
     (step,) = set(re.findall(r"Told to stop \(SIGTERM\)\. Step (\d+) is saved", said))
     assert 5 <= int(step) < 60 and "Traceback" not in said
     assert (tmp_path / "run" / "checkpoints" / step).is_dir()
-    assert chaos.Run(scenario, file, tmp_path / "run").wait() == [0] * processes
-    assert chaos.Run(scenario, file, tmp_path / "straight").wait() == [0] * processes
+    assert chaos_run.Run(scenario, file, tmp_path / "run").wait() == [0] * processes
+    assert (
+        chaos_run.Run(scenario, file, tmp_path / "straight").wait() == [0] * processes
+    )
     config.data.num_workers = scenario.workers
     one, other = (chaos.digest(config, tmp_path / name) for name in ("run", "straight"))
     assert chaos.differences(one, other) == []
@@ -53,9 +55,9 @@ def test_sigterm_saves_the_step_and_says_so(tmp_path, processes, told):
 
 def test_two_trainers_at_once_do_not_share_a_workdir(tmp_path):
     _, file = chaos_data.write_config(tmp_path)
-    first = chaos.Run(chaos.SCENARIOS[0], file, tmp_path / "run")
-    wait_for(first.history, first)
-    second = chaos.Run(chaos.SCENARIOS[0], file, tmp_path / "run")
+    first = chaos_run.Run(chaos.SCENARIOS[0], file, tmp_path / "run")
+    wait_for(first.lines, first)
+    second = chaos_run.Run(chaos.SCENARIOS[0], file, tmp_path / "run")
     assert second.wait() == [1]
     assert first.wait() == [0]
     assert (
@@ -66,8 +68,8 @@ def test_two_trainers_at_once_do_not_share_a_workdir(tmp_path):
 def test_a_killed_data_worker_ends_the_run_with_a_word(tmp_path):
     psutil = pytest.importorskip("psutil")
     _, file = chaos_data.write_config(tmp_path)
-    run = chaos.Run(chaos.Scenario("one", workers=1), file, tmp_path / "run")
-    wait_for(run.history, run)
+    run = chaos_run.Run(chaos_run.Scenario("one", workers=1), file, tmp_path / "run")
+    wait_for(run.lines, run)
     workers = [
         child
         for child in psutil.Process(run.processes[0].pid).children(recursive=True)
