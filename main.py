@@ -6,6 +6,8 @@ python main.py --config=configs/shapes.py --workdir=runs/shapes --mode=predict \
     --image=a.png --expression="the large red circle" --output=out
 """
 
+import os
+import signal
 import sys
 
 from absl import flags
@@ -39,6 +41,8 @@ _OUTPUT = flags.DEFINE_string("output", "out", "predict: folder for the masks.")
 
 def main() -> None:
     """Runs one mode."""
+    if _MODE.value == "train":
+        signal.signal(signal.SIGTERM, _stop_starting)
     # Imported late: data workers import this file too, and need none of it.
     import jax
 
@@ -62,6 +66,13 @@ def main() -> None:
         predict.predict_workdir(
             config, workdir, _IMAGE.value, _EXPRESSION.value, _OUTPUT.value
         )
+
+
+def _stop_starting(*_) -> None:
+    """Ends a run that has nothing to save yet; later, preemption.py listens."""
+    said = "Told to stop (SIGTERM) while starting; start the same command again."
+    print(said, file=sys.stderr, flush=True)
+    os._exit(os.EX_TEMPFAIL)  # SystemExit could be lost in what is being imported.
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from tfds_builders.shapes import shapes_dataset_builder
 
 WHAT = (
     "60 steps of a tiny model on 40 scenes of `shapes`, a line of metrics every 5 "
-    "steps, a checkpoint every 10, scored every 20."
+    "steps, a checkpoint every 4, scored every 20."
 )
 _SCENES = {"train": 40, "val": 16, "test": 8}
 _CONFIG = """
@@ -46,7 +46,7 @@ def write_config(folder: pathlib.Path) -> tuple[Any, pathlib.Path]:
     config.model.fusion.drop_path_rate = 0.2
     config.optimizer.total_steps, config.optimizer.warmup_steps = 60, 5
     config.optimizer.learning_rate = 1e-3
-    config.log_every_steps, config.checkpoint_every_steps = 5, 10
+    config.log_every_steps, config.checkpoint_every_steps = 5, 4
     config.eval.every_steps = 20
     config.eval.images_per_device = 2
     config.eval.thresholds = (0.2,)  # No probability passes 0.5 so early.

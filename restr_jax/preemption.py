@@ -1,5 +1,6 @@
 """Being told to stop: the machine is wanted for something else, or its time is over."""
 
+import os
 import signal
 import threading
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
-EXIT_CODE = 75  # of a run that goes on when it is started again: EX_TEMPFAIL
+EXIT_CODE = os.EX_TEMPFAIL  # 75: of a run that goes on when it is started again
 
 
 class PreemptedError(Exception):

@@ -173,7 +173,7 @@ def _bar(first: int, total: int) -> tqdm:
 
 
 def _stopped(run: Experiment, step: int) -> PreemptedError:
+    saved = f"Step {step} is saved in {run.workdir}" if step else "No step was done"
     return PreemptedError(
-        f"Told to stop (SIGTERM). Step {step} is saved in {run.workdir}; the same "
-        "command goes on from there."
+        f"Told to stop (SIGTERM). {saved}; the same command goes on from there."
     )

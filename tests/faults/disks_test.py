@@ -78,8 +78,8 @@ def digest(workdir):
     ("size", "parts"),
     [
         ("8k", ["metrics.jsonl cannot be written to", "making room on the disk"]),
-        ("40k", ["Checkpoint 10 cannot be written to", "There is none before it"]),
-        ("2500k", ["Checkpoint", "0 cannot be written to", "0 is whole"]),
+        ("40k", ["Checkpoint 4 cannot be written to", "There is none before it"]),
+        ("2500k", ["Checkpoint", "cannot be written to", " is whole. Mend that"]),
     ],
 )
 def test_a_run_on_a_full_disk_goes_on_when_there_is_room(

@@ -53,6 +53,17 @@ def test_sigterm_saves_the_step_and_says_so(tmp_path, processes, told):
     assert chaos.differences(one, other) == []
 
 
+def test_sigterm_while_starting_ends_with_the_same_code(tmp_path):
+    _, file = chaos_data.write_config(tmp_path)
+    run = chaos_run.Run(chaos.SCENARIOS[0], file, tmp_path / "run")
+    log = tmp_path / "run.log"
+    wait_for(lambda: "computing in" in log.read_text(), run)
+    os.kill(run.processes[0].pid, signal.SIGTERM)
+    assert run.wait() == [preemption.EXIT_CODE]
+    assert "Told to stop (SIGTERM)" in log.read_text().splitlines()[-1]
+    assert not list(tmp_path.glob("run/checkpoints/*"))
+
+
 def test_two_trainers_at_once_do_not_share_a_workdir(tmp_path):
     _, file = chaos_data.write_config(tmp_path)
     first = chaos_run.Run(chaos.SCENARIOS[0], file, tmp_path / "run")
