@@ -27,8 +27,8 @@ from restr_jax import checkpoint, experiment
 
 # When a process is killed, and how often so: at any time, some time after a line of
 # metrics, while a checkpoint is written (between its first file and the move that makes
-# it count), or while the validation split is scored. The last kill of all hits the
-# scoring after training.
+# it count), or while the validation split is scored. After so many kills the run may have come
+# so far, which spreads them over all of it; the last one hits the scoring after training.
 MOMENTS = {"any": 2, "step": 4, "save": 3, "evaluation": 2}
 _TIMED = ("expressions_per_second", "minutes_left", "input_wait")
 
@@ -43,7 +43,7 @@ SCENARIOS = (
 
 
 def kill_at(
-    run: Run, moment: str, config, rng: random.Random, *, final: bool
+    run: Run, moment: str, config, rng: random.Random, limit: int | None
 ) -> str | None:
     """Waits for a moment and kills.
 
@@ -52,17 +52,17 @@ def kill_at(
         moment: of `MOMENTS`.
         config: of the run.
         rng: draws how long after that.
-        final: no kill is to follow. Before, no run may save its last step, or it would
-            end.
+        limit: the step at which it is killed at once, so that all kills find a run to
+            hit; None for the last kill.
 
     Returns:
         Where the run was, or None if it ended by itself.
     """
-    reached, last = None, config.optimizer.total_steps
+    reached = None
     delay = rng.uniform(0, {"any": 12, "step": 0.5}.get(moment, 0.025))
     while run.alive():
         time.sleep(0.004)
-        if final:
+        if limit is None:
             now = run.trained(config)
         elif moment == "any":
             now = True
@@ -75,8 +75,8 @@ def kill_at(
         if reached is None and now:
             reached = time.monotonic()
         due = reached is not None and time.monotonic() - reached > delay
-        ending = any(step == last for step, _ in run.lines())
-        if not due and (final or not ending):
+        late = limit is not None and any(step >= limit for step, _ in run.lines())
+        if not due and not late:
             continue
         run.kill(rng)
         if run.saving():
@@ -153,8 +153,9 @@ def torment(
             codes = run.wait()
             break
         moment = rng.choices(list(MOMENTS), list(MOMENTS.values()))[0]
-        final = hit.total() == kills - 1
-        where = kill_at(run, moment, config, rng, final=final)
+        done, total = hit.total() + 1, config.optimizer.total_steps
+        limit = total * done // kills if done < kills else None
+        where = kill_at(run, moment, config, rng, limit)
         if where is None:
             codes = run.wait()
             raise RuntimeError(

@@ -75,19 +75,20 @@ def digest(workdir):
 
 @needs_mounts
 @pytest.mark.parametrize(
-    ("size", "parts"),
+    ("size", "every", "parts"),
     [
-        ("8k", ["metrics.jsonl cannot be written to", "making room on the disk"]),
-        ("40k", ["Checkpoint 4 cannot be written to", "There is none before it"]),
-        ("2500k", ["Checkpoint", "cannot be written to", " is whole. Mend that"]),
+        ("8k", 20, ["metrics.jsonl cannot be written to", "making room on the disk"]),
+        ("40k", 4, ["Checkpoint 4 cannot be written to", "There is none before it"]),
+        ("2500k", 4, ["Checkpoint", "cannot be written to", " is whole. Mend that"]),
     ],
 )
 def test_a_run_on_a_full_disk_goes_on_when_there_is_room(
-    straight, tmp_path, size, parts
+    straight, tmp_path, size, every, parts
 ):
     disk = tmp_path / "disk"
     disk.mkdir()
     command = train(straight / "config.py", disk / "run")
+    command += f" --config.checkpoint_every_steps={every}"
     script = f"""
         mount -t tmpfs -o size={size} none {disk}
         {command}; code=$?
