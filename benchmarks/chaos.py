@@ -27,8 +27,8 @@ from restr_jax import checkpoint, experiment
 
 # When a process is killed, and how often so: at any time, some time after a line of
 # metrics, while a checkpoint is written (between its first file and the move that makes
-# it count), or while the validation split is scored. After so many kills the run may have come
-# so far, which spreads them over all of it; the last one hits the scoring after training.
+# it count), or while the validation split is scored. The last kill hits the scoring
+# after training.
 MOMENTS = {"any": 2, "step": 4, "save": 3, "evaluation": 2}
 _TIMED = ("expressions_per_second", "minutes_left", "input_wait")
 
@@ -153,6 +153,7 @@ def torment(
             codes = run.wait()
             break
         moment = rng.choices(list(MOMENTS), list(MOMENTS.values()))[0]
+        # After so many of the kills so many of the steps: they spread over all of them.
         done, total = hit.total() + 1, config.optimizer.total_steps
         limit = total * done // kills if done < kills else None
         where = kill_at(run, moment, config, rng, limit)

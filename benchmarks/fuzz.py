@@ -219,13 +219,15 @@ def _report(results: list[Result], given: argparse.Namespace) -> str:
             "",
             "Every parser of bytes or text from outside, fed with mutated inputs, by",
             "",
-            "    python -m benchmarks.fuzz --executions=10000000",
+            f"    python -m benchmarks.fuzz --executions={given.executions} "
+            f"--seed={given.seed}",
             "",
             f"{total:,} executions, {crashes} crashes, hangs or excesses of memory. "
             f"Python {platform.python_version()}, {versions}; one core of "
             f"{_processor()} that did other work as well. An input may take "
-            f"{given.timeout} seconds, a process {given.memory:,} MB; 270 MB are the "
-            "libraries'. The longest input is among those of over a millisecond.",
+            f"{given.timeout} seconds, a process {given.memory:,} MB; "
+            f"{min(r.memory for r in results)} MB are the libraries'. The longest "
+            "input is among those of over a millisecond.",
             "",
             "| target | executions | a second | new crashes | longest input, ms | MB |",
             "| --- | ---: | ---: | ---: | ---: | ---: |",
