@@ -117,6 +117,7 @@ def prepare_all(
         What was built, with its counts and how they differ from the published ones.
 
     Raises:
+        OSError: if the disk is full or read-only.
         ValueError: before anything is built, with all that is wrong.
     """
     builders = {name: make_builder(name, data_dir) for name in names}
