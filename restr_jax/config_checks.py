@@ -4,7 +4,7 @@ import json
 import pathlib
 
 from restr_jax.data.preprocess import RESIZE_MODES
-from restr_jax.files import unwritable, write_whole
+from restr_jax.files import read_json, unwritable, write_whole
 
 # Keys that a run may change when it resumes, or that only scoring reads.
 _FREE_KEYS = (
@@ -113,16 +113,7 @@ def claim_workdir(workdir: str, config) -> None:
             raise unwritable(workdir, error) from error
         return
     ours = _flatten(json.loads(config.to_json()))
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("it holds no keys")
-        theirs = _flatten(content)
-    except (ValueError, RecursionError) as error:  # of nesting without end
-        raise ValueError(
-            f"{path} is damaged ({type(error).__name__}): it is not the configuration "
-            "that was written there. Put it back, or choose another --workdir."
-        ) from error
+    theirs = _flatten(read_config(path.parent))
     differences = [
         f"  {key}: {theirs.get(key, 'absent')} there, {ours.get(key, 'absent')} now"
         for key in sorted(ours.keys() | theirs.keys())
@@ -134,6 +125,21 @@ def claim_workdir(workdir: str, config) -> None:
             + "\n".join(differences)
             + "\nUse that configuration, or another --workdir."
         )
+
+
+def read_config(workdir: pathlib.Path) -> dict:
+    """Reads what `claim_workdir` wrote.
+
+    Raises:
+        OSError: if there is none.
+        ValueError: if it is damaged.
+    """
+    return read_json(
+        workdir / "config.json",
+        lambda content: isinstance(content, dict) and "model" in content,
+        "It is not the configuration that was written there: put it back, or choose "
+        "another --workdir.",
+    )
 
 
 def _flatten(tree: dict, prefix: str = "") -> dict:

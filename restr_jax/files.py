@@ -3,9 +3,11 @@
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 _FULL_OR_LOCKED = errno.ENOSPC, errno.EDQUOT, errno.EROFS
 
@@ -18,6 +20,31 @@ def write_whole(path: pathlib.Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def read_json(path: pathlib.Path, is_right: Callable[[Any], bool], remedy: str) -> Any:
+    """Reads a JSON file that this package wrote, and something else may have changed.
+
+    Args:
+        path: of the file.
+        is_right: tells whether the content is of the form that was written; it may
+            raise AttributeError or TypeError where it is not.
+        remedy: what to do about a file that is damaged.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: with the remedy, if it is damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not is_right(content):
+            raise ValueError("It is JSON of another form.")
+    # RecursionError comes of nesting without end.
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path} is damaged ({type(error).__name__}). {remedy}"
+        ) from error
+    return content
 
 
 def unwritable(path: pathlib.Path | str, error: OSError) -> OSError:

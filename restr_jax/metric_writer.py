@@ -43,7 +43,9 @@ class MetricWriter:
         if not self._writes:
             return
         path = pathlib.Path(workdir) / "metrics.jsonl"
-        found = path.read_text().splitlines() if path.exists() else []
+        # A line keeps its place whatever has become of its bytes.
+        text = path.read_text(errors="replace") if path.exists() else ""
+        found = text.splitlines()
         if len(found) < lines:
             logger.warning("%s has lost %d lines", path, lines - len(found))
         self.lines = min(lines, len(found))

@@ -52,3 +52,17 @@ def test_a_resumed_run_drops_what_was_lost(tmp_path, monkeypatch):
     starts = [e for e in events_of(tmp_path) if e.HasField("session_log")]
     assert [(e.step, e.session_log.status) for e in starts] == [(11, SessionLog.START)]
     assert len(list(tmp_path.glob("events.*"))) == 2
+
+
+def test_a_line_keeps_its_place_whatever_its_bytes(tmp_path):
+    lines = b'{"step": 5, "loss": 1.0}\n\xff\xfe\n{"step": 15, "loss": 3.0}\n'
+    (tmp_path / "metrics.jsonl").write_bytes(lines)
+    writer = MetricWriter(str(tmp_path), 10, lines=2)
+    writer.write(15, {"loss": -1.0})
+    writer.close()
+    found = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert len(found) == writer.lines == 3
+    assert [json.loads(found[i]) for i in (0, 2)] == [
+        {"step": 5, "loss": 1.0},
+        {"step": 15, "loss": -1.0},
+    ]

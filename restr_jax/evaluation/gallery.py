@@ -4,7 +4,7 @@ import html
 import json
 import pathlib
 
-from restr_jax.files import write_whole
+from restr_jax.files import read_json, write_whole
 
 # `%CASES%` and `%TITLE%` are filled in. Everything stands in the one file, since pages
 # from a disk may not fetch others.
@@ -77,9 +77,17 @@ def add_cases(folder: pathlib.Path, cases: list[dict]) -> None:
         folder: of the pictures.
         cases: `file` (in the folder), `group`, `split`, `step`, `expression`, `length`
             (words) and `iou` of each. They replace what is known of their files.
+
+    Raises:
+        ValueError: if cases.json is damaged.
     """
-    path = folder / "cases.json"
-    known = json.loads(path.read_text()) if path.exists() else []
+    path, known = folder / "cases.json", []
+    if path.exists():
+        known = read_json(
+            path,
+            lambda cases: all("file" in case.keys() for case in cases),
+            "Remove it; the pictures stay.",
+        )
     drawn_anew = {case["file"] for case in cases}
     merged = [case for case in known if case["file"] not in drawn_anew] + cases
     write_whole(path, json.dumps(merged, indent=1) + "\n")

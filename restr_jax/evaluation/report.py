@@ -5,7 +5,7 @@ import fcntl
 import json
 import pathlib
 
-from restr_jax.files import write_whole
+from restr_jax.files import read_json, write_whole
 from tfds_builders import published
 
 # The printed IoU (Table 1), by data set and split.
@@ -32,9 +32,19 @@ _IDENTITY = ("dataset", "split", "checkpoint", "threshold", "preset")
 
 
 def read_rows(folder: pathlib.Path) -> list[dict]:
-    """Returns the rows of results.json; none if nothing was scored yet."""
+    """Returns the rows of results.json; none if nothing was scored yet.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
     path = folder / "results.json"
-    return json.loads(path.read_text()) if path.exists() else []
+    if not path.exists():
+        return []
+    return read_json(
+        path,
+        lambda rows: all({*_IDENTITY, "step"} <= row.keys() for row in rows),
+        "Remove it; what it held is scored again.",
+    )
 
 
 def with_paper(row: dict) -> dict:

@@ -9,6 +9,7 @@ import jax
 import ml_collections
 
 from restr_jax import experiment, precision
+from restr_jax.config_checks import read_config
 from restr_jax.data import splits
 from restr_jax.data.splits import Split
 from restr_jax.evaluation import album, figures, gallery, identity, metrics, report
@@ -231,7 +232,7 @@ def _open_others(config) -> list[Experiment]:
     """
     folder, runs = pathlib.Path(config.eval.checkpoints), []
     for path in sorted(folder.glob("*/config.json")):
-        theirs = ml_collections.ConfigDict(json.loads(path.read_text()))
+        theirs = ml_collections.ConfigDict(read_config(path.parent))
         theirs.eval = ml_collections.ConfigDict(config.eval.to_dict())
         theirs.data.data_dir, theirs.parallel = config.data.data_dir, config.parallel
         run = experiment.start(theirs, str(path.parent), training=False)

@@ -8,6 +8,7 @@ import ml_collections
 import numpy as np
 import safetensors.numpy
 
+from restr_jax.config_checks import read_config
 from restr_jax.pretrained import (
     google,
     huggingface,
@@ -116,9 +117,7 @@ def export(folder: str | pathlib.Path, path: str | pathlib.Path) -> int:
         ValueError: if the released program has no such model.
     """
     workdir = load.find_checkpoint(pathlib.Path(folder)).parent.parent
-    config = ml_collections.ConfigDict(
-        json.loads((workdir / "config.json").read_text())["model"]
-    )
+    config = ml_collections.ConfigDict(read_config(workdir)["model"])
     weights = load.read(folder)
     params = flax.traverse_util.unflatten_dict(weights.arrays, sep="/")
     arrays = released.to_released(params, config.fusion.kind)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from restr_jax import checkpoint
+from restr_jax.config_checks import read_config
 from restr_jax.models import ReSTR
 from restr_jax.pretrained import positions, strict, weight_files
 from restr_jax.pretrained.positions import Grid
@@ -138,7 +139,7 @@ def _read_metadata(
 def _read_checkpoint(path: pathlib.Path) -> Weights:
     folder = find_checkpoint(path)
     workdir = folder.parent.parent
-    model = json.loads((workdir / "config.json").read_text())["model"]
+    model = read_config(workdir)["model"]
     words = (workdir / "vocabulary.txt").read_text(encoding="utf-8").splitlines()
     params = checkpoint.read_params(str(folder))
     return Weights(

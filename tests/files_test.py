@@ -1,0 +1,44 @@
+import errno
+import json
+
+import pytest
+
+from restr_jax import config_checks, files
+from restr_jax.evaluation import gallery, report
+
+# Cut short, no text, of other forms, without what is needed, nested without end.
+DAMAGED = [b"", b"[{", b"\xff", b"3", b'"text"', b"[3]", b'["x"]', b'[{"a": 1}]']
+DAMAGED += [b"[" * 100_000]
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=lambda content: str(content[:9]))
+@pytest.mark.parametrize(
+    ("name", "read", "remedy"),
+    [
+        ("results.json", report.read_rows, "what it held is scored again"),
+        ("cases.json", lambda folder: gallery.add_cases(folder, []), "pictures stay"),
+        ("config.json", config_checks.read_config, "choose another --workdir"),
+    ],
+)
+def test_a_damaged_file_of_a_workdir_is_named_with_a_remedy(
+    tmp_path, content, name, read, remedy
+):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{name} is damaged \(\w+\)\. .*{remedy}"):
+        read(tmp_path)
+    assert (tmp_path / name).read_bytes() == content
+
+
+def test_what_was_written_is_read(tmp_path):
+    content = {"model": {"width": 3}, "name": "h\u00e9"}
+    files.write_whole(tmp_path / "config.json", json.dumps(content))
+    assert config_checks.read_config(tmp_path) == content
+    assert report.read_rows(tmp_path) == []
+
+
+def test_errors_of_a_disk_say_what_to_do():
+    full = OSError(errno.ENOSPC, "No space left on device", "a.json")
+    said = files.in_one_line(full)
+    assert said.startswith("OSError: [Errno 28] No space left on device: 'a.json'. Mak")
+    missing = FileNotFoundError(errno.ENOENT, "No such file", "a.json")
+    assert "Make room" not in files.in_one_line(missing)
