@@ -37,11 +37,14 @@ class Run:
         command = [sys.executable, "main.py", f"--config={config_file}"]
         command += [f"--workdir={workdir}"]
         command += [f"--config.data.num_workers={scenario.workers}"]
-        environment = os.environ | {
-            "JAX_PLATFORMS": "cpu",
-            "JAX_NUM_CPU_DEVICES": str(scenario.devices),
+        # Programs are compiled once, and kept where all are, or else beside the run.
+        environment = {
             "JAX_COMPILATION_CACHE_DIR": str(config_file.parent / "cache"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        }
+        environment |= os.environ | {
+            "JAX_PLATFORMS": "cpu",
+            "JAX_NUM_CPU_DEVICES": str(scenario.devices),
         }
         self.log = (self.workdir.parent / f"{self.workdir.name}.log").open("a")
         self._log_start, self._started = self.log.tell(), time.time()

@@ -29,17 +29,12 @@ def python(*arguments):
     return shlex.join([sys.executable, *map(str, arguments)])
 
 
-def run(script, cache):
+def run(script):
     """Runs lines of shell that may mount disks; returns how they ended."""
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-    }
     return subprocess.run(
         [*NAMESPACE, "sh", "-c", script],
         cwd=ROOT,
-        env=environment,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
     )
@@ -59,7 +54,7 @@ def straight(tmp_path_factory):
     """The folder of a configuration and a run of it that had room."""
     folder = tmp_path_factory.mktemp("disks")
     _, file = chaos_data.write_config(folder)
-    done = run(train(file, folder / "straight"), folder / "cache")
+    done = run(train(file, folder / "straight"))
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -96,7 +91,7 @@ def test_a_run_on_a_full_disk_goes_on_when_there_is_room(
         {command} > {tmp_path}/log 2>&1 && cp -r {disk}/run {tmp_path}/copy
         exit $code
     """
-    done = run(script, straight / "cache")
+    done = run(script)
     assert_said(done, *parts, "No space left on device", "start the same command again")
     one, other = digest(straight / "straight"), digest(tmp_path / "copy")
     assert chaos.differences(one, other) == []
@@ -116,7 +111,7 @@ def test_scoring_on_a_full_disk_goes_on_when_there_is_room(straight, tmp_path):
         {command} > {tmp_path}/log 2>&1 && cp -r {disk}/straight {tmp_path}/copy
         exit $code
     """
-    done = run(script, straight / "cache")
+    done = run(script)
     assert_said(done, "No space left on device", "Make room on the disk")
     one = scores(straight / "straight", straight)
     assert len(one) > 5 and one == scores(tmp_path / "copy", disk)
@@ -137,12 +132,12 @@ def test_a_read_only_workdir_is_said(straight, tmp_path):
     for name in ("new", "old"):
         (tmp_path / name).mkdir()
     mount = f"mount --bind -o ro {tmp_path / 'new'} {tmp_path / 'new'}"
-    done = run(f"{mount}; {train(file, tmp_path / 'new' / 'run')}", straight / "cache")
+    done = run(f"{mount}; {train(file, tmp_path / 'new' / 'run')}")
     assert_said(done, "cannot be written to (Read-only file system)", "--workdir")
     # The same of a run that could write when it began.
     old = straight / "straight"
     mount = f"mount --bind -o ro {old} {old}"
-    done = run(f"{mount}; {train(file, old)}", straight / "cache")
+    done = run(f"{mount}; {train(file, old)}")
     assert_said(done, "cannot be written to (Read-only file system)", "--workdir")
 
 
@@ -171,5 +166,5 @@ SCENE = "restr_jax/shipped/shapes/examples/scene-1.png"
 def test_other_commands_say_that_the_disk_is_full(tmp_path, command, parts):
     arguments = [argument.replace("{}", str(tmp_path)) for argument in command]
     script = f"mount -t tmpfs -o size=8k none {tmp_path}; PYTHONPATH=. "
-    done = run(script + python(*arguments), tmp_path / "cache")
+    done = run(script + python(*arguments))
     assert_said(done, "No space left on device", "ake room on the disk", *parts)
