@@ -40,9 +40,8 @@ class Run:
         # Programs are compiled once, and kept where all are, or else beside the run.
         environment = {
             "JAX_COMPILATION_CACHE_DIR": str(config_file.parent / "cache"),
+            **os.environ,
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-        }
-        environment |= os.environ | {
             "JAX_PLATFORMS": "cpu",
             "JAX_NUM_CPU_DEVICES": str(scenario.devices),
         }
