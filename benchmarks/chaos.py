@@ -24,6 +24,7 @@ import numpy as np
 from benchmarks import chaos_data
 from benchmarks.chaos_run import Run, Scenario
 from restr_jax import checkpoint, experiment
+from restr_jax.config_checks import read_config
 
 # When a process is killed, and how often so: at any time, some time after a line of
 # metrics, while a checkpoint is written (between its first file and the move that makes
@@ -31,7 +32,6 @@ from restr_jax import checkpoint, experiment
 # after training.
 MOMENTS = {"any": 2, "step": 4, "save": 3, "evaluation": 2}
 _TIMED = ("expressions_per_second", "minutes_left", "input_wait")
-
 
 SCENARIOS = (
     Scenario("1 device, no worker"),
@@ -87,8 +87,9 @@ def kill_at(
     return None
 
 
-def digest(config, workdir: pathlib.Path) -> dict:
+def digest(workdir: pathlib.Path) -> dict:
     """Returns everything that has to be equal."""
+    config = ml_collections.ConfigDict(read_config(workdir))
     run = experiment.start(config, str(workdir), training=False)
     checkpoints = run.checkpoints(read_only=True)
     last, best = checkpoints.steps()[-1], checkpoints.best_step()
@@ -165,10 +166,7 @@ def torment(
         hit[where] += 1
     if any(codes):
         raise RuntimeError(f"The last run ended with {codes}; see {run.log.name}.")
-    config = ml_collections.ConfigDict(
-        json.loads((straight / "config.json").read_text())
-    )
-    return hit, differences(digest(config, straight), digest(config, broken)), starts
+    return hit, differences(digest(straight), digest(broken)), starts
 
 
 def main() -> None:
