@@ -19,7 +19,6 @@ PRESETS = {
         "model": {
             "scale_scores": False,
             "sigmoid_gate": False,
-            "decode_projected": True,
             "vision": {"class_token": True, "resize_by_count": True},
             "language": {
                 "mlp_dim": 1200,
@@ -27,7 +26,11 @@ PRESETS = {
                 "mask_padding": False,
                 "project": True,
             },
-            "fusion": {"mask_padding": False, "map_outputs": True},
+            "fusion": {
+                "mask_padding": False,
+                "norm_each": False,
+                "map_outputs": True,
+            },
         },
         "loss": {"patch_threshold": 0.0},
         "optimizer": {"lr_scale": {"vision": 0.1}},
@@ -140,7 +143,8 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     model.decoder = True  # False: the paper's ablation without the decoder
     model.scale_scores = True  # divide the patch scores by sqrt(D) (Eq. 9)
     model.sigmoid_gate = True  # multiply patches with probabilities (Eq. 10), or logits
-    model.decode_projected = False  # the decoder's patches: z_v, or as fusion begins
+    model.decode_projected = True  # the decoder sees patches as the fusion begins with
+    # them, the z_v of Eq. 7, or as the vision encoder ends, that of Eq. 6
     model.remat = "none"  # computed again for the gradient, to save memory: "none",
     # "attention" (its weights), or "layer" (all but the inputs of encoder layers)
 
@@ -177,6 +181,8 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     fusion.share_weights = False  # one layer's weights per encoder, the paper's dagger
     fusion.zero_padding = True  # padding enters the encoders as zeros
     fusion.mask_padding = True  # padding is never attended to
+    fusion.norm_each = True  # a LayerNorm for each encoder's output; else one for all,
+    # which the patches and words of "cme" do not pass
     fusion.map_outputs = False  # multiply patches and classifier with a matrix each
 
     config.loss = loss = ml_collections.ConfigDict()

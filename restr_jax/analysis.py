@@ -86,7 +86,7 @@ def predict_attention(
         deterministic=True,
         mutable=["intermediates"],
     )
-    return output, seed_attention.by_layer(model, captured)
+    return output, seed_attention.by_layer(model, captured, batch["tokens"])
 
 
 def shares(

@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from restr_jax.models.arithmetic import product_precision, sum_dtype
 from restr_jax.models.layers import linear
-from restr_jax.models.sums import sum_dtype
 from restr_jax.models.upsampling import double_leaky
 
 XAVIER = nn.initializers.xavier_uniform()
@@ -24,12 +24,16 @@ class ToLogit(nn.Module):
 
 def _product(x, kernel):
     """A CPU has a quick product, and no quick sum over the last axis."""
-    return jnp.matmul(x, kernel, preferred_element_type=sum_dtype(x))[..., 0]
+    precision, dtype = product_precision(x), sum_dtype(x)
+    product = jnp.matmul(x, kernel, precision=precision, preferred_element_type=dtype)
+    return product[..., 0]
 
 
 def _sum(x, kernel):
     """A sum is made while the map is, by XLA, instead of reading it once more."""
-    return jnp.sum(x * kernel[:, 0], -1, dtype=sum_dtype(x))
+    # Widened first: the kernel's gradient is a sum over all pixels.
+    dtype = sum_dtype(x)
+    return jnp.sum(x.astype(dtype) * kernel[:, 0].astype(dtype), -1)
 
 
 class Decoder(nn.Module):

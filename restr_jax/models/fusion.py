@@ -1,11 +1,14 @@
 """The multimodal fusion encoder with its class seed (Section 3.2, Eqs. 7 and 8)."""
 
+import functools
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
+from restr_jax.models.arithmetic import share
+from restr_jax.models.attention import attended_first, reorder
 from restr_jax.models.layers import (
     TransformerEncoder,
     l2_normalize,
@@ -44,6 +47,8 @@ class FusionEncoder(nn.Module):
         init_std: spread of the first weights of linears and seed.
         drop_path_rate: stochastic depth of each encoder's last layer, in training.
         share_weights: each encoder applies one layer's weights repeatedly.
+        norm_each: each encoder's output passes a LayerNorm of its own, as printed; else
+            one LayerNorm serves all outputs, and CME's z'_v and z'_l pass none.
         zero_padding: padding enters the encoders as zeros.
         mask_padding: padding is never attended to; else it is as any word.
         map_outputs: multiply patches and classifier with a D x D matrix each.
@@ -61,6 +66,7 @@ class FusionEncoder(nn.Module):
     zero_padding: bool
     mask_padding: bool
     map_outputs: bool
+    norm_each: bool = False
     remat: str = "none"
 
     @nn.compact
@@ -78,35 +84,33 @@ class FusionEncoder(nn.Module):
         num_patches = visual.shape[-2]
         init = nn.initializers.normal(self.init_std)
         projected = linear(l2_normalize(visual), self.width, "visual_linear", init)
-        z_v = jnp.broadcast_to(
-            projected[:, None], (batch, expressions, *projected.shape[-2:])
-        )
+        z_v = share(projected[:, None], (batch, expressions, *projected.shape[-2:]))
         z_l = linear(l2_normalize(language), self.width, "language_linear", init)
         if self.zero_padding:
             z_l = jnp.where(word_mask[..., None], z_l, 0.0)
         seed = self.param("seed", init, (1, self.width))
-        seed = jnp.broadcast_to(seed, (batch, expressions, 1, self.width))
-        # Patches and the seed are always attended to, words where they are words.
-        if not self.mask_padding:
-            word_mask = jnp.ones_like(word_mask)
-        of_patches = z_v, jnp.ones(z_v.shape[:-1], bool)
-        of_words = z_l, word_mask
-        of_seed = seed, jnp.ones(seed.shape[:-1], bool)
-        norm = layer_norm("norm")
+        seed = share(seed, (batch, expressions, 1, self.width))
+        # Patches and the seed are always attended to, words where they are words: what
+        # may be padding comes last, and no order of tokens means anything here.
+        padded = 0
+        if self.mask_padding:
+            z_l = reorder(attended_first(word_mask), z_l)
+            padded = z_l.shape[-2] - word_mask.sum(-1)
+        encode = functools.partial(
+            self._encode, padded=padded, deterministic=deterministic
+        )
+        norm = None if self.norm_each else layer_norm("norm")
 
         if self.kind == "vme":
-            streams = [of_patches, of_words, of_seed]
-            fused = norm(self._encode("visual_linguistic", streams, deterministic))
-            patches, e_s = fused[..., :num_patches, :], fused[..., -1, :]
+            fused = encode("visual_linguistic", [z_v, seed, z_l], norm)
+            patches, e_s = fused[..., :num_patches, :], fused[..., num_patches, :]
         else:
-            streams = [of_patches, of_words]
-            fused = self._encode("visual_linguistic", streams, deterministic)
+            fused = encode("visual_linguistic", [z_v, z_l])  # Eq. 7
             patches, words = jnp.split(fused, [num_patches], axis=-2)
             if self.kind == "ime":
-                patches, words = norm(patches), z_l
-            streams = [(words, word_mask), of_seed]
-            seeded = self._encode("linguistic_seed", streams, deterministic)
-            e_s = norm(seeded[..., -1, :])
+                words = z_l
+                patches = patches if norm is None else norm(patches)
+            e_s = encode("linguistic_seed", [seed, words], norm)[..., 0, :]  # Eq. 8
         if self.map_outputs:
             patches = self._map(patches, "patch_map")
             e_s = self._map(e_s, "classifier_map")
@@ -116,8 +120,24 @@ class FusionEncoder(nn.Module):
         init = nn.initializers.normal(self.width**-0.5)
         return linear(x, self.width, name, init, use_bias=False)
 
-    def _encode(self, name: str, streams: list, deterministic: bool):
-        """Joins (tokens, mask) streams and runs one of the two encoders on them."""
+    def _encode(
+        self,
+        name: str,
+        streams: list[Float[Array, "B K _ D"]],
+        norm: nn.LayerNorm | None = None,
+        *,
+        padded: Int[Array, "B K"] | int,
+        deterministic: bool,
+    ) -> Float[Array, "B K T D"]:
+        """Joins streams of tokens, runs one of the two encoders and normalises.
+
+        Args:
+            name: of the encoder.
+            streams: tokens; the last of them end with padding.
+            norm: of the encoder's output, where encoders have none of their own.
+            padded: number of tokens at the end that are padding.
+            deterministic: switches stochastic depth off.
+        """
         encoder = TransformerEncoder(
             num_layers=self.num_layers if self.kind == "vme" else self.num_layers // 2,
             num_heads=self.num_heads,
@@ -128,12 +148,12 @@ class FusionEncoder(nn.Module):
             share_weights=self.share_weights,
             name=name,
         )
-        tokens, masks = zip(*streams, strict=True)
-        return encoder(
-            jnp.concatenate(tokens, axis=-2),
-            jnp.concatenate(masks, axis=-1),
-            deterministic=deterministic,
-        )
+        tokens = jnp.concatenate(streams, axis=-2)
+        lengths = tokens.shape[-2] - padded if self.mask_padding else None
+        tokens = encoder(tokens, lengths, deterministic=deterministic)
+        if self.norm_each:
+            norm = layer_norm(f"{name}_norm")
+        return tokens if norm is None else norm(tokens)
 
     def _check(self):
         if self.kind not in FUSION_KINDS:

@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from restr_jax.models.attention import attended_first, reorder
 from restr_jax.models.layers import (
     TransformerEncoder,
     layer_norm,
@@ -64,6 +65,11 @@ class LanguageEncoder(nn.Module):
         x = jnp.where(mask[..., None], x, 0.0)
         positions = sinusoidal_positions(tokens.shape[-1], self.width)
         x = x + positions.astype(x.dtype)
+        lengths = None
+        if self.mask_padding:
+            # Attention takes the words first; they keep the positions they have.
+            order = attended_first(mask)
+            x, lengths = reorder(order, x), jnp.maximum(mask.sum(-1), 1)
         x = TransformerEncoder(
             num_layers=self.num_layers,
             num_heads=self.num_heads,
@@ -72,7 +78,9 @@ class LanguageEncoder(nn.Module):
             remat=self.remat,
             post_norm=self.post_norm,
             name="encoder",
-        )(x, mask if self.mask_padding else None, deterministic=deterministic)
+        )(x, lengths, deterministic=deterministic)
+        if self.mask_padding:
+            x = reorder(order.swapaxes(-1, -2), x)
         if self.project:
             init = nn.initializers.normal(self.init_std)
             x = linear(x, self.out_width, "project", init)

@@ -6,11 +6,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from restr_jax.models.arithmetic import product_precision, share, sum_dtype
 from restr_jax.models.decoder import Decoder
 from restr_jax.models.fusion import FusionEncoder
 from restr_jax.models.language import LanguageEncoder
 from restr_jax.models.layers import REMAT
-from restr_jax.models.sums import sum_dtype
 from restr_jax.models.upsampling import upsample
 from restr_jax.models.vision import VisionEncoder
 
@@ -92,6 +92,7 @@ class ReSTR(nn.Module):
             "bknd,bkd->bkn",
             patches,
             classifier,
+            precision=product_precision(patches),
             preferred_element_type=sum_dtype(patches),
         )
         if self.scale_scores:
@@ -106,7 +107,7 @@ class ReSTR(nn.Module):
         masked = masked.reshape(*masked.shape[:2], *grid, -1)
         seen = projected if self.decode_projected else visual
         seen = seen.reshape(seen.shape[0], 1, *grid, -1)
-        seen = jnp.broadcast_to(seen, (*masked.shape[:-1], seen.shape[-1]))
+        seen = share(seen, (*masked.shape[:-1], seen.shape[-1]))
         return Segmentation(self.decoder(seen, masked), patch_logits)
 
     def __call__(

@@ -1,11 +1,13 @@
 """Bilinear enlargement with the corners aligned, in the form that suits each device."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from restr_jax.models.sums import sum_dtype
+from restr_jax.models.arithmetic import product_precision, sum_dtype
 
 SLOPE = 0.01  # of the leaky ReLU where its input is negative
 
@@ -35,8 +37,9 @@ def upsample(
         interpolation_matrix(side, side * factor).astype(x.dtype)
         for side in x.shape[-3:-1]
     )
-    x = jnp.einsum("Hh,...hwc->...Hwc", rows, x)
-    return jnp.einsum("Ww,...hwc->...hWc", columns, x)
+    product = functools.partial(jnp.einsum, precision=product_precision(x))
+    x = product("Hh,...hwc->...Hwc", rows, x)
+    return product("Ww,...hwc->...hWc", columns, x)
 
 
 @jax.custom_vjp
@@ -78,8 +81,9 @@ def _undouble_by_products(gradient):
         interpolation_matrix(side // 2, side).astype(gradient.dtype)
         for side in gradient.shape[-3:-1]
     )
-    gradient = jnp.einsum("Ww,...hWc->...hwc", columns, gradient)
-    return jnp.einsum("Hh,...Hwc->...hwc", rows, gradient)
+    product = functools.partial(jnp.einsum, precision=product_precision(gradient))
+    gradient = product("Ww,...hWc->...hwc", columns, gradient)
+    return product("Hh,...Hwc->...hwc", rows, gradient)
 
 
 def _double(x):

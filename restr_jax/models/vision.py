@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from restr_jax.models.arithmetic import share
 from restr_jax.models.layers import (
     TransformerEncoder,
     layer_norm,
@@ -118,7 +119,7 @@ class VisionEncoder(nn.Module):
         if self.class_token:
             normal = nn.initializers.normal(self.init_std)
             token = self.param("class_token", normal, (1, 1, self.width))
-            token = jnp.broadcast_to(token, (x.shape[0], *token.shape[1:]))
+            token = share(token, (x.shape[0], *token.shape[1:]))
             x = jnp.concatenate([token, x], axis=1)
         positions = self._positions(image.shape[-3:-1])
         x = TransformerEncoder(
@@ -129,7 +130,7 @@ class VisionEncoder(nn.Module):
             remat=self.remat,
             drop_path_rate=self.drop_path_rate,
             name="encoder",
-        )(x + positions, deterministic=deterministic)
+        )(x + share(positions, x.shape), deterministic=deterministic)
         x = layer_norm("norm")(x)
         return x[:, 1:] if self.class_token else x
 

@@ -77,7 +77,14 @@ def intermediates(variant, seen, mask):
     def given(path):
         return np.asarray(seen[path][1])
 
-    joined = given("fusion/visual_linguistic")
+    def joined_as_released(tokens):
+        if variant.config.fusion.kind != "vme":
+            return tokens
+        # The released program has the seed last.
+        patches, seed, words = np.split(tokens, [PATCHES, PATCHES + 1], axis=-2)
+        return np.concatenate([patches, words, seed], axis=-2)
+
+    joined = joined_as_released(given("fusion/visual_linguistic"))
     handed_on = (
         joined if variant.config.fusion.kind == "cme" else layer_norm(joined, norm)
     )
@@ -90,7 +97,7 @@ def intermediates(variant, seen, mask):
         "language_after_proj_lang": given("language/project"),
         "language_features": given("language/norm"),
         "visual_projected": given("fusion/visual_linear"),
-        "language_projected": taken("fusion/visual_linguistic")[
+        "language_projected": joined_as_released(taken("fusion/visual_linguistic"))[
             ..., PATCHES : PATCHES + WORDS, :
         ],
         "vl_output_raw": joined,
@@ -105,8 +112,11 @@ def intermediates(variant, seen, mask):
         found[f"visual_block_{i}"] = given(f"vision/encoder/block_{i}")
         found[f"language_block_{i}"] = given(f"language/encoder/block_{i}")
     if variant.config.fusion.kind != "vme":
-        found["seed_stream_input"] = taken("fusion/linguistic_seed")
-        found["seed_stream_output"] = layer_norm(given("fusion/linguistic_seed"), norm)
+        # The released program has the seed last.
+        stream = taken("fusion/linguistic_seed"), given("fusion/linguistic_seed")
+        stream = [np.roll(tokens, -1, axis=-2) for tokens in stream]
+        found["seed_stream_input"] = stream[0]
+        found["seed_stream_output"] = layer_norm(stream[1], norm)
     if variant.config.decoder:
         found["decoder_input"] = channels_first(taken("decoder/linear_0"), 4)
         found["masked_patches"] = taken("decoder/linear_0")[:, 48:]

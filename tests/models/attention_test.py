@@ -11,16 +11,15 @@ def heads(*shape):
     return [2.0 * jax.random.normal(key, shape) for key in keys]
 
 
-def defined(q, k, v, mask):
+def defined(q, k, v, lengths):
     """Eq. 3 in float64, a token of a head at a time."""
     q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
     output = np.zeros_like(q)
     for batch, row, head in np.ndindex(q.shape[:3]):
-        scores = k[batch, :, head] @ q[batch, row, head] / np.sqrt(q.shape[-1])
-        if mask is not None:
-            scores = np.where(mask[batch], scores, -np.inf)
+        upto = slice(None if lengths is None else int(lengths[batch]))
+        scores = k[batch, upto, head] @ q[batch, row, head] / np.sqrt(q.shape[-1])
         weights = np.exp(scores - scores.max())
-        output[batch, row, head] = weights @ v[batch, :, head] / weights.sum()
+        output[batch, row, head] = weights @ v[batch, upto, head] / weights.sum()
     return output
 
 
@@ -29,18 +28,18 @@ def defined(q, k, v, mask):
 @pytest.mark.parametrize("width", [8, 25])
 def test_attention_equals_its_definition(width, masked, recompute):
     q, k, v = heads(2, 6, 3, width)
-    mask = jnp.array([[True] * 4 + [False] * 2, [True] * 6]) if masked else None
-    ours = attention.attend(q, k, v, mask, recompute=recompute)
-    np.testing.assert_allclose(ours, defined(q, k, v, mask), rtol=0, atol=3e-6)
+    lengths = jnp.array([4, 6]) if masked else None
+    ours = attention.attend(q, k, v, lengths, recompute=recompute)
+    np.testing.assert_allclose(ours, defined(q, k, v, lengths), rtol=0, atol=3e-6)
 
 
 def test_attention_weights_are_those_that_attention_uses():
     q, k, v = heads(2, 6, 3, 8)
-    mask = jnp.arange(6) < jnp.array([[4], [6]])
-    weights = attention.weights(q.swapaxes(1, 2), k.swapaxes(1, 2), mask)
+    lengths = jnp.array([4, 6])
+    weights = attention.weights(q.swapaxes(1, 2), k.swapaxes(1, 2), lengths)
     np.testing.assert_allclose(weights.sum(-1), 1.0, atol=1e-6)
     by_weights = (weights @ v.swapaxes(1, 2)).swapaxes(1, 2)
-    ours = attention.attend(q, k, v, mask, recompute=False)
+    ours = attention.attend(q, k, v, lengths, recompute=False)
     np.testing.assert_allclose(ours, by_weights, rtol=0, atol=3e-6)
 
 
@@ -67,31 +66,111 @@ def test_bfloat16_sums_in_float32():
     np.testing.assert_array_equal(output.astype(jnp.float32), 1.0)
 
 
+def test_attended_tokens_come_first_in_their_order_and_return():
+    mask = jnp.array([[False, True, False, True, True], [True] * 3 + [False] * 2])
+    x = jnp.arange(10.0).reshape(2, 5, 1)
+    order = attention.attended_first(mask)
+    sorted_x = attention.reorder(order, x)
+    assert sorted_x[..., 0].tolist() == [[1, 3, 4, 0, 2], [5, 6, 7, 8, 9]]
+    back = attention.reorder(order.swapaxes(-1, -2), sorted_x)
+    np.testing.assert_array_equal(back, x)
+
+
 @pytest.mark.parametrize(
-    ("shape", "dtype", "masked", "takes"),
+    ("dtype", "width", "takes"),
     [
-        ((2, 900, 12, 64), jnp.bfloat16, False, True),
-        ((2, 920, 12, 64), jnp.bfloat16, True, True),
-        ((2, 20, 12, 25), jnp.bfloat16, True, True),  # padded to 32
-        ((2, 21, 12, 64), jnp.bfloat16, True, False),  # odd, with a mask
-        ((2, 901, 12, 64), jnp.bfloat16, False, True),
-        ((2, 900, 12, 64), jnp.float32, False, False),
-        ((2, 900, 2, 384), jnp.bfloat16, False, False),
+        (jnp.bfloat16, 64, True),
+        (jnp.bfloat16, 25, True),  # padded to 32
+        (jnp.float32, 64, False),
+        (jnp.bfloat16, 384, False),
     ],
 )
-def test_cudnn_is_asked_only_for_what_it_takes(shape, dtype, masked, takes):
-    q = jax.ShapeDtypeStruct(shape, dtype)
-    mask = jax.ShapeDtypeStruct(shape[:2], bool) if masked else None
-    assert attention._cudnn_takes(q, mask) == takes
+def test_the_fused_kernel_gets_only_what_it_takes(dtype, width, takes):
+    assert (
+        attention._fused_takes(jax.ShapeDtypeStruct((2, 9, 2, width), dtype)) == takes
+    )
+
+
+@pytest.mark.parametrize("lengths", [None, (7, 20), (1, 21)])
+@pytest.mark.parametrize(("tokens", "width"), [(20, 64), (21, 25)])
+def test_padding_for_the_fused_kernel_changes_nothing(
+    tokens, width, lengths, monkeypatch
+):
+    if lengths and max(lengths) > tokens:
+        pytest.skip("More tokens than there are.")
+    given = {}
+
+    def as_xla(q, k, v, *, implementation, **options):
+        given.update(q=q, implementation=implementation)
+        return in_xla(q, k, v, implementation="xla", **options)
+
+    in_xla = jax.nn.dot_product_attention
+    monkeypatch.setattr(jax.nn, "dot_product_attention", as_xla)
+    q, k, v = heads(2, tokens, 3, width)
+    lengths = None if lengths is None else jnp.array(lengths)
+    ours = attention._attend_fused(q, k, v, lengths)
+    np.testing.assert_allclose(ours, defined(q, k, v, lengths), rtol=0, atol=1e-5)
+    # What the kernel gets obeys its rules.
+    assert given["implementation"] == "cudnn"
+    assert given["q"].shape[1] % 2 == 0 and given["q"].shape[-1] % 8 == 0
+
+    def of_kernel(*x):
+        return (attention._attend_fused(*x, lengths) ** 2).sum()
+
+    def of_products(*x):
+        return (attention._attend_xla(*x, lengths) ** 2).sum()
+
+    gradients = (
+        jax.grad(f, argnums=(0, 1, 2))(q, k, v) for f in (of_kernel, of_products)
+    )
+    for one, other in zip(*gradients, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("cuDNN is not detected."), "cuDNN is not detected."),
+        (NotImplementedError("no lowering for platform rocm"), "platform rocm"),
+        (ValueError("No valid engine configs\nfor compute capability 7.5"), "engine"),
+    ],
+)
+def test_a_gpu_without_the_fused_kernel_is_logged_once(
+    error, reason, monkeypatch, caplog
+):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax.nn, "dot_product_attention", refuse)
+    attention.fused_kernel_works.cache_clear()
+    try:
+        q, k, v = (x.astype(jnp.bfloat16) for x in heads(2, 6, 3, 8))
+        for _ in range(2):
+            # While a program is traced, as it is first asked for.
+            output = jax.jit(
+                lambda q, k, v: attention.attend(q, k, v, None, recompute=False)
+            )(q, k, v)
+        expected = defined(*(x.astype(jnp.float32) for x in (q, k, v)), None)
+        np.testing.assert_allclose(output.astype(jnp.float32), expected, atol=0.05)
+    finally:
+        attention.fused_kernel_works.cache_clear()
+    (record,) = caplog.records
+    assert reason in record.getMessage()
+
+
+def test_a_cpu_is_not_asked_for_a_fused_kernel(caplog):
+    attention.fused_kernel_works.cache_clear()
+    assert attention.fused_kernel_works() is False
+    assert not caplog.records
 
 
 @pytest.mark.skipif(jax.default_backend() != "gpu", reason="needs an NVIDIA GPU")
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("lengths", [None, (7, 20)])
 @pytest.mark.parametrize("width", [25, 64])
-def test_cudnn_equals_xla(width, masked):
+def test_cudnn_equals_xla(width, lengths):
     q, k, v = (x.astype(jnp.bfloat16) for x in heads(2, 20, 3, width))
-    mask = jnp.arange(20) < jnp.array([[7], [20]]) if masked else None
-    ours = attention._attend_cudnn(q, k, v, mask).astype(jnp.float32)
-    swapped = (x.swapaxes(1, 2) for x in (q, k, v))
-    theirs = attention._attend_xla(*swapped, mask).swapaxes(1, 2)
+    lengths = None if lengths is None else jnp.array(lengths)
+    ours = attention._attend_fused(q, k, v, lengths).astype(jnp.float32)
+    theirs = attention._attend_xla(q, k, v, lengths)
     np.testing.assert_allclose(ours, theirs.astype(jnp.float32), rtol=0, atol=0.05)

@@ -63,19 +63,20 @@ def test_a_block_computes_equations_1_to_5(post_norm):
 
 def test_a_masked_token_changes_no_other():
     block, x = layers.EncoderBlock(**BLOCK), random(1, 5, 8)
-    mask = jnp.array([[True, True, False, True, False]])
-    variables = block.init(jax.random.key(1), x, mask, deterministic=True)
-    y = block.apply(variables, x, mask, deterministic=True)
+    lengths = jnp.array([3])
+    mask = jnp.arange(5)[None] < 3
+    variables = block.init(jax.random.key(1), x, lengths, deterministic=True)
+    y = block.apply(variables, x, lengths, deterministic=True)
     changed = jnp.where(mask[..., None], x, 1e3)
-    z = block.apply(variables, changed, mask, deterministic=True)
+    z = block.apply(variables, changed, lengths, deterministic=True)
     np.testing.assert_array_equal(y[mask], z[mask])
 
 
 def test_an_entirely_masked_sequence_stays_finite():
     block, x = layers.EncoderBlock(**BLOCK), random(1, 5, 8)
-    mask = jnp.zeros((1, 5), bool)
-    variables = block.init(jax.random.key(1), x, mask, deterministic=True)
-    assert jnp.isfinite(block.apply(variables, x, mask, deterministic=True)).all()
+    lengths = jnp.zeros(1, int)
+    variables = block.init(jax.random.key(1), x, lengths, deterministic=True)
+    assert jnp.isfinite(block.apply(variables, x, lengths, deterministic=True)).all()
 
 
 def test_drop_path_drops_whole_samples_and_rescales_the_others():

@@ -1,0 +1,208 @@
+"""Compiles programs for accelerators that are not there: what both kinds share.
+
+A case is compiled in a process of its own. Nothing runs, so nothing is timed.
+"""
+
+import argparse
+import collections
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+
+GIB = 2**30
+VOCABULARY = 12_112  # Gref's
+_COLLECTIVE = re.compile(
+    r" (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(-start)?\("
+)
+_KERNEL = re.compile(r'custom_call_target="(__cudnn\$fmha\w+)"')
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A program on a set of chips.
+
+    Attributes:
+        target: the chip, by its name in the benchmark's table of targets.
+        program: one of `restr_jax.programs.PROGRAMS`.
+        batch: images, over all chips; 0: the largest multiple of 8 for each chip that
+            fits, found from the memory of two others.
+        chips: how many.
+        preset: of the configuration.
+        mode: config.parallel.
+        dtype: config.dtype.
+        remat: config.model.remat.
+        fsdp: config.fsdp.
+        layers: of the fusion.
+        expressions: K; in scoring, as many as an image of the batch has at most.
+    """
+
+    target: str
+    program: str = "training"
+    batch: int = 8
+    chips: int = 1
+    preset: str = "paper"
+    mode: str = "jit"
+    dtype: str = "bfloat16"
+    remat: str = "none"
+    fsdp: int = 1
+    layers: int = 4
+    expressions: int = 1
+
+    @property
+    def name(self) -> str:
+        """The fields that differ from their defaults, in one line."""
+        differing = [
+            f"{field.name}={getattr(self, field.name)}"
+            for field in dataclasses.fields(self)[1:]
+            if getattr(self, field.name) != field.default
+        ]
+        return ",".join([self.target, *differing])
+
+
+def compile_case(case: Case, devices: list, memory: float) -> dict:
+    """Compiles a case, or for batch 0 three, and describes the last.
+
+    Args:
+        case: the case.
+        devices: described ones, at least as many as it has chips.
+        memory: of a chip, GiB.
+    """
+    if case.batch:
+        return _compile(case, devices, memory)
+    step = 8 * case.chips
+    small, large = (
+        _compile(dataclasses.replace(case, batch=n * step), devices, memory)
+        for n in (1, 3)
+    )
+    # Memory grows in proportion to the batch, next to what is held once.
+    slope = (large["gib"] - small["gib"]) / (2 * step)
+    most = int(step + (memory - small["gib"]) / slope) // step * step
+    while True:
+        row = _compile(dataclasses.replace(case, batch=most), devices, memory)
+        if row["fits"] or most <= step:
+            return row | {"largest": True}
+        most -= step
+
+
+def _compile(case: Case, devices: list, memory: float) -> dict:
+    import jax
+
+    from configs import common
+    from restr_jax import programs
+
+    config = common.get_config(preset=case.preset)
+    config.dtype, config.parallel, config.fsdp = case.dtype, case.mode, case.fsdp
+    config.model.remat = case.remat
+    config.model.fusion.num_layers = case.layers
+    started = time.monotonic()
+    lowered = programs.lower(
+        case.program,
+        config,
+        VOCABULARY,
+        devices[: case.chips],
+        images=case.batch,
+        expressions=case.expressions,
+    )
+    row = dataclasses.asdict(case) | {"jax": jax.__version__, "memory": memory}
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        used = re.search(r"Used ([\d.]+)G of", str(error))
+        return row | {"fits": False, "gib": float(used[1]) if used else None}
+    return row | {
+        **_memory_of(compiled, memory),
+        **_counts(compiled.cost_analysis()),
+        **_found_in(compiled.as_text()),
+        "seconds_to_compile": round(time.monotonic() - started),
+    }
+
+
+def _memory_of(compiled, memory: float) -> dict:
+    found = compiled.memory_analysis()
+    taken = found.argument_size_in_bytes + found.temp_size_in_bytes
+    taken += found.output_size_in_bytes - found.alias_size_in_bytes
+    return {
+        "fits": taken < memory * GIB,
+        "gib": taken / GIB,
+        "arguments_gib": found.argument_size_in_bytes / GIB,
+        "temporary_gib": found.temp_size_in_bytes / GIB,
+    }
+
+
+def _counts(found: dict | None) -> dict:
+    if not found:  # The GPU's compiler does not count.
+        return {}
+    return {
+        "tflop": found["flops"] / 1e12,
+        "gigabytes_accessed": found["bytes accessed"] / 1e9,
+    }
+
+
+def _found_in(program: str) -> dict:
+    """Counts collectives and attention kernels in a compiled program."""
+    collectives = collections.Counter(k for k, _ in _COLLECTIVE.findall(program))
+    kernels = collections.Counter(_KERNEL.findall(program))
+    return {"collectives": dict(collectives), "kernels": dict(kernels)}
+
+
+def in_words(counts: dict[str, int]) -> str:
+    """Returns counts as a cell of a table."""
+    return ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items())) or "none"
+
+
+def main(
+    module: str,
+    description: str,
+    cases: Iterable[Case],
+    run: Callable[[Case], dict],
+    environment: Callable[[Case], dict[str, str]],
+    to_markdown: Callable[[list[dict]], str],
+) -> None:
+    """Compiles cases, each in a process; writes a JSON file and prints a table.
+
+    Args:
+        module: to start again for one case.
+        description: of the command line.
+        cases: all there are.
+        run: compiles one case in this process.
+        environment: variables of the process of a case.
+        to_markdown: makes the table.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cases", default="", help="regular expression of names; all")
+    parser.add_argument("--one", help="for the processes that this starts")
+    results = pathlib.Path("benchmarks/results") / f"{module.rpartition('.')[2]}.json"
+    parser.add_argument("--results", default=str(results))
+    parser.add_argument("--table", action="store_true", help="of the results there are")
+    arguments = parser.parse_args()
+    by_name = {case.name: case for case in cases}
+    if arguments.one:
+        print(json.dumps(run(by_name[arguments.one])))
+        return
+    path = pathlib.Path(arguments.results)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    kept = {name: row for name, row in kept.items() if name in by_name}
+    for name, case in by_name.items():
+        if arguments.table or not re.search(arguments.cases, name):
+            continue
+        command = [sys.executable, "-m", module, "--one", name]
+        done = subprocess.run(
+            command, env=os.environ | environment(case), capture_output=True, text=True
+        )
+        if done.returncode:
+            raise RuntimeError(f"{name}: {done.stderr[-2000:]}")
+        kept[name] = json.loads(done.stdout.splitlines()[-1])
+        print(name, json.dumps(kept[name]), flush=True)
+        path.write_text(json.dumps(kept, indent=1) + "\n")
+    print(to_markdown([kept[name] for name in by_name if name in kept]))

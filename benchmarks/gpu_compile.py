@@ -1,0 +1,230 @@
+"""Compiles all programs for NVIDIA GPUs, with the real compiler and without a GPU.
+
+    python3.11 -m venv .venv-gpu
+    .venv-gpu/bin/pip install -r requirements.txt
+    .venv-gpu/bin/pip install --no-deps jax-cuda12-pjrt==V jax-cuda12-plugin==V
+    .venv-gpu/bin/python -m benchmarks.gpu_compile
+
+V is the version of jaxlib. CUDA, cuDNN and a driver are not needed, since nothing runs.
+For each case: does it fit, how much of a card's memory it takes, which of its attention
+kernels are cuDNN's, and collectives. A case is named by its fields, as in
+--cases=H100,program=scoring.
+"""
+
+import dataclasses
+
+from benchmarks import compile_ahead
+from benchmarks.compile_ahead import Case
+
+CUDNN = 91000  # version 9.10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """Public facts of a GPU, from its maker's data sheet and tuning guide.
+
+    Attributes:
+        name: as its driver calls it.
+        capability: CUDA compute capability.
+        cores: streaming multiprocessors.
+        lanes: float32 units of each.
+        threads: that a multiprocessor holds.
+        shared: its shared memory, bytes.
+        block_shared: of it, what one block may ask for, bytes.
+        cache: level 2, bytes.
+        clock: GHz.
+        bandwidth: bytes/s of its memory.
+        memory: bytes, as its driver reports it.
+    """
+
+    name: str
+    capability: tuple[int, int]
+    cores: int
+    lanes: int
+    threads: int
+    shared: int
+    block_shared: int
+    cache: int
+    clock: float
+    bandwidth: int
+    memory: int
+
+    def to_proto(self) -> str:
+        """Returns XLA's GpuTargetConfigProto, as text."""
+        major, minor = self.capability
+        return f"""
+gpu_device_info {{
+  threads_per_block_limit: 1024
+  threads_per_warp: 32
+  shared_memory_per_block: 49152
+  shared_memory_per_core: {self.shared}
+  threads_per_core_limit: {self.threads}
+  core_count: {self.cores}
+  fpus_per_core: {self.lanes}
+  block_dim_limit_x: 2147483647
+  block_dim_limit_y: 65535
+  block_dim_limit_z: 65535
+  memory_bandwidth: {self.bandwidth}
+  l2_cache_size: {self.cache}
+  clock_rate_ghz: {self.clock}
+  device_memory_size: {self.memory}
+  shared_memory_per_block_optin: {self.block_shared}
+  cuda_compute_capability {{ major: {major} minor: {minor} }}
+  registers_per_core_limit: 65536
+  registers_per_block_limit: 65536
+}}
+platform_name: "CUDA"
+dnn_version_info {{ major: {CUDNN // 10000} minor: {CUDNN // 100 % 100} patch: 0 }}
+device_description_str: "{self.name}"
+"""
+
+
+CARDS = {
+    "H100": Card(
+        name="NVIDIA H100 80GB HBM3",
+        capability=(9, 0),
+        cores=132,
+        lanes=128,
+        threads=2048,
+        shared=233472,
+        block_shared=232448,
+        cache=50 * 2**20,
+        clock=1.98,
+        bandwidth=3_352_320_000_000,
+        memory=84_942_979_072,
+    ),
+    "A100": Card(
+        name="NVIDIA A100-SXM4-40GB",
+        capability=(8, 0),
+        cores=108,
+        lanes=64,
+        threads=2048,
+        shared=167936,
+        block_shared=166912,
+        cache=40 * 2**20,
+        clock=1.41,
+        bandwidth=1_555_000_000_000,
+        memory=42_297_458_688,
+    ),
+    "T4": Card(
+        name="Tesla T4",
+        capability=(7, 5),
+        cores=40,
+        lanes=64,
+        threads=1024,
+        shared=65536,
+        block_shared=65536,
+        cache=4 * 2**20,
+        clock=1.59,
+        bandwidth=320_000_000_000,
+        memory=15_828_320_256,
+    ),
+}
+# cuDNN's fused attention asks for this.
+FUSED_FROM = (8, 0)
+
+
+def _cases() -> list[Case]:
+    cases = []
+    for preset in ("paper", "released"):
+        for dtype in ("bfloat16", "float32"):
+            how = {"preset": preset, "dtype": dtype}
+            cases += [
+                Case("H100", **how),
+                Case("H100", **how, batch=64),
+                Case("H100", **how, batch=0),
+                Case("H100", **how, chips=8, batch=64),
+                Case("H100", **how, chips=8, batch=64, mode="pmap"),
+                Case("H100", **how, program="scoring", expressions=8),
+                Case("H100", **how, program="encoding", batch=1),
+                Case("H100", **how, program="segmenting", batch=1),
+                Case("A100", **how),
+                Case("A100", **how, batch=0),
+            ]
+        many = {"preset": preset, "chips": 8, "batch": 64}
+        cases += [
+            Case("H100", "scoring", **many, mode=mode, expressions=8)
+            for mode in ("jit", "pmap")
+        ]
+        cases += [
+            Case("H100", preset=preset, chips=8, batch=0),
+            Case("H100", preset=preset, chips=8, batch=64, fsdp=8),
+            Case("A100", preset=preset, chips=8, batch=64),
+            Case("A100", preset=preset, program="scoring", expressions=8),
+            Case("T4", preset=preset, dtype="float32", remat="attention"),
+            Case(
+                "T4", preset=preset, dtype="float32", program="scoring", expressions=8
+            ),
+            Case("T4", preset=preset, dtype="float32", program="encoding", batch=1),
+            Case("T4", preset=preset, dtype="float32", program="segmenting", batch=1),
+        ]
+    return cases
+
+
+CASES = _cases()
+
+
+def run(case: Case) -> dict:
+    """Compiles a case in this process as a machine with that card would."""
+    import jax
+    from jax.experimental import topologies
+
+    card = CARDS[case.target]
+    pretend(card)
+    jax.devices()
+    described = topologies.get_topology_desc(
+        "",
+        platform="cuda",
+        topology=f"1x{case.chips}x1",
+        target_config=card.to_proto(),
+    )
+    memory = card.memory / compile_ahead.GIB
+    return compile_ahead.compile_case(case, list(described.devices), round(memory, 1))
+
+
+def pretend(card: Card) -> None:
+    """Answers for the card what is asked of a running GPU while a program is traced."""
+    from jax._src.cudnn import fused_attention_stablehlo as cudnn
+
+    from restr_jax.models import attention
+
+    def reaches(capability: str) -> bool:
+        return card.capability >= tuple(map(int, capability.split(".")))
+
+    cudnn.check_cudnn_version = lambda: CUDNN
+    cudnn.check_compute_capability = reaches
+    attention.fused_kernel_works = lambda: card.capability >= FUSED_FROM
+
+
+def environment(case: Case) -> dict[str, str]:
+    """Returns the variables of a case's process: it has no GPU to look for."""
+    del case
+    return {"JAX_PLATFORMS": "cpu"}
+
+
+def to_markdown(rows: list[dict]) -> str:
+    """Returns a table of the results."""
+    lines = [
+        "| card | GPUs | program | preset | dtype | mode | batch | fits | GiB a GPU "
+        "| of it arguments | cuDNN attention | collectives |",
+        "| --- | ---: | --- | --- | --- | --- | ---: | --- | ---: | ---: | --- | --- |",
+    ]
+    for row in rows:
+        mode = row["mode"] + (f", fsdp {row['fsdp']}" if row["fsdp"] > 1 else "")
+        if row["remat"] != "none":
+            mode += f", remat {row['remat']}"
+        batch = f"{row['batch']}{' (largest)' if row.get('largest') else ''}"
+        cells = [row[k] for k in ("target", "chips", "program", "preset", "dtype")]
+        kernels = {k.removeprefix("__cudnn$"): n for k, n in row["kernels"].items()}
+        cells += [mode, batch, "yes" if row["fits"] else "no"]
+        cells += [f"{row['gib']:.2f} of {row['memory']}"]
+        cells += [f"{row['arguments_gib']:.2f}", compile_ahead.in_words(kernels)]
+        cells += [compile_ahead.in_words(row["collectives"])]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    compile_ahead.main(
+        "benchmarks.gpu_compile", __doc__, CASES, run, environment, to_markdown
+    )
