@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import tensorflow_datasets as tfds
 import tqdm
 
-from tfds_builders import images, masks, records
+from tfds_builders import images, masks, records, streamed
 from tfds_builders.annotations import (
     AnnotatedImage,
     Annotations,
@@ -21,9 +21,7 @@ from tfds_builders.annotations import (
 )
 
 
-class ReferringBuilder(
-    tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True
-):
+class ReferringBuilder(streamed.StreamedBuilder, skip_registration=True):
     """Builds a data set from annotation files and images in a manual directory.
 
     Everything that annotations and the heads of image files can show is checked before

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow_datasets as tfds
 
-from tfds_builders import images, masks, records
+from tfds_builders import images, masks, records, streamed
 from tfds_builders.shapes import scenes
 
 _DESCRIPTION = """
@@ -19,7 +19,7 @@ triangle"). Each expression is true of exactly one object. Generated from a seed
 _SEEDS = {"train": 1, "val": 2, "test": 3}
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(streamed.StreamedBuilder):
     """Builds `shapes`; a config of it is a number of scenes."""
 
     VERSION = tfds.core.Version("1.0.0")
