@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import example_serializer
 
+from tfds_builders import disk
+
 
 class StreamedBuilder(
     tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True
@@ -30,12 +32,18 @@ class StreamedBuilder(
 
     SHARD_BYTES = 128 << 20
 
+    def needed_bytes(self) -> int:
+        """Returns the bytes that the built set takes, at most; 0 if unknown."""
+        return 0
+
     def _generate_splits(self, dl_manager, download_config) -> list:
         """Replaces the part of TFDS that chooses its writer."""
+        generators = self._split_generators(dl_manager)
+        disk.check_room(self.data_dir, {self.name: self.needed_bytes()})
         most = download_config.max_examples_per_split
         return [
             self._write_split(split, itertools.islice(examples, most))
-            for split, examples in self._split_generators(dl_manager).items()
+            for split, examples in generators.items()
         ]
 
     def _write_split(

@@ -114,7 +114,11 @@ def test_a_file_that_is_no_instances_is_refused(content, tmp_path):
     path = tmp_path / "instances.json"
     path.write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(ValueError, match=r"instances\.json is not .* Unpack it again"):
-        refer_annotations.read_instances(path, Problems())
+        refer_annotations.read_instances(path, [], Problems())
+
+
+# Refs of the entries 1 and 2.
+NAMED = [REF | {"ann_id": number, "image_id": number} for number in (1, 2)]
 
 
 def test_instances_of_one_id_are_left_out(tmp_path):
@@ -122,7 +126,7 @@ def test_instances_of_one_id_are_left_out(tmp_path):
     twice = [{"id": 1}, {"id": 2}, {"id": 1}]
     path.write_text(json.dumps({"images": [], "annotations": twice, "categories": []}))
     problems = Problems()
-    instances = refer_annotations.read_instances(path, problems)
+    instances = refer_annotations.read_instances(path, NAMED, problems)
     assert list(instances["annotations"]) == [2]
     assert problems.lines == [f"{path}, annotations, id 1: 2 entries have this id"]
 
