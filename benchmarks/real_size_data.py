@@ -2,7 +2,7 @@
 
 Counts of images, objects and expressions are the published ones, where they are known.
 Images are scenes of `shapes` under a texture, a few hundred distinct ones, each linked
-under many names. Outlines, words and ids are made up, so no score on them has a meaning.
+under many names. Outlines, words and ids are made up, so scores on them mean nothing.
 """
 
 import dataclasses
@@ -47,6 +47,14 @@ class Refer:
     splits: dict[str, tuple[int, int]]
     expressions: float
     words: float
+
+    def times(self, factor: int) -> "Refer":
+        """Returns a larger data set of the same kind."""
+        splits = {
+            split: (factor * images, factor * objects)
+            for split, (images, objects) in self.splits.items()
+        }
+        return dataclasses.replace(self, images=factor * self.images, splits=splits)
 
 
 _UNC = {

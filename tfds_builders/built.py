@@ -35,13 +35,13 @@ class Built:
         self.folder = os.path.join(parent, max(versions, key=tfds.core.Version))
         try:
             self._builder = tfds.builder_from_directory(self.folder)
+            self.info = self._builder.info
+            self.metadata = self.info.metadata or {}
         except Exception as error:  # Of TFDS, protobuf and JSON.
             raise ValueError(
                 f"{self.folder} is damaged ({error}). Remove this folder and build the "
                 "data set again."
             ) from error
-        self.info = self._builder.info
-        self.metadata = self.info.metadata or {}
         if "image_ids" not in self.metadata:
             raise ValueError(
                 f"{self.folder} was not built by tfds_builders.prepare: its metadata "

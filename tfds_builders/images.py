@@ -61,7 +61,7 @@ def check_size(path: pathlib.Path, size: tuple[int, int]) -> int:
             f"it is {found[0]} x {found[1]} pixels, but its annotations say "
             f"{size[0]} x {size[1]}; the image is not the one that was annotated"
         )
-    # What is not RGB is stored as a PNG file, whose rows begin with a byte of their own.
+    # What is not RGB is stored as a PNG file, each row with a byte of its own.
     return path.stat().st_size if mode == "RGB" else found[0] * (3 * found[1] + 2) + 999
 
 

@@ -40,7 +40,7 @@ def make_builder(name: str, data_dir: str) -> tfds.core.GeneratorBasedBuilder:
         data_dir: folder of all built data sets.
 
     Raises:
-        ValueError: if there is no such data set.
+        ValueError: if there is no such data set, or what is built of it is damaged.
     """
     dataset, _, form = name.partition("/")
     if dataset not in DATASETS:
@@ -55,7 +55,13 @@ def make_builder(name: str, data_dir: str) -> tfds.core.GeneratorBasedBuilder:
             f"The data set {dataset!r} has no form {form!r}; it has "
             f"{sorted(builder.builder_configs)}."
         )
-    return builder(config=config, data_dir=data_dir, file_format="array_record")
+    try:
+        return builder(config=config, data_dir=data_dir, file_format="array_record")
+    except Exception as error:  # TFDS reads what is built, and raises many kinds.
+        raise ValueError(
+            f"{name} in {data_dir} cannot be opened ({error}). If it was built there, "
+            "remove its folder and build it again."
+        ) from error
 
 
 def full_name(builder: tfds.core.GeneratorBasedBuilder) -> str:

@@ -16,9 +16,7 @@ from tensorflow_datasets.core import example_serializer
 from tfds_builders import disk
 
 
-class StreamedBuilder(
-    tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True
-):
+class StreamedBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
     """A builder whose memory does not grow with the bytes that it writes.
 
     A record goes to its file as soon as it is generated. The number of records need not
@@ -26,8 +24,8 @@ class StreamedBuilder(
     number of shards, when the split is complete.
 
     Attributes:
-        SHARD_BYTES: of serialized records in a shard, at least, except in the last. TFDS
-            starts a second shard at the same size.
+        SHARD_BYTES: of serialized records in a shard, at least, except in the last.
+            TFDS's own writer starts a second shard at the same size.
     """
 
     SHARD_BYTES = 128 << 20
