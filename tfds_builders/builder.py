@@ -241,5 +241,5 @@ def _is_file(path: pathlib.Path, known: Mapping) -> bool:
 def _refuse(problems: Problems) -> None:
     if problems.lines:
         raise ValueError(
-            f"{problems.text()}\nMend them, or build without them by --skip_bad."
+            f"{problems.text()}\nFix them, or build without them by --skip_bad."
         )

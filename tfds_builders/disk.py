@@ -66,4 +66,4 @@ def check_room(folder: str | os.PathLike, needed: Mapping[str, int]) -> None:
 
 
 def _in_mb(number: int) -> str:
-    return f"{number / 1e6:,.0f} MB"
+    return f"{number / 1e6:,.1f} MB"

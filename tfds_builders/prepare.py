@@ -286,6 +286,10 @@ def main() -> None:
         sys.exit(str(error))
     except ImportError as error:
         sys.exit(f"{error}. Install it by `pip install -r requirements.txt`.")
+    except RuntimeError as error:
+        if "start new thread" not in str(error):
+            raise
+        sys.exit(f"{error}: too many for this machine. Set --num_workers=1.")
     except MemoryError:
         sys.exit("Memory ran out. Large images need less with --num_workers=1.")
     except KeyboardInterrupt:
