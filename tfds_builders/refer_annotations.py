@@ -56,8 +56,8 @@ def read_refs(path: pathlib.Path, problems: Problems) -> list[dict]:
         raise ValueError(f"{path} is not a pickle of refs: {error}.") from error
     if not isinstance(refs, list) or not refs:
         raise ValueError(f"{path} holds a {type(refs).__name__}, not a list of refs.")
-    for ref in refs:
-        _drop_tokens(ref)
+    for i, ref in enumerate(refs):
+        refs[i] = _slim(ref)
     usable = [
         ref
         for i, ref in enumerate(refs)
@@ -66,12 +66,15 @@ def read_refs(path: pathlib.Path, problems: Problems) -> list[dict]:
     return _without_repeats(usable, "ref_id", str(path), problems)
 
 
-def _drop_tokens(ref) -> None:
-    """Frees the words of a ref's sentences, which take half of its memory."""
-    sentences = ref.get("sentences") if isinstance(ref, dict) else None
+def _slim(ref):
+    """Returns a ref without what nothing needs; the words alone take half of it."""
+    if not isinstance(ref, dict):
+        return ref
+    sentences = ref.get("sentences")
     for sentence in sentences if isinstance(sentences, list | tuple) else ():
         if isinstance(sentence, dict):
             sentence.pop("tokens", None)
+    return {field: ref[field] for field in _REF if field in ref}
 
 
 def read_instances(
