@@ -9,7 +9,7 @@ import pathlib
 import reprlib
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Sentence:
     """One expression.
 
@@ -24,7 +24,7 @@ class Sentence:
     raw: str
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class ReferredObject:
     """One object and all that is said of it.
 
@@ -43,7 +43,7 @@ class ReferredObject:
     sentences: tuple[Sentence, ...]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class AnnotatedImage:
     """One image of a split.
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import tensorflow_datasets as tfds
 import tqdm
 
-from tfds_builders import images, masks, records
+from tfds_builders import disk, images, masks, records, streamed
 from tfds_builders.annotations import (
     AnnotatedImage,
     Annotations,
@@ -21,9 +21,7 @@ from tfds_builders.annotations import (
 )
 
 
-class ReferringBuilder(
-    tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True
-):
+class ReferringBuilder(streamed.StreamedBuilder, skip_registration=True):
     """Builds a data set from annotation files and images in a manual directory.
 
     Everything that annotations and the heads of image files can show is checked before
@@ -44,6 +42,7 @@ class ReferringBuilder(
     def __init__(self, **kwargs):
         # A check takes minutes on a full data set, and comes before every build.
         self._checked: dict[pathlib.Path, tuple[Annotations, Problems]] = {}
+        self._needed_bytes = 0
         super().__init__(**kwargs)
 
     @abc.abstractmethod
@@ -72,6 +71,10 @@ class ReferringBuilder(
             self._checked[root] = self._check(root)
         return self._checked[root]
 
+    def needed_bytes(self) -> int:
+        """See the base class; 0 before the check."""
+        return self._needed_bytes
+
     def foreign_files(self, root: pathlib.Path) -> list[str]:
         """Names the annotation files that are not as they were published."""
         return [
@@ -93,19 +96,25 @@ class ReferringBuilder(
         problems = Problems()
         annotations = self.read_annotations(root, problems)
         sizes = {i.path: i.size for split in annotations.values() for i in split}
-        bad = set()
+        good = {}
 
         def look(item):
-            return item[0], _complaint(images.check_size, *item)
+            try:
+                return item[0], images.check_size(*item), ""
+            except (OSError, ValueError) as error:
+                return item[0], 0, str(error)
 
-        for path, complaint in self._in_threads(look, sizes.items(), "heads of images"):
+        found = self._in_threads(look, sizes.items(), "heads of images")
+        for path, num_bytes, complaint in found:
             if complaint:
                 problems.add(str(path), complaint)
-                bad.add(path)
+            else:
+                good[path] = num_bytes
         usable = {
-            split: [image for image in of_split if image.path not in bad]
+            split: [image for image in of_split if image.path in good]
             for split, of_split in annotations.items()
         }
+        self._needed_bytes = disk.needed_bytes(usable, good)
         return usable, problems
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
@@ -229,16 +238,8 @@ def _is_file(path: pathlib.Path, known: Mapping) -> bool:
         return hashlib.file_digest(file, "sha256").hexdigest() == known["sha256"]
 
 
-def _complaint(check: Callable, *arguments) -> str:
-    try:
-        check(*arguments)
-    except (OSError, ValueError) as error:
-        return str(error)
-    return ""
-
-
 def _refuse(problems: Problems) -> None:
     if problems.lines:
         raise ValueError(
-            f"{problems.text()}\nMend them, or build without them by --skip_bad."
+            f"{problems.text()}\nFix them, or build without them by --skip_bad."
         )

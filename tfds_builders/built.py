@@ -21,7 +21,7 @@ class Built:
 
         Raises:
             FileNotFoundError: if it has not been built.
-            ValueError: if it was built by something else.
+            ValueError: if it is damaged, or was built by something else.
         """
         parent = os.path.join(data_dir, name)
         names = os.listdir(parent) if os.path.isdir(parent) else []
@@ -33,13 +33,19 @@ class Built:
             )
         self.name = name
         self.folder = os.path.join(parent, max(versions, key=tfds.core.Version))
-        self._builder = tfds.builder_from_directory(self.folder)
-        self.info = self._builder.info
-        self.metadata = self.info.metadata or {}
+        try:
+            self._builder = tfds.builder_from_directory(self.folder)
+            self.info = self._builder.info
+            self.metadata = self.info.metadata or {}
+        except Exception as error:  # Of TFDS, protobuf and JSON.
+            raise ValueError(
+                f"{self.folder} is damaged ({error}). Remove this folder and build the "
+                "data set again."
+            ) from error
         if "image_ids" not in self.metadata:
             raise ValueError(
                 f"{self.folder} was not built by tfds_builders.prepare: its metadata "
-                "lists no images."
+                "lists no images. Remove this folder and build the data set again."
             )
 
     def records(self, split: str) -> Sequence[dict]:

@@ -27,32 +27,42 @@ def read_size(path: pathlib.Path) -> tuple[int, int]:
     Raises:
         ValueError: if it is missing, empty, no image or absurdly large.
     """
+    return _read_head(path)[0]
+
+
+def _read_head(path: pathlib.Path) -> tuple[tuple[int, int], str]:
+    """Reads (height, width) and Pillow's mode; raises as `read_size`."""
     if not path.exists():
         raise ValueError("the image is missing")
     if not path.stat().st_size:
         raise ValueError("the file has no bytes; download it again")
     try:
         with Image.open(path) as image:
-            width, height = image.size
+            (width, height), mode = image.size, image.mode
     except Exception as error:
         raise ValueError(f"it is not an image ({error})") from error
     if width * height > Image.MAX_IMAGE_PIXELS:
         raise ValueError(f"{height} x {width} pixels are too many for a photograph")
-    return height, width
+    return (height, width), mode
 
 
-def check_size(path: pathlib.Path, size: tuple[int, int]) -> None:
+def check_size(path: pathlib.Path, size: tuple[int, int]) -> int:
     """Checks the head of an image file.
+
+    Returns:
+        The bytes of the file that `read_image` makes of it, at most.
 
     Raises:
         ValueError: as `read_size`, or if it has another size than its annotations say.
     """
-    found = read_size(path)
+    found, mode = _read_head(path)
     if found != size:
         raise ValueError(
             f"it is {found[0]} x {found[1]} pixels, but its annotations say "
             f"{size[0]} x {size[1]}; the image is not the one that was annotated"
         )
+    # What is not RGB is stored as a PNG file, each row with a byte of its own.
+    return path.stat().st_size if mode == "RGB" else found[0] * (3 * found[1] + 2) + 999
 
 
 def read_image(path: pathlib.Path) -> io.BytesIO:

@@ -86,7 +86,7 @@ def _part(part, height: int, width: int) -> dict:
         # pycocotools keeps some 40 bytes for each pixel of the outline.
         if np.abs(points[2:] - points[:-2]).sum() > _LONGEST_OUTLINE * (height + width):
             raise ValueError("a polygon goes to and fro over the image without end")
-        return mask_util.frPyObjects([part], height, width)[0]
+        return mask_util.frPyObjects([points.tolist()], height, width)[0]
     runs = rle.read_runs(part["counts"], height, width)
     if not runs[1:].all():
         # Where empty runs of two masks meet, merging them would end too early.

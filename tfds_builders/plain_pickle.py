@@ -33,8 +33,51 @@ def _encode_latin1(text: str, encoding: str) -> str:
     return _text(codecs.encode(text, "latin1"))
 
 
+class _Memo:
+    """Objects by number: a list, as pickles number them in a row, from 0 or 1."""
+
+    def __init__(self):
+        self._row, self._others = [], {}
+
+    def __len__(self):
+        return len(self._row) + len(self._others)
+
+    def __getitem__(self, number):
+        in_row = 0 <= number < len(self._row)
+        return self._row[number] if in_row else self._others[number]
+
+    def __setitem__(self, number, value):
+        if number == 1 and not self._row:
+            self._row.append(None)  # Of pickles that number from 1.
+        if number == len(self._row):
+            self._row.append(value)
+        elif number < len(self._row):
+            self._row[number] = value
+        else:
+            self._others[number] = value
+
+
 class _PlainUnpickler(pickle._Unpickler):
-    """Makes what is admitted; methods are named as the base class's are."""
+    """Makes what is admitted; methods are named as the base class's are.
+
+    A word that comes again is the same object: published files repeat most of theirs.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.memo, self._words = _Memo(), {}
+
+    def _decode_string(self, value):
+        text = super()._decode_string(value)
+        return self._words.setdefault(text, text)
+
+    def load_binunicode(self):
+        super().load_binunicode()
+        self.stack[-1] = self._words.setdefault(self.stack[-1], self.stack[-1])
+
+    def load_short_binunicode(self):
+        super().load_short_binunicode()
+        self.stack[-1] = self._words.setdefault(self.stack[-1], self.stack[-1])
 
     def find_class(self, module, name):
         if (module, name) == ("_codecs", "encode"):

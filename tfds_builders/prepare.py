@@ -24,12 +24,11 @@ from collections.abc import Iterator
 
 import tensorflow_datasets as tfds
 
-from tfds_builders import published
+from tfds_builders import disk, published
 from tfds_builders.builder import ReferringBuilder
 from tfds_builders.built import Built
 
 DATASETS = ("gref", "unc", "unc_plus", "referit", "custom", "shapes")
-_FULL_OR_LOCKED = errno.ENOSPC, errno.EDQUOT, errno.EROFS
 
 
 def make_builder(name: str, data_dir: str) -> tfds.core.GeneratorBasedBuilder:
@@ -41,7 +40,7 @@ def make_builder(name: str, data_dir: str) -> tfds.core.GeneratorBasedBuilder:
         data_dir: folder of all built data sets.
 
     Raises:
-        ValueError: if there is no such data set.
+        ValueError: if there is no such data set, or what is built of it is damaged.
     """
     dataset, _, form = name.partition("/")
     if dataset not in DATASETS:
@@ -56,7 +55,13 @@ def make_builder(name: str, data_dir: str) -> tfds.core.GeneratorBasedBuilder:
             f"The data set {dataset!r} has no form {form!r}; it has "
             f"{sorted(builder.builder_configs)}."
         )
-    return builder(config=config, data_dir=data_dir, file_format="array_record")
+    try:
+        return builder(config=config, data_dir=data_dir, file_format="array_record")
+    except Exception as error:  # TFDS reads what is built, and raises many kinds.
+        raise ValueError(
+            f"{name} in {data_dir} cannot be opened ({error}). If it was built there, "
+            "remove its folder and build it again."
+        ) from error
 
 
 def full_name(builder: tfds.core.GeneratorBasedBuilder) -> str:
@@ -117,7 +122,8 @@ def prepare_all(
         What was built, with its counts and how they differ from the published ones.
 
     Raises:
-        OSError: if the disk is full or read-only.
+        OSError: if the disk is full or read-only; before anything is built, if it is
+            too small for all of them.
         ValueError: before anything is built, with all that is wrong.
     """
     builders = {name: make_builder(name, data_dir) for name in names}
@@ -135,6 +141,10 @@ def prepare_all(
     if wrong:
         hint = "Nothing was built. --skip_bad builds without what is wrong in records."
         raise ValueError("\n".join([*wrong, hint]))
+    for builder in new.values():
+        with _room_for(builder), _alone(builder):
+            pass  # What killed builds have left takes no room from new ones.
+    disk.check_room(data_dir, {n: b.needed_bytes() for n, b in new.items()})
     for name, builder in builders.items():
         if name in new:
             _build(builder, manual_dir)
@@ -169,7 +179,7 @@ def _build(builder: tfds.core.GeneratorBasedBuilder, manual_dir: str | None) -> 
 
 @contextlib.contextmanager
 def _room_for(builder: tfds.core.GeneratorBasedBuilder) -> Iterator[None]:
-    """Says what to do about a disk that is full or read-only.
+    """Says what to do about a disk that is full, read-only or broken.
 
     Raises:
         OSError: instead of what TFDS and ArrayRecord raise, which have their own kinds.
@@ -177,7 +187,7 @@ def _room_for(builder: tfds.core.GeneratorBasedBuilder) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        if not any(os.strerror(number) in str(error) for number in _FULL_OR_LOCKED):
+        if not any(os.strerror(number) in str(error) for number in errno.errorcode):
             raise
         raise OSError(
             f"{builder.data_path} cannot be written to ({error}). Nothing is left of "
@@ -274,6 +284,16 @@ def main() -> None:
         _run(arguments)
     except (OSError, ValueError) as error:
         sys.exit(str(error))
+    except ImportError as error:
+        sys.exit(f"{error}. Install it by `pip install -r requirements.txt`.")
+    except RuntimeError as error:
+        if "start new thread" not in str(error):
+            raise
+        sys.exit(f"{error}: too many for this machine. Set --num_workers=1.")
+    except MemoryError:
+        sys.exit("Memory ran out. Large images need less with --num_workers=1.")
+    except KeyboardInterrupt:
+        sys.exit("Interrupted. Nothing unfinished is left; rerun the same command.")
 
 
 if __name__ == "__main__":

@@ -10,14 +10,13 @@ Nothing here trusts a file: pickles may hold plain containers only, references b
 the files are checked, and what is wrong is named.
 """
 
-import itertools
-import json
+import array
 import pathlib
 import types
 from collections import Counter
 from collections.abc import Mapping
 
-from tfds_builders import masks, plain_pickle
+from tfds_builders import json_stream, masks, plain_pickle
 from tfds_builders.annotations import (
     AnnotatedImage,
     Annotations,
@@ -35,6 +34,12 @@ _REF |= {"sentences": _SENTENCES}
 _IMAGE = {"file_name": TEXT, "height": PIXELS, "width": PIXELS}
 _ANNOTATION = {"image_id": ID, "segmentation": None}
 _SENTENCE = {"sent_id": ID, "sent": None, "raw": None}
+# What is kept of an instances.json besides ids, which may be missing.
+_KEPT = {
+    "images": tuple(_IMAGE),
+    "annotations": (*_ANNOTATION, "category_id"),
+    "categories": ("name",),
+}
 
 
 def read_refs(path: pathlib.Path, problems: Problems) -> list[dict]:
@@ -51,6 +56,8 @@ def read_refs(path: pathlib.Path, problems: Problems) -> list[dict]:
         raise ValueError(f"{path} is not a pickle of refs: {error}.") from error
     if not isinstance(refs, list) or not refs:
         raise ValueError(f"{path} holds a {type(refs).__name__}, not a list of refs.")
+    for i, ref in enumerate(refs):
+        refs[i] = _slim(ref)
     usable = [
         ref
         for i, ref in enumerate(refs)
@@ -59,8 +66,28 @@ def read_refs(path: pathlib.Path, problems: Problems) -> list[dict]:
     return _without_repeats(usable, "ref_id", str(path), problems)
 
 
-def read_instances(path: pathlib.Path, problems: Problems) -> dict[str, dict]:
-    """Reads an `instances.json` file.
+def _slim(ref):
+    """Returns a ref without what nothing needs; the words alone take half of it."""
+    if not isinstance(ref, dict):
+        return ref
+    sentences = ref.get("sentences")
+    for sentence in sentences if isinstance(sentences, list | tuple) else ():
+        if isinstance(sentence, dict):
+            sentence.pop("tokens", None)
+    return {field: ref[field] for field in _REF if field in ref}
+
+
+def read_instances(
+    path: pathlib.Path, refs: list[dict], problems: Problems
+) -> dict[str, dict]:
+    """Reads what refs need of an `instances.json` file.
+
+    Most of its objects are referred to by nobody. They are not kept.
+
+    Args:
+        path: the file.
+        refs: what `read_refs` returned.
+        problems: takes what cannot be used.
 
     Returns:
         A dict with "images", "annotations" and "categories", each by id.
@@ -68,14 +95,18 @@ def read_instances(path: pathlib.Path, problems: Problems) -> dict[str, dict]:
     Raises:
         ValueError: if the file is not COCO-style JSON.
     """
+    wanted = {
+        "images": {ref["image_id"] for ref in refs},
+        "annotations": {ref["ann_id"] for ref in refs},
+    }
+    kept: dict[str, list] = {part: [] for part in _KEPT}
     try:
-        instances = json.loads(path.read_bytes())
-        parts = {
-            part: [entry for entry in instances[part] if entry["id"] is not None]
-            for part in ("images", "annotations", "categories")
-        }
-        for entry in itertools.chain(*parts.values()):
+        for part, entry in json_stream.entries(path, tuple(_KEPT)):
+            if entry["id"] is None:
+                continue
             check_fields(entry, {"id": ID}, {})
+            if part not in wanted or entry["id"] in wanted[part]:
+                kept[part].append(_compact(entry, _KEPT[part]))
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(
             f"{path} is not an instances.json with images, annotations and "
@@ -86,8 +117,24 @@ def read_instances(path: pathlib.Path, problems: Problems) -> dict[str, dict]:
             entry["id"]: entry
             for entry in _without_repeats(entries, "id", f"{path}, {part}", problems)
         }
-        for part, entries in parts.items()
+        for part, entries in kept.items()
     }
+
+
+def _compact(entry: dict, fields: tuple[str, ...]) -> dict:
+    """Returns these fields of an entry; polygons take a fourth of their memory."""
+    kept = {field: entry[field] for field in ("id", *fields) if field in entry}
+    polygons = kept.get("segmentation")
+    if isinstance(polygons, list) and all(map(_is_polygon, polygons)):
+        kept["segmentation"] = [array.array("d", polygon) for polygon in polygons]
+    return kept
+
+
+def _is_polygon(part) -> bool:
+    return isinstance(part, list) and all(
+        type(value) is float or (type(value) is int and abs(value) < 2**63)
+        for value in part
+    )
 
 
 def _without_repeats(
@@ -142,7 +189,7 @@ def make_annotations(
     """Brings refs and instances together, by split and image.
 
     Args:
-        refs: what `read_refs` returned.
+        refs: what `read_refs` returned; the list is emptied, which frees memory.
         instances: what `read_instances` returned.
         splits: the splits that the refs have to have.
         images: the folder of the images.
@@ -158,7 +205,9 @@ def make_annotations(
             "they are another partition's."
         )
     by_image: dict[str, dict] = {split: {} for split in splits}
-    for ref in sorted(refs, key=lambda ref: _in_order(ref["ref_id"])):
+    refs.sort(key=lambda ref: _in_order(ref["ref_id"]), reverse=True)
+    while refs:
+        ref = refs.pop()
         thing = _object(ref, instances, problems)
         if thing:
             for split in splits_of(ref["split"]):

@@ -29,10 +29,11 @@ class ReferBuilder(ReferringBuilder, skip_registration=True):
 
     def read_annotations(self, root: pathlib.Path, problems: Problems) -> Annotations:
         """See the base class."""
-        refs, instances = self.files()
+        in_refs, in_instances = (root / file for file in self.files())
+        refs = refer_annotations.read_refs(in_refs, problems)
         return refer_annotations.make_annotations(
-            refer_annotations.read_refs(root / refs, problems),
-            refer_annotations.read_instances(root / instances, problems),
+            refs,
+            refer_annotations.read_instances(in_instances, refs, problems),
             self.partition()[1],
             root / self.IMAGES,
             problems,

@@ -10,9 +10,10 @@ import time
 import pytest
 
 from restr_jax.data import splits
-from tfds_builders import prepare
+from tfds_builders import images, prepare
 
 ROOT = pathlib.Path(prepare.__file__).parent.parent
+IMAGES = "images/mscoco/images/train2014"
 
 
 def command(*arguments):
@@ -90,7 +91,7 @@ def test_all_that_is_wrong_with_all_sets_is_said_before_the_first_is_built(manua
 
 
 def test_with_skip_bad_the_command_says_what_was_left_out(manual):
-    image = manual / "images/mscoco/images/train2014/COCO_train2014_000000266240.jpg"
+    image = manual / IMAGES / "COCO_train2014_000000266240.jpg"
     image.write_bytes(image.read_bytes()[:5000])
     data = manual.parent / "data"
     arguments = ("gref", f"--manual_dir={manual}", f"--data_dir={data}")
@@ -143,12 +144,14 @@ def test_a_killed_build_leaves_nothing_and_can_be_repeated(manual, how):
         text=True,
     )
     folder = data / "gref" / "google"
-    while not list(folder.glob("incomplete.*/*")):
+    # Every record has a shard of its own: two are whole by now, one is not.
+    while not list(folder.glob("incomplete.*/*train*-of-00002")):
         assert building.poll() is None, building.stderr.read()
         time.sleep(0.02)
     second = run(*arguments)
     assert second.returncode == 1 and "by another process" in second.stderr
     building.send_signal(how)
+    (manual / IMAGES / "go").touch()
     building.communicate()
     assert not (folder / "1.0.0").exists()
     assert bool(list(folder.glob("incomplete.*"))) == (how == signal.SIGKILL)
@@ -157,14 +160,66 @@ def test_a_killed_build_leaves_nothing_and_can_be_repeated(manual, how):
     assert len(splits.open_split(str(data), "gref/google", "val").source) == 2
 
 
-# The command, with images of the second split that take seconds to read.
+DAMAGED = "is damaged", "cannot be opened"
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("dataset_info.json", b"{"),
+        ("dataset_info.json", b"\xff"),
+        ("dataset_info.json", None),
+        ("metadata.json", b""),
+        ("features.json", b"[]"),
+    ],
+)
+def test_a_damaged_set_is_named_in_one_line(file, content, gref_dir, tmp_path):
+    data = pathlib.Path(shutil.copytree(gref_dir, tmp_path / "data"))
+    path = data / "gref" / "google" / "1.0.0" / file
+    path.unlink() if content is None else path.write_bytes(content)
+    for more in ([], ["--check"]):
+        result = run("gref/google", f"--data_dir={data}", *more)
+        assert result.returncode == 1 and "Traceback" not in result.stderr
+        last = result.stderr.splitlines()[-1]
+        assert any(word in last for word in DAMAGED) and "emove" in last
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ModuleNotFoundError("No module named 'scipy'"), "No module named 'scipy'. In"),
+        (MemoryError(), "Memory ran out. Large images need less with --num_workers=1"),
+        (KeyboardInterrupt(), "Interrupted. Nothing unfinished is left"),
+        (RuntimeError(f"write() failed: {os.strerror(5)}"), "cannot be written to"),
+        (RuntimeError("can't start new thread"), "--num_workers"),
+    ],
+)
+def test_faults_of_the_machine_end_in_one_line(
+    error, said, testdata, tmp_path, monkeypatch
+):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(images, "read_image", fail)
+    manual = f"--manual_dir={testdata / 'refer'}"
+    arguments = ["prepare", "unc", manual, f"--data_dir={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        prepare.main()
+    assert said in ended.value.code and "\n" not in ended.value.code
+    assert not list(tmp_path.glob("unc/[0-9i]*"))
+
+
+# The command, with an image of the second split that is read when there is a file "go".
 _SLOW_BUILD = """
 import sys, time
-from tfds_builders import images, prepare
+from tfds_builders import images, prepare, streamed
+streamed.StreamedBuilder.SHARD_BYTES = 1
 read = images.read_image
 def slow(path):
-    if "266240" in str(path):
-        time.sleep(8)
+    while "266240" in str(path) and not path.with_name("go").exists():
+        time.sleep(0.1)
     return read(path)
 images.read_image = slow
 sys.argv[0] = "prepare"

@@ -2,10 +2,12 @@ import json
 import os
 import pathlib
 import pickle
+import tracemalloc
 
+import numpy as np
 import pytest
 
-from tfds_builders import refer_annotations
+from tfds_builders import masks, plain_pickle, refer_annotations
 from tfds_builders.annotations import Problems
 
 REF = {
@@ -114,7 +116,11 @@ def test_a_file_that_is_no_instances_is_refused(content, tmp_path):
     path = tmp_path / "instances.json"
     path.write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(ValueError, match=r"instances\.json is not .* Unpack it again"):
-        refer_annotations.read_instances(path, Problems())
+        refer_annotations.read_instances(path, [], Problems())
+
+
+# Refs of the entries 1 and 2.
+NAMED = [REF | {"ann_id": number, "image_id": number} for number in (1, 2)]
 
 
 def test_instances_of_one_id_are_left_out(tmp_path):
@@ -122,7 +128,7 @@ def test_instances_of_one_id_are_left_out(tmp_path):
     twice = [{"id": 1}, {"id": 2}, {"id": 1}]
     path.write_text(json.dumps({"images": [], "annotations": twice, "categories": []}))
     problems = Problems()
-    instances = refer_annotations.read_instances(path, problems)
+    instances = refer_annotations.read_instances(path, NAMED, problems)
     assert list(instances["annotations"]) == [2]
     assert problems.lines == [f"{path}, annotations, id 1: 2 entries have this id"]
 
@@ -139,3 +145,72 @@ def test_instances_of_one_id_are_left_out(tmp_path):
 )
 def test_a_split_of_several_letters_means_several_splits(split, meant):
     assert refer_annotations.splits_of(split) == meant
+
+
+def test_objects_that_nobody_refers_to_are_not_kept(tmp_path):
+    path = tmp_path / "instances.json"
+    entries = [{"id": number, "area": 7} for number in range(1, 6)]
+    parts = dict.fromkeys(("images", "annotations", "categories"), entries)
+    path.write_text(json.dumps(parts))
+    instances = refer_annotations.read_instances(path, NAMED, Problems())
+    assert list(instances["annotations"]) == list(instances["images"]) == [1, 2]
+    assert len(instances["categories"]) == 5  # They are few.
+    assert instances["annotations"][1] == {"id": 1}
+
+
+def test_annotations_of_many_objects_take_little_memory(tmp_path):
+    path = tmp_path / "instances.json"
+    angles = np.linspace(0, 2 * np.pi, 100, endpoint=False)
+    points = 150 + 100 * np.stack([np.cos(angles), np.sin(angles)], 1)
+    polygon = points.round(2).ravel().tolist()
+    entries = [
+        {"id": number, "image_id": 1, "segmentation": [polygon]}
+        for number in range(5_000)
+    ]
+    path.write_text(
+        json.dumps({"images": [], "annotations": entries, "categories": []})
+    )
+    del entries
+    refs = [REF | {"ann_id": number, "image_id": 1} for number in range(500)]
+    tracemalloc.start()
+    instances = refer_annotations.read_instances(path, refs, Problems())
+    now, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Parsed whole it takes five times its bytes.
+    assert now < 500 * 3_000 and peak < path.stat().st_size * 1.2
+    (kept,) = instances["annotations"][499]["segmentation"]
+    assert list(kept) == polygon
+    polygons = {"segmentation": [polygon]}, instances["annotations"][499]
+    whole, compact = (
+        masks.encode_segmentation(p["segmentation"], 300, 300) for p in polygons
+    )
+    assert whole == compact
+
+
+def test_words_of_refs_are_shared_and_their_tokens_dropped(tmp_path):
+    sentence = REF["sentences"][0] | {"tokens": ["a", "cat"], "raw": "a cat"}
+    refs, problems = read([REF | {"sentences": [sentence, sentence.copy()]}], tmp_path)
+    assert problems == []
+    for read_back in refs[0]["sentences"]:
+        assert set(read_back) == {"sent_id", "sent", "raw"}
+        assert read_back["sent"] is read_back["raw"]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        # Numbered from 0, from 1, with gaps, and a number used again.
+        (b"(lp0\nS'a'\np1\nag1\nag1\na.", ["a", "a", "a"]),
+        (b"(lp1\nS'a'\np2\nag2\na.", ["a", "a"]),
+        (b"(lp7\nS'a'\np900000000\nag900000000\na.", ["a", "a"]),
+        (b"(lp0\nS'a'\np1\naS'b'\np1\nag1\na.", ["a", "b", "b"]),
+    ],
+)
+def test_objects_of_a_pickle_are_found_by_number(content, expected):
+    assert plain_pickle.load(content) == expected
+
+
+@pytest.mark.parametrize("number", ["1", "-1", "5"])
+def test_a_number_that_no_object_has_is_refused(number):
+    with pytest.raises((pickle.UnpicklingError, KeyError, ValueError)):
+        plain_pickle.load(b"(lp0\ng%s\na." % number.encode())

@@ -147,6 +147,12 @@ with mock.patch.object(shapes_dataset_builder.Builder, "SCENES", scenes):
     sys.argv[1:] = ["shapes", f"--data_dir={sys.argv[1]}/data"]
     prepare.main()
 """
+# Other programs may fill a disk that had room for a build.
+UNFORESEEN = PREPARE.replace(
+    "    prepare.main()",
+    "    shapes_dataset_builder.Builder.needed_bytes = lambda self: 0\n"
+    "    prepare.main()",
+)
 SCENE = "restr_jax/shipped/shapes/examples/scene-1.png"
 
 
@@ -154,7 +160,10 @@ SCENE = "restr_jax/shipped/shapes/examples/scene-1.png"
 @pytest.mark.parametrize(
     ("command", "parts"),
     [
-        (["-c", PREPARE, "{}"], ["data/shapes/1.0.0 cannot be", "Nothing is left of"]),
+        (
+            ["-c", UNFORESEEN, "{}"],
+            ["data/shapes/1.0.0 cannot be", "Nothing is left of"],
+        ),
         (["restr_jax/cli.py", "predict", SCENE, "-e", "circle", "--output={}/out"], []),
         (["restr_jax/cli.py", "export", "--format=weights", "--output={}/out"], []),
     ],
@@ -164,3 +173,10 @@ def test_other_commands_say_that_the_disk_is_full(tmp_path, command, parts):
     script = f"mount -t tmpfs -o size=8k none {tmp_path}; PYTHONPATH=. "
     done = run(script + python(*arguments))
     assert_said(done, "No space left on device", "ake room on the disk", *parts)
+
+
+@needs_mounts
+def test_a_disk_too_small_for_a_build_is_said_before_it(tmp_path):
+    script = f"mount -t tmpfs -o size=300k none {tmp_path}; PYTHONPATH=. "
+    done = run(script + python("-c", PREPARE, str(tmp_path)))
+    assert_said(done, "0.3 MB free, but shapes take about 4.", "Free some disk space")

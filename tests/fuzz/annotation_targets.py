@@ -99,7 +99,8 @@ def instances(content):
     problems = Problems()
     with documented("instances.json"):
         path = write("instances.json", content)
-        _make(_REFS, refer_annotations.read_instances(path, problems), problems)
+        found = refer_annotations.read_instances(path, _REFS, problems)
+        _make(_REFS, found, problems)
 
 
 def _truth() -> Split:

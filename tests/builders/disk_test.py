@@ -1,0 +1,103 @@
+"""The disk that a build needs, said before it."""
+
+import collections
+import json
+import pathlib
+import shutil
+
+import pytest
+from PIL import Image
+
+from tfds_builders import prepare
+from tfds_builders.shapes import shapes_dataset_builder
+
+SETS = {
+    "gref/google": "refer",
+    "unc": "refer",
+    "unc_plus": "refer",
+    "referit/text_objseg": "referit",
+    "custom": "custom",
+    "shapes": "",
+}
+Usage = collections.namedtuple("Usage", "total used free")
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """Returns what sets the free bytes of every disk."""
+
+    def leave(free):
+        usage = free if callable(free) else lambda _: Usage(10**15, 10**15, free)
+        monkeypatch.setattr(shutil, "disk_usage", usage)
+
+    return leave
+
+
+def build(name, data_dir, manual_dir):
+    """Builds; returns the bytes said to be needed, and those taken."""
+    builder = prepare.make_builder(name, str(data_dir))
+    prepare._configure(builder, str(manual_dir), False, None)
+    prepare._build(builder, str(manual_dir))
+    files = pathlib.Path(builder.data_path).iterdir()
+    return builder.needed_bytes(), sum(file.stat().st_size for file in files)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_estimate_covers_a_set_and_is_no_more_than_twice_it(
+    name, testdata, tmp_path, monkeypatch
+):
+    few = {"train": 200, "val": 20, "test": 20}
+    monkeypatch.setattr(shapes_dataset_builder.Builder, "SCENES", few)
+    # The last file of a split is filled up to 64 or 128 kB, so few records look large.
+    needed, taken = build(name, tmp_path, testdata / (SETS[name] or "refer"))
+    assert taken <= needed <= 2 * taken
+
+
+def test_images_that_are_stored_anew_are_in_the_estimate(testdata, tmp_path):
+    manual = pathlib.Path(shutil.copytree(testdata / "custom", tmp_path / "manual"))
+    for path in (manual / "photos").iterdir():
+        # Noise, which PNG cannot make smaller.
+        with Image.open(path) as image:
+            size = image.size[0] * 4, image.size[1] * 4
+        Image.effect_noise(size, 200).save(path, quality=20)
+    for line in ("train.jsonl", "val.json"):
+        (manual / line).unlink()
+    square = [[10, 10, 90, 10, 90, 90]]
+    line = {"image": "photos/pizza.jpg", "expression": "noise", "mask": square}
+    (manual / "train.jsonl").write_text(json.dumps(line))
+    needed, taken = build("custom", tmp_path / "data", manual)
+    stored = (manual / "photos" / "pizza.jpg").stat().st_size
+    assert stored < taken / 3 and taken <= needed
+
+
+def test_a_disk_too_small_for_all_sets_is_said_before_the_first(
+    disk, testdata, tmp_path
+):
+    disk(1_500_000)  # One set fits, both do not.
+    options = {"skip_bad": False, "num_workers": None}
+    names, manual = ["unc", "gref"], str(testdata / "refer")
+    with pytest.raises(OSError) as raised:
+        list(prepare.prepare_all(names, str(tmp_path / "data"), manual, **options))
+    message = str(raised.value)
+    found = f"{tmp_path / 'data'} has 1.5 MB free, but unc, gref take about 2."
+    assert message.startswith(found)
+    assert "Free some disk space" in message and "\n" not in message
+    assert not list(tmp_path.rglob("*.array_record*"))
+    list(prepare.prepare_all(names[:1], str(tmp_path / "data"), manual, **options))
+
+
+@pytest.mark.parametrize("name", ["unc", "shapes"])
+def test_tfds_s_own_call_says_it_too(name, disk, testdata, tmp_path):
+    disk(1000)
+    with pytest.raises(OSError, match=f"0.0 MB free, but {name} take about"):
+        prepare.prepare(name, str(tmp_path), str(testdata / "refer"))
+    assert not list(tmp_path.rglob("*.array_record*"))
+
+
+def test_what_a_killed_build_left_makes_no_disk_too_small(disk, testdata, tmp_path):
+    left = tmp_path / "unc" / "incomplete.ABC_1.0.0"
+    left.mkdir(parents=True)
+    disk(lambda _: Usage(10**9, 0, 0 if left.exists() else 10**9))
+    options = {"skip_bad": False, "num_workers": None}
+    manual = str(testdata / "refer")
+    assert list(prepare.prepare_all(["unc"], str(tmp_path), manual, **options))

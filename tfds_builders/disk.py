@@ -1,0 +1,69 @@
+"""The disk that a build takes, known before it begins."""
+
+import os
+import pathlib
+import shutil
+from collections.abc import Mapping
+
+from tfds_builders.annotations import AnnotatedImage, Annotations, ReferredObject
+
+# Bytes of a record besides its image, masks and text; of an object; of an expression.
+_RECORD, _OBJECT, _EXPRESSION = 700, 100, 100
+# Of a mask as RLE, while it is in a file of its own; of a split, whose last file is
+# filled up.
+_MASK, _SPLIT = 1_000, 150_000
+
+
+def needed_bytes(
+    annotations: Annotations, image_bytes: Mapping[pathlib.Path, int]
+) -> int:
+    """Returns the bytes that a data set takes when it is built, at most.
+
+    Args:
+        annotations: all of it.
+        image_bytes: the bytes of each image.
+    """
+    return sum(
+        _SPLIT + sum(image_bytes[image.path] + _besides(image) for image in of_split)
+        for of_split in annotations.values()
+    )
+
+
+def _besides(image: AnnotatedImage) -> int:
+    return _RECORD + sum(map(_of_object, image.objects))
+
+
+def _of_object(thing: ReferredObject) -> int:
+    mask = len(thing.mask) if isinstance(thing.mask, str) else _MASK
+    # The metadata repeat what was said.
+    said = sum(
+        _EXPRESSION + len((2 * s.sent + s.raw + s.sent_id).encode())
+        for s in thing.sentences
+    )
+    return _OBJECT + mask + said
+
+
+def check_room(folder: str | os.PathLike, needed: Mapping[str, int]) -> None:
+    """Checks that there is room for data sets.
+
+    Args:
+        folder: they are built below it; need not exist.
+        needed: the bytes of each.
+
+    Raises:
+        OSError: if there is not.
+    """
+    place = pathlib.Path(folder).absolute()
+    while not place.exists():
+        place = place.parent
+    free, total = shutil.disk_usage(place).free, sum(needed.values())
+    if total > free:
+        raise OSError(
+            f"{place} has {_in_mb(free)} free, but {', '.join(needed)} take about "
+            f"{_in_mb(total)}. Free some disk space or choose another data_dir, then "
+            "rerun the same command."
+        )
+
+
+def _in_mb(number: int) -> str:
+    return f"{number / 1e6:,.1f} MB"

@@ -1,0 +1,110 @@
+"""Reads the lists of a large JSON object entry by entry.
+
+COCO's files have hundreds of megabytes; parsed whole, they take several times that.
+"""
+
+import json
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+_CHUNK = 1 << 20  # characters
+
+
+def entries(path: pathlib.Path, names: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    """Yields (name, entry) of the lists of these names, in the order of the file.
+
+    Raises:
+        ValueError: if the file is no JSON object, or lacks one of the lists.
+        RecursionError: if it is nested too deeply.
+    """
+    with path.open("rb") as file:
+        encoding = json.detect_encoding(file.read(4))
+    # Like json.loads, which passes on halves of characters.
+    with path.open(encoding=encoding, errors="surrogatepass", newline="") as file:
+        text = _Text(file)
+        missing = set(names)
+        for name in text.items("{", "}"):
+            if name in names and text.peek() == "[":
+                missing.discard(name)
+                for _ in text.items("[", "]"):
+                    yield name, text.value()
+            else:
+                text.value()
+        if text.peek():
+            text.fail("more follows its end")
+    if missing:
+        raise ValueError(f"it has no list of {', '.join(sorted(missing))}")
+
+
+class _Text:
+    """The text of a file, of which a part is in memory."""
+
+    def __init__(self, file):
+        self._file, self._decoder = file, json.JSONDecoder()
+        self._part, self._place, self._before, self._ended = "", 0, 0, False
+
+    def fail(self, what: str) -> None:
+        where = self._before + self._place
+        raise ValueError(f"it is not JSON ({what}, character {where:,})")
+
+    def peek(self) -> str:
+        """Returns the next character that is no blank, or "" at the end."""
+        while True:
+            while self._place < len(self._part):
+                if self._part[self._place] not in " \t\r\n":
+                    return self._part[self._place]
+                self._place += 1
+            if not self._more():
+                return ""
+
+    def items(self, opening: str, closing: str) -> Iterator[str | None]:
+        """Yields before each value, which is to be read; with its name in an object."""
+        self._expect(opening)
+        if self.peek() == closing:
+            self._place += 1
+            return
+        while True:
+            name = None
+            if closing == "}":
+                if self.peek() != '"':
+                    self.fail("expected a name")
+                name = self.value()
+                self._expect(":")
+            yield name
+            if self.peek() == closing:
+                self._place += 1
+                return
+            self._expect(",")
+
+    def value(self) -> Any:
+        """Reads a value whole."""
+        self.peek()
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._part, self._place)
+            except json.JSONDecodeError as error:
+                if not self._more():
+                    self.fail(error.msg)
+            else:
+                # A number at the end of the part may have more digits.
+                if end < len(self._part) or not self._more():
+                    self._place = min(end, len(self._part))
+                    return value
+
+    def _expect(self, character: str) -> None:
+        if self.peek() != character:
+            self.fail(f"expected {character}")
+        self._place += 1
+
+    def _more(self) -> bool:
+        """Reads on, twice as far each time that a value does not end."""
+        if self._ended:
+            return False
+        kept = self._part[self._place :]
+        read = self._file.read(max(_CHUNK, len(kept)))
+        self._ended = not read
+        if read:
+            self._before += self._place
+            self._part, self._place = kept + read, 0
+        return bool(read)
