@@ -9,7 +9,7 @@ share of the images, and results are gathered.
 import functools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -56,12 +56,13 @@ class Parallel:
                 f"config.fsdp is {fsdp} with config.parallel={mode}; it has to divide "
                 f"the {self.num_devices} devices, and to be 1 with pmap."
             )
-        mesh = _mesh((self.num_devices // fsdp, fsdp), (AXIS, FSDP_AXIS), devices)
+        # One order for the meshes and for pmap, whose own would be another on TPUs.
+        self._devices, self._local_devices = _ordered(devices), _ordered(local)
+        mesh = _mesh(self._devices, {AXIS: self.num_devices // fsdp, FSDP_AXIS: fsdp})
         self._mesh = mesh
         self._everywhere = NamedSharding(mesh, P())
         self._fed = NamedSharding(mesh, P((AXIS, FSDP_AXIS)))
-        self._local_devices = local
-        local_mesh = _mesh((len(local),), (AXIS,), local)
+        local_mesh = _mesh(self._local_devices, {AXIS: len(local)})
         self._replicated = NamedSharding(local_mesh, P())
         self._sharded = NamedSharding(local_mesh, P(AXIS))
 
@@ -145,6 +146,7 @@ class Parallel:
             axis_name=AXIS,
             in_axes=(None, 0),
             out_axes=None,
+            devices=self._devices,
             donate_argnums=0,
         )
         return lambda state, batch: mapped(state, _split(batch, self.num_devices))
@@ -157,6 +159,21 @@ class Parallel:
             own = jax.tree.map(lambda x: x.addressable_data(0), params)
             params = self.replicate(own)
         return params
+
+    def to_save(self, state: Any) -> Any:
+        """Makes of a step's state one that spans all devices; nothing is copied.
+
+        In several processes pmap returns arrays of which each process sees its own
+        part alone.
+        """
+        if self.mode == "jit" or jax.process_count() == 1:
+            return state
+        return jax.tree.map(
+            lambda x: jax.make_array_from_single_device_arrays(
+                x.shape, self._everywhere, [s.data for s in x.addressable_shards]
+            ),
+            state,
+        )
 
     # Scoring, on this process's devices.
 
@@ -196,10 +213,26 @@ class Parallel:
         return NamedSharding(self._mesh, P(*spec))
 
 
-def _mesh(shape: tuple[int, ...], names: tuple[str, ...], devices: list) -> Mesh:
+def _ordered(devices: list) -> list:
+    """Puts neighbours side by side, and those of a process together.
+
+    JAX knows a TPU's wiring: the order is often not that of the numbers. A process
+    holds consecutive rows of a batch, so its devices take consecutive places.
+    """
+    types = (AxisType.Auto,)
+    ring = jax.make_mesh((len(devices),), (AXIS,), axis_types=types, devices=devices)
+    return _by_process(ring.devices.flat)
+
+
+def _by_process(devices: Iterable) -> list:
+    return sorted(devices, key=lambda device: device.process_index)
+
+
+def _mesh(devices: list, sides: dict[str, int]) -> Mesh:
     # With explicit axes, flax's embedding of words is refused.
-    types = (AxisType.Auto,) * len(names)
-    return jax.make_mesh(shape, names, axis_types=types, devices=devices)
+    types = (AxisType.Auto,) * len(sides)
+    grid = np.array(devices).reshape(tuple(sides.values()))
+    return Mesh(grid, tuple(sides), axis_types=types)
 
 
 def _divide(batch: dict[str, np.ndarray], sharding: NamedSharding):

@@ -96,7 +96,7 @@ def _train(
 
         def save(oiou: float | None = None) -> None:
             done = Progress(writer.lines, window.sums_so_far(step))
-            checkpoints.save(step, state, oiou, done)
+            checkpoints.save(step, run.parallel.to_save(state), oiou, done)
 
         for step in range(first, total + 1):
             is_new, is_last = step > first, step == total
