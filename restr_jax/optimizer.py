@@ -62,8 +62,15 @@ def make_optimizer(config) -> optax.GradientTransformation:
 
 
 def _matrices(params):
-    """Marks what weight decay applies to: all but biases, norms and single vectors."""
-    return jax.tree.map(lambda p: p.ndim > 1, params)
+    """Marks what weight decay applies to: the weights of linear maps.
+
+    By name, since positions, class token, class seed and word vectors have as many axes.
+    Decay would pull them, like biases and norms, to zero for no gain; words that no
+    expression holds would lose their pretrained vectors.
+    """
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: path[-1].key == "kernel", params
+    )
 
 
 def _parts(params):
