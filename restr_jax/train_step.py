@@ -10,7 +10,7 @@ import optax
 from restr_jax import inputs, precision
 from restr_jax.losses import segmentation_losses
 from restr_jax.models import ReSTR
-from restr_jax.optimizer import make_schedule
+from restr_jax.optimizer import make_schedule, with_schedule_at
 from restr_jax.train_state import TrainState
 
 
@@ -23,8 +23,8 @@ def make_train_step(
     added its own: the mean is over the valid expressions of the whole batch.
 
     ``sums["nonfinite"]`` is 1 if the loss or gradient is not finite. Where such steps
-    are to be skipped, it counts as done and changes nothing else; where the run is to
-    stop, the state is of no use.
+    are to be skipped, it counts as done, also for the learning rate, and changes
+    nothing else; where the run is to stop, the state is of no use.
     """
     dtype = precision.compute_dtype(config.dtype)
     schedule = make_schedule(config.optimizer)
@@ -61,7 +61,8 @@ def make_train_step(
             gradient, sums = jax.lax.psum((gradient, sums), axis_name)
         count = jnp.maximum(sums["count"], 1.0)
         gradient = jax.tree.map(lambda g: g / count, gradient)
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        opt_state = with_schedule_at(state.opt_state, state.step)
+        updates, opt_state = optimizer.update(gradient, opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         # A product, which a CPU has at hand, where optax.tree.norm sums up squares.
         norm = jnp.sqrt(optax.tree.vdot(gradient, gradient))
