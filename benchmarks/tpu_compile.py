@@ -120,6 +120,7 @@ def compile_case(case: Case) -> dict:
             "tokens": array((case.batch, 1, length), jnp.int32),
             "valid": array((case.batch, 1), bool),
             "mask": array((case.batch, 1, *size), bool),
+            "row": array((case.batch,), jnp.int32),
         }
         step = make_train_step(model, optimizer, config)
         run = parallel.train_step(step, state)

@@ -20,7 +20,10 @@ def make_train_step(
     """Returns ``step(state, batch, axis_name) -> (state, sums)``.
 
     Losses are summed, not averaged, until every device and every part of the batch has
-    added its own: the mean is over the valid expressions of the whole batch.
+    added its own: the mean is over the valid expressions of the whole batch. What
+    stochastic depth drops depends on the seed, the step and an image's row in the whole
+    batch, which travels with the image (``batch["row"]``): devices, their order and the
+    number of parts or processes change none of it.
 
     ``sums["nonfinite"]`` is 1 if the loss or gradient is not finite. Where such steps
     are to be skipped, it counts as done, also for the learning rate, and changes
@@ -37,6 +40,7 @@ def make_train_step(
             image,
             batch["tokens"],
             deterministic=False,
+            rows=batch["row"],
             rngs={"dropout": key},
         )
         sums = segmentation_losses(
@@ -54,8 +58,6 @@ def make_train_step(
 
     def step(state: TrainState, batch: dict, axis_name: str | None):
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-        if axis_name:
-            key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
         gradient, sums = gradient_of(state.params, batch, key)
         if axis_name:
             gradient, sums = jax.lax.psum((gradient, sums), axis_name)
@@ -95,15 +97,13 @@ def _in_parts(gradient_of: Callable, parts: int) -> Callable:
         )
 
         def add(so_far, part):
-            index, rows = part
-            own = gradient_of(params, rows, jax.random.fold_in(key, index))
-            return optax.tree.add(so_far, own), None
+            return optax.tree.add(so_far, gradient_of(params, part, key)), None
 
         one = jax.tree.map(lambda x: x[0], cut)
         nothing = jax.tree.map(
             lambda x: jnp.zeros(x.shape, x.dtype),
             jax.eval_shape(gradient_of, params, one, key),
         )
-        return jax.lax.scan(add, nothing, (jnp.arange(parts), cut))[0]
+        return jax.lax.scan(add, nothing, cut)[0]
 
     return total

@@ -46,6 +46,7 @@ def batch(value):
         "tokens": jnp.ones((2, 1, 3), jnp.int32),
         "mask": jnp.full((2, 1, 4, 4), value),
         "valid": jnp.ones((2, 1), bool),
+        "row": jnp.arange(2),
     }
 
 

@@ -1,10 +1,11 @@
 """The multimodal fusion encoder with its class seed (Section 3.2, Eqs. 7 and 8)."""
 
+import functools
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from restr_jax.models.layers import (
     TransformerEncoder,
@@ -71,8 +72,9 @@ class FusionEncoder(nn.Module):
         word_mask: Bool[Array, "B K L"],
         *,
         deterministic: bool,
+        rows: Int[Array, "B"] | None = None,
     ) -> Fused:
-        """Fuses each expression with its image."""
+        """Fuses each expression with its image; `rows` as in `ReSTR`."""
         self._check()
         batch, expressions = language.shape[:2]
         num_patches = visual.shape[-2]
@@ -93,19 +95,20 @@ class FusionEncoder(nn.Module):
         of_words = z_l, word_mask
         of_seed = seed, jnp.ones(seed.shape[:-1], bool)
         norm = layer_norm("norm")
+        encode = functools.partial(self._encode, deterministic=deterministic, rows=rows)
 
         if self.kind == "vme":
             streams = [of_patches, of_words, of_seed]
-            fused = norm(self._encode("visual_linguistic", streams, deterministic))
+            fused = norm(encode("visual_linguistic", streams))
             patches, e_s = fused[..., :num_patches, :], fused[..., -1, :]
         else:
             streams = [of_patches, of_words]
-            fused = self._encode("visual_linguistic", streams, deterministic)
+            fused = encode("visual_linguistic", streams)
             patches, words = jnp.split(fused, [num_patches], axis=-2)
             if self.kind == "ime":
                 patches, words = norm(patches), z_l
             streams = [(words, word_mask), of_seed]
-            seeded = self._encode("linguistic_seed", streams, deterministic)
+            seeded = encode("linguistic_seed", streams)
             e_s = norm(seeded[..., -1, :])
         if self.map_outputs:
             patches = self._map(patches, "patch_map")
@@ -116,7 +119,7 @@ class FusionEncoder(nn.Module):
         init = nn.initializers.normal(self.width**-0.5)
         return linear(x, self.width, name, init, use_bias=False)
 
-    def _encode(self, name: str, streams: list, deterministic: bool):
+    def _encode(self, name: str, streams: list, **options):
         """Joins (tokens, mask) streams and runs one of the two encoders on them."""
         encoder = TransformerEncoder(
             num_layers=self.num_layers if self.kind == "vme" else self.num_layers // 2,
@@ -132,7 +135,7 @@ class FusionEncoder(nn.Module):
         return encoder(
             jnp.concatenate(tokens, axis=-2),
             jnp.concatenate(masks, axis=-1),
-            deterministic=deterministic,
+            **options,
         )
 
     def _check(self):
