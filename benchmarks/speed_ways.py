@@ -19,7 +19,7 @@ VOCABULARY, WORDS = 12_112, 6
 
 
 def make_batch(config, batch_size: int, expressions: int) -> dict[str, np.ndarray]:
-    """Draws a batch as `Loader.stack` makes it."""
+    """Draws a batch as `pipeline.train_batches` makes it."""
     rng, size = np.random.default_rng(0), tuple(config.model.image_size)
     shape = batch_size, expressions
     tokens = np.zeros((*shape, config.data.max_words), np.int32)
@@ -30,6 +30,7 @@ def make_batch(config, batch_size: int, expressions: int) -> dict[str, np.ndarra
         "tokens": tokens,
         "valid": np.ones(shape, bool),
         "mask": rng.random((*shape, *size)) < 0.3,
+        "row": np.arange(batch_size, dtype=np.int32),
     }
 
 

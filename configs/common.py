@@ -197,10 +197,12 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     optimizer.beta1 = 0.9
     optimizer.beta2 = 0.999
     optimizer.weight_decay = 5e-4
-    optimizer.decay_mask = "all"  # "all" parameters, or "matrices" only
+    optimizer.decay_mask = "all"  # "all" parameters, or "matrices": the weights of
+    # linear maps, without biases, norms, positions, class token, seed and word vectors
     optimizer.clip_norm = 0.0  # greatest norm of the gradient; 0 does not clip
     optimizer.nonfinite = "stop"  # at a loss or gradient that is not finite; or "skip"
-    # that step, which costs time, and memory for a copy of the parameters, in every one
+    # that step, which costs time, and memory for a copy of the parameters, in every
+    # one; the learning rate follows the step's number all the same
     optimizer.lr_scale = lr_scale = ml_collections.ConfigDict()
     lr_scale.vision = 1.0  # times learning_rate; 0 freezes the part
     lr_scale.language = 1.0

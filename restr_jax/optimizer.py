@@ -1,5 +1,7 @@
 """AdamW with a linear warm-up and a polynomial decay, from optax."""
 
+from typing import Any
+
 import jax
 import optax
 
@@ -61,9 +63,33 @@ def make_optimizer(config) -> optax.GradientTransformation:
     )
 
 
+def with_schedule_at(opt_state: Any, step: jax.Array) -> Any:
+    """Returns the optimizer's state with its schedule at a step.
+
+    The schedule counts steps, also skipped ones, so that it ends with the run; the
+    moments count the updates that they have seen.
+    """
+
+    def is_schedule(part: Any) -> bool:
+        return isinstance(part, optax.ScaleByScheduleState)
+
+    return jax.tree.map(
+        lambda part: optax.ScaleByScheduleState(step) if is_schedule(part) else part,
+        opt_state,
+        is_leaf=is_schedule,
+    )
+
+
 def _matrices(params):
-    """Marks what weight decay applies to: all but biases, norms and single vectors."""
-    return jax.tree.map(lambda p: p.ndim > 1, params)
+    """Marks what weight decay applies to: the weights of linear maps.
+
+    By name, since positions, class token, seed and word vectors have as many axes.
+    Decay would pull them, like biases and norms, to zero for no gain; words that no
+    expression holds would lose their pretrained vectors.
+    """
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: path[-1].key == "kernel", params
+    )
 
 
 def _parts(params):

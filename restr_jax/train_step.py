@@ -10,7 +10,7 @@ import optax
 from restr_jax import inputs, precision
 from restr_jax.losses import segmentation_losses
 from restr_jax.models import ReSTR
-from restr_jax.optimizer import make_schedule
+from restr_jax.optimizer import make_schedule, with_schedule_at
 from restr_jax.train_state import TrainState
 
 
@@ -20,11 +20,14 @@ def make_train_step(
     """Returns ``step(state, batch, axis_name) -> (state, sums)``.
 
     Losses are summed, not averaged, until every device and every part of the batch has
-    added its own: the mean is over the valid expressions of the whole batch.
+    added its own: the mean is over the valid expressions of the whole batch. What
+    stochastic depth drops depends on the seed, the step and an image's row in the whole
+    batch, which travels with the image (``batch["row"]``): devices, their order and the
+    number of parts or processes change none of it.
 
     ``sums["nonfinite"]`` is 1 if the loss or gradient is not finite. Where such steps
-    are to be skipped, it counts as done and changes nothing else; where the run is to
-    stop, the state is of no use.
+    are to be skipped, it counts as done, also for the learning rate, and changes
+    nothing else; where the run is to stop, the state is of no use.
     """
     dtype = precision.compute_dtype(config.dtype)
     schedule = make_schedule(config.optimizer)
@@ -37,6 +40,7 @@ def make_train_step(
             image,
             batch["tokens"],
             deterministic=False,
+            rows=batch["row"],
             rngs={"dropout": key},
         )
         sums = segmentation_losses(
@@ -54,14 +58,13 @@ def make_train_step(
 
     def step(state: TrainState, batch: dict, axis_name: str | None):
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-        if axis_name:
-            key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
         gradient, sums = gradient_of(state.params, batch, key)
         if axis_name:
             gradient, sums = jax.lax.psum((gradient, sums), axis_name)
         count = jnp.maximum(sums["count"], 1.0)
         gradient = jax.tree.map(lambda g: g / count, gradient)
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        opt_state = with_schedule_at(state.opt_state, state.step)
+        updates, opt_state = optimizer.update(gradient, opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         # A product, which a CPU has at hand, where optax.tree.norm sums up squares.
         norm = jnp.sqrt(optax.tree.vdot(gradient, gradient))
@@ -94,15 +97,13 @@ def _in_parts(gradient_of: Callable, parts: int) -> Callable:
         )
 
         def add(so_far, part):
-            index, rows = part
-            own = gradient_of(params, rows, jax.random.fold_in(key, index))
-            return optax.tree.add(so_far, own), None
+            return optax.tree.add(so_far, gradient_of(params, part, key)), None
 
         one = jax.tree.map(lambda x: x[0], cut)
         nothing = jax.tree.map(
             lambda x: jnp.zeros(x.shape, x.dtype),
             jax.eval_shape(gradient_of, params, one, key),
         )
-        return jax.lax.scan(add, nothing, (jnp.arange(parts), cut))[0]
+        return jax.lax.scan(add, nothing, cut)[0]
 
     return total

@@ -2,8 +2,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from configs import common
+from restr_jax import train_state
+from restr_jax.models import build_model
 from restr_jax.optimizer import make_optimizer, make_schedule
 
 
@@ -83,6 +86,31 @@ def test_decay_can_spare_all_but_matrices():
     )
     difference = every["vision"]["bias"] - matrices["vision"]["bias"]
     np.testing.assert_allclose(difference, [-0.01 * 5e-4], rtol=1e-3)
+
+
+@pytest.mark.parametrize("preset", common.PRESETS)
+def test_only_the_weights_of_linear_maps_are_matrices(preset):
+    config = common.get_config("tiny", preset)
+    model = build_model(config.model, vocab_size=3)
+    shapes = jax.eval_shape(lambda: train_state.init_params(model, 2, seed=0))
+    # Only shrinks what decays: the gradient is zero.
+    ones = jax.tree.map(lambda x: jnp.ones(x.shape), shapes)
+    nothing = jax.tree.map(jnp.zeros_like, ones)
+    settings = config.optimizer
+    settings.warmup_steps, settings.decay_mask = 0, "matrices"
+    optimizer = make_optimizer(settings)
+    updates, _ = optimizer.update(nothing, optimizer.init(ones), ones)
+    named = flatten_dict(updates, sep="/")
+    decayed = {path for path, update in named.items() if update.any()}
+    assert decayed == {path for path in named if path.endswith("/kernel")}
+    spared = {"/".join(path.split("/")[-2:]) for path in named.keys() - decayed}
+    # Biases and norms of blocks and linears aside, by hand.
+    single = {n for n in spared if not n.endswith(("/bias", "/scale"))}
+    expected = {"vision/positions", "fusion/seed", "words/embedding"}
+    assert single == expected | (
+        {"vision/class_token"} if preset == "released" else set()
+    )
+    assert {"decoder/to_logit/kernel", "vision/patch_embedding/kernel"} <= decayed
 
 
 def test_clipping_bounds_the_gradient_that_the_moments_see():

@@ -46,7 +46,8 @@ class _MakeBatch:
 
     def __call__(self, drawn: list[tuple[int, int]]) -> Batch:
         examples = [self._example(*position) for position in drawn[self.rows]]
-        return self.loader.stack(examples)
+        rows = np.arange(self.rows.start, self.rows.stop, dtype=np.int32)
+        return self.loader.stack(examples) | {"row": rows}
 
     def _example(self, position: int, group: int) -> Example:
         record, part = self.groups[group]
@@ -97,9 +98,9 @@ def train_batches(
         process_count: how many train, b = B / process_count rows each.
 
     Returns:
-        A generator of batches as `Loader.stack` makes them, of b images. It raises
-        ChildProcessError if one of its processes is killed, and ValueError if a record
-        cannot be read.
+        A generator of batches as `Loader.stack` makes them, of b images, with their
+        rows in the whole batch as ``row`` [b]. It raises ChildProcessError if one of
+        its processes is killed, and ValueError if a record cannot be read.
 
     Raises:
         ValueError: if the processes cannot share a batch equally.

@@ -77,8 +77,9 @@ class FusionEncoder(nn.Module):
         word_mask: Bool[Array, "B K L"],
         *,
         deterministic: bool,
+        rows: Int[Array, "B"] | None = None,
     ) -> Fused:
-        """Fuses each expression with its image."""
+        """Fuses each expression with its image; `rows` as in `ReSTR`."""
         self._check()
         batch, expressions = language.shape[:2]
         num_patches = visual.shape[-2]
@@ -97,7 +98,7 @@ class FusionEncoder(nn.Module):
             z_l = reorder(attended_first(word_mask), z_l)
             padded = z_l.shape[-2] - word_mask.sum(-1)
         encode = functools.partial(
-            self._encode, padded=padded, deterministic=deterministic
+            self._encode, padded=padded, deterministic=deterministic, rows=rows
         )
         norm = None if self.norm_each else layer_norm("norm")
 
@@ -127,7 +128,7 @@ class FusionEncoder(nn.Module):
         norm: nn.LayerNorm | None = None,
         *,
         padded: Int[Array, "B K"] | int,
-        deterministic: bool,
+        **options,
     ) -> Float[Array, "B K T D"]:
         """Joins streams of tokens, runs one of the two encoders and normalises.
 
@@ -136,7 +137,7 @@ class FusionEncoder(nn.Module):
             streams: tokens; the last of them end with padding.
             norm: of the encoder's output, where encoders have none of their own.
             padded: number of tokens at the end that are padding.
-            deterministic: switches stochastic depth off.
+            options: of `TransformerEncoder`.
         """
         encoder = TransformerEncoder(
             num_layers=self.num_layers if self.kind == "vme" else self.num_layers // 2,
@@ -150,7 +151,7 @@ class FusionEncoder(nn.Module):
         )
         tokens = jnp.concatenate(streams, axis=-2)
         lengths = tokens.shape[-2] - padded if self.mask_padding else None
-        tokens = encoder(tokens, lengths, deterministic=deterministic)
+        tokens = encoder(tokens, lengths, **options)
         if self.norm_each:
             norm = layer_norm(f"{name}_norm")
         return tokens if norm is None else norm(tokens)

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from restr_jax.models import attention
 from restr_jax.models.arithmetic import product_precision, share, sum_dtype
@@ -157,18 +157,48 @@ class Mlp(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: drops a residual branch for a whole sample in training."""
+    """Stochastic depth: drops a residual branch for a whole sample in training.
+
+    Attributes:
+        rate: probability of dropping it.
+    """
 
     rate: float
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "*b T D"], *, deterministic: bool
-    ) -> Float[Array, "*b T D"]:
-        """Drops each sample with probability ``rate`` and rescales the others."""
-        return nn.Dropout(self.rate, broadcast_dims=(-2, -1))(
-            x, deterministic=deterministic
-        )
+        self,
+        x: Float[Array, "B *k T D"],
+        rows: Int[Array, "B"] | None = None,
+        *,
+        deterministic: bool,
+    ) -> Float[Array, "B *k T D"]:
+        """Drops each sample with probability ``rate`` and rescales the others.
+
+        Args:
+            x: the branch.
+            rows: which draw each row of x takes; numbered from 0 unless given. So what
+                is drawn for a row depends on no other, nor on where it is computed.
+            deterministic: drops nothing.
+
+        Raises:
+            ValueError: if the rate is no probability, or drops everything.
+        """
+        if not 0 <= self.rate < 1:
+            raise ValueError(
+                f"drop_path_rate is {self.rate}; it has to be from 0 to below 1."
+            )
+        if deterministic or not self.rate:
+            return x
+        rows = jnp.arange(len(x)) if rows is None else rows
+        kept, key = 1 - self.rate, self.make_rng("dropout")
+
+        def draw(row: Int[Array, ""]) -> Bool[Array, "*k"]:
+            own = jax.random.fold_in(key, row)
+            return jax.random.bernoulli(own, kept, x.shape[1:-2])
+
+        keep = jax.vmap(draw)(rows)[..., None, None]
+        return jnp.where(keep, x / kept, 0.0)
 
 
 class EncoderBlock(nn.Module):
@@ -196,10 +226,12 @@ class EncoderBlock(nn.Module):
         x: Float[Array, "*b T D"],
         lengths: Int[Array, "*b"] | None,
         deterministic: bool,
+        rows: Int[Array, "B"] | None = None,
     ) -> Float[Array, "*b T D"]:
         """Returns z = MLP(LN(z')) + z' with z' = MSA(LN(x)) + x.
 
-        With `post_norm`, z = LN(MLP(z') + z') with z' = LN(MSA(x) + x).
+        With `post_norm`, z = LN(MLP(z') + z') with z' = LN(MSA(x) + x). `rows` are as
+        in `DropPath`.
         """
         norm1, norm2 = layer_norm("norm1"), layer_norm("norm2")
         attention = SelfAttention(
@@ -207,7 +239,7 @@ class EncoderBlock(nn.Module):
         )
         mlp = Mlp(self.mlp_dim, self.init_std, name="mlp")
         drop = functools.partial(
-            DropPath(self.drop_path_rate), deterministic=deterministic
+            DropPath(self.drop_path_rate), rows=rows, deterministic=deterministic
         )
         if self.post_norm:
             x = norm1(x + drop(attention(x, lengths)))
@@ -246,6 +278,7 @@ class TransformerEncoder(nn.Module):
         lengths: Int[Array, "*b"] | None = None,
         *,
         deterministic: bool,
+        rows: Int[Array, "B"] | None = None,
     ) -> Float[Array, "*b T D"]:
         """Applies all layers.
 
@@ -253,6 +286,7 @@ class TransformerEncoder(nn.Module):
             x: the tokens.
             lengths: number of first tokens to attend to, at least 1; None: all.
             deterministic: switches stochastic depth off.
+            rows: draws of stochastic depth, see `DropPath`.
         """
         if self.share_weights:
             # A ramp over one block starts and ends at 0.
@@ -264,7 +298,7 @@ class TransformerEncoder(nn.Module):
                 for i in range(self.num_layers)
             ]
         for block in blocks:
-            x = block(x, lengths, deterministic)
+            x = block(x, lengths, deterministic, rows)
         return x
 
     def _block(self, name: str, drop_path_rate: float) -> nn.Module:

@@ -51,10 +51,14 @@ class ReSTR(nn.Module):
     decode_projected: bool
 
     def encode_image(
-        self, image: Float[Array, "B H W 3"], *, deterministic: bool
+        self,
+        image: Float[Array, "B H W 3"],
+        *,
+        deterministic: bool,
+        rows: Int[Array, "B"] | None = None,
     ) -> Float[Array, "B N D"]:
         """Returns patch features z_v of normalised images."""
-        return self.vision(image, deterministic=deterministic)
+        return self.vision(image, deterministic=deterministic, rows=rows)
 
     def encode_text(
         self, tokens: Int[Array, "B K L"], *, deterministic: bool
@@ -70,6 +74,7 @@ class ReSTR(nn.Module):
         *,
         deterministic: bool,
         image_size: tuple[int, int] | None = None,
+        rows: Int[Array, "B"] | None = None,
     ) -> Segmentation:
         """Fuses encoded images with encoded expressions and decodes masks.
 
@@ -80,12 +85,13 @@ class ReSTR(nn.Module):
             deterministic: as in `__call__`.
             image_size: (height, width) of the images, where it is not the one that the
                 model is made for.
+            rows: as in `__call__`.
         """
         height, width = image_size or self.vision.image_size
         size = self.vision.patch_size
         grid = (height // size, width // size)
         projected, patches, classifier = self.fusion(
-            visual, words, word_mask, deterministic=deterministic
+            visual, words, word_mask, deterministic=deterministic, rows=rows
         )
         # Eq. 9, kept as a logit so that the loss can be exact for any value.
         logits = jnp.einsum(
@@ -116,6 +122,7 @@ class ReSTR(nn.Module):
         tokens: Int[Array, "B K L"],
         *,
         deterministic: bool,
+        rows: Int[Array, "B"] | None = None,
     ) -> Segmentation:
         """Segments K expressions in each of B images.
 
@@ -123,8 +130,11 @@ class ReSTR(nn.Module):
             image: normalised RGB in [-1, 1].
             tokens: word ids; 0 is padding.
             deterministic: switches stochastic depth off; True except in training.
+            rows: each image's place in the whole batch, by which stochastic depth
+                draws; as they come unless given. A device or a part of the batch has
+                others than those from 0 on.
         """
-        visual = self.encode_image(image, deterministic=deterministic)
+        visual = self.encode_image(image, deterministic=deterministic, rows=rows)
         words, word_mask = self.encode_text(tokens, deterministic=deterministic)
         return self.segment(
             visual,
@@ -132,6 +142,7 @@ class ReSTR(nn.Module):
             word_mask,
             deterministic=deterministic,
             image_size=image.shape[-3:-1],
+            rows=rows,
         )
 
 

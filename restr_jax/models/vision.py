@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from restr_jax.models.arithmetic import share
 from restr_jax.models.layers import (
@@ -111,9 +111,13 @@ class VisionEncoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, image: Float[Array, "B H W 3"], *, deterministic: bool
+        self,
+        image: Float[Array, "B H W 3"],
+        *,
+        deterministic: bool,
+        rows: Int[Array, "B"] | None = None,
     ) -> Float[Array, "B N D"]:
-        """Encodes normalised images into patch features z_v."""
+        """Encodes normalised images into patch features z_v; `rows` as in `ReSTR`."""
         patches = patchify(image, self.patch_size)
         x = linear(patches, self.width, "patch_embedding", self._first_kernel)
         if self.class_token:
@@ -130,7 +134,7 @@ class VisionEncoder(nn.Module):
             remat=self.remat,
             drop_path_rate=self.drop_path_rate,
             name="encoder",
-        )(x + share(positions, x.shape), deterministic=deterministic)
+        )(x + share(positions, x.shape), deterministic=deterministic, rows=rows)
         x = layer_norm("norm")(x)
         return x[:, 1:] if self.class_token else x
 

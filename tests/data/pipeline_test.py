@@ -237,6 +237,7 @@ def test_processes_share_one_stream_whatever_their_number(
         for index in range(process_count)
     ]
     assert shares[0][0]["image"].shape[0] == 4 // process_count
+    assert whole[0]["row"].tolist() == [0, 1, 2, 3]
     joined = [
         {name: np.concatenate([batch[name] for batch in parts]) for name in parts[0]}
         for parts in zip(*shares, strict=True)

@@ -143,6 +143,7 @@ def batch_of(numbers, step):
         "tokens": jnp.asarray(numbers[f"in/tokens_{step}"], jnp.int32)[:, None],
         "mask": jnp.asarray(numbers[f"in/label_{step}"]),
         "valid": jnp.ones((2, 1), bool),
+        "row": jnp.arange(2),
     }
 
 

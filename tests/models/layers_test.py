@@ -90,6 +90,28 @@ def test_drop_path_drops_whole_samples_and_rescales_the_others():
     assert abs(kept.mean() - 0.75) < 5 * np.sqrt(0.75 * 0.25 / 4000)
 
 
+def test_drop_path_draws_by_row_and_expression():
+    drop, x = layers.DropPath(0.5), jnp.ones((64, 8, 3, 2))
+    rngs = {"dropout": jax.random.key(0)}
+
+    def kept(x, rows=None):
+        y = drop.apply({}, x, rows, deterministic=False, rngs=rngs)
+        return np.asarray(y)[..., 0, 0] > 0
+
+    whole = kept(x)
+    assert len(np.unique(whole, axis=0)) > 55  # of 64 rows of eight draws each
+    np.testing.assert_array_equal(kept(x, jnp.arange(64)), whole)
+    # A device's or a part's rows, in any order, are dropped as in the whole batch.
+    some = np.random.default_rng(0).permutation(64)[:16]
+    np.testing.assert_array_equal(kept(x[:16], jnp.asarray(some)), whole[some])
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0])
+def test_a_rate_that_is_no_probability_is_refused(rate):
+    with pytest.raises(ValueError, match=f"drop_path_rate is {rate}; .* below 1"):
+        layers.DropPath(rate).apply({}, jnp.ones((1, 1, 1)), deterministic=True)
+
+
 def test_shared_weights_are_one_block_applied_repeatedly():
     x = random(1, 5, 8)
     sizes = {"num_heads": 2, "mlp_dim": 12, "init_std": 0.3}

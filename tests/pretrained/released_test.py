@@ -78,6 +78,11 @@ def test_first_weights_have_the_published_spread(published):
         np.testing.assert_allclose(
             ours[name].std(), np.sqrt(variance), rtol=rtol, err_msg=name
         )
+        # A normal that is truncated at two deviations ends before 2.3 of its own, a
+        # uniform draw at 1.8.
+        far = [np.abs(ours[name]).max() / ours[name].std()]
+        far.append(theirs["absmax"] / np.sqrt(variance))
+        assert len({x > 2.5 for x in far}) == 1, (name, far)
 
 
 def test_weights_survive_the_way_there_and_back(tiny):
