@@ -100,7 +100,7 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     """Returns the defaults of a preset, with the model in a named size."""
     config = ml_collections.ConfigDict()
 
-    config.seed = 0  # of initialisation, data order and stochastic depth
+    config.seed = 0  # of initialisation, data order, word dropout, stochastic depth
     config.parallel = "jit"  # "jit" or "pmap": how a step is spread over devices
     config.fsdp = 1  # devices that share one copy of parameters and moments (jit only)
     config.preset = preset  # which of PRESETS; the keys below spell it out
@@ -121,7 +121,10 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     data.tokenizer = "paper"  # or "released": how sentences are cut, unknown words' id
     data.padding = "right"  # or "left": the side on which short sentences are padded
     data.vocabulary = ""  # file of a word per line; "" collects the training split's
+    data.min_word_count = 0  # rarer words of training are unknown ones; 0 keeps all
     data.glove = ""  # GloVe .txt, .txt.gz or .zip to start the words from; "": random
+    data.glove_words = 400_000  # further words kept of it, the first ones of the file
+    data.word_dropout = 0.0  # probability that a word is an unknown one, in training
     data.num_workers = 0  # processes that make batches; 0 uses threads
     data.skip_bad = False  # leave damaged records out, counted, or end with an error
 
@@ -208,6 +211,7 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     lr_scale.language = 1.0
     lr_scale.fusion = 1.0
     lr_scale.decoder = 1.0
+    optimizer.freeze_words = False  # the word table stays as it starts, or is trained
 
     config.eval = evaluation = ml_collections.ConfigDict()
     evaluation.every_steps = 5_000  # steps; a multiple of checkpoint_every_steps

@@ -48,6 +48,10 @@ _COUNTS = (
 )
 
 
+# Keys that are whole numbers from 0 on.
+_COUNTS_OR_NONE = ("data.min_word_count", "data.glove_words")
+
+
 def check_config(config) -> None:
     """Checks what has to hold between the keys of a configuration.
 
@@ -55,11 +59,19 @@ def check_config(config) -> None:
         ValueError: naming the key, its value and what to do.
     """
     flat = _flatten(config.to_dict())
-    for key in _COUNTS:
-        if type(flat[key]) is not int or flat[key] < 1:
+    for key in (*_COUNTS, *_COUNTS_OR_NONE):
+        least = 0 if key in _COUNTS_OR_NONE else 1
+        if type(flat[key]) is not int or flat[key] < least:
             raise ValueError(
-                f"config.{key} is {flat[key]!r}; it has to be a whole number from 1 on."
+                f"config.{key} is {flat[key]!r}; it has to be a whole number from "
+                f"{least} on."
             )
+    dropout = config.data.word_dropout
+    if type(dropout) not in (int, float) or not 0.0 <= dropout < 1.0:
+        raise ValueError(
+            f"config.data.word_dropout is {dropout!r}; it has to be a probability "
+            "from 0 to below 1, such as 0.1."
+        )
     sides = tuple(config.model.image_size)
     if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
         raise ValueError(
@@ -117,7 +129,7 @@ def claim_workdir(workdir: str, config) -> None:
     differences = [
         f"  {key}: {theirs.get(key, 'absent')} there, {ours.get(key, 'absent')} now"
         for key in sorted(ours.keys() | theirs.keys())
-        if ours.get(key) != theirs.get(key) and not key.startswith(_FREE_KEYS)
+        if _differs(key, ours, theirs) and not key.startswith(_FREE_KEYS)
     ]
     if differences:
         raise ValueError(
@@ -125,6 +137,13 @@ def claim_workdir(workdir: str, config) -> None:
             + "\n".join(differences)
             + "\nUse that configuration, or another --workdir."
         )
+
+
+def _differs(key: str, ours: dict, theirs: dict) -> bool:
+    if key not in theirs:
+        # A key newer than the workdir: 0, False or "" is how it was before the key.
+        return bool(ours[key])
+    return ours.get(key) != theirs[key]
 
 
 def read_config(workdir: pathlib.Path) -> dict:

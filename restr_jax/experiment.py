@@ -188,6 +188,28 @@ def open_split(data, split: str) -> Split:
     return splits.open_split(data.data_dir, dataset or data.dataset, name)
 
 
+def _new_vocabulary(config) -> Vocabulary:
+    """Returns the given words or those of training, and after them GloVe's."""
+    data = config.data
+    how = data.tokenizer, data.padding
+    if data.vocabulary:
+        vocabulary = Vocabulary.load(data.vocabulary, *how)
+    else:
+        split = open_training(data)
+        sentences = (s for of_record in split.sentences for s in of_record)
+        vocabulary = Vocabulary.from_sentences(sentences, *how, data.min_word_count)
+    if not data.glove:
+        return vocabulary
+    # Words that training never shows keep GloVe's vectors, near those of like words.
+    words = glove.words(data.glove, config.model.language.width)
+    extended = vocabulary.extended(words, data.glove_words)
+    further = len(extended) - len(vocabulary)
+    logger.info(
+        "%d words, and %d further ones of %s", len(vocabulary), further, data.glove
+    )
+    return extended
+
+
 def start(config, workdir: str, *, training: bool) -> Experiment:
     """Checks a configuration against itself, its devices and its workdir.
 
@@ -211,12 +233,8 @@ def start(config, workdir: str, *, training: bool) -> Experiment:
     how = config.data.tokenizer, config.data.padding
     if path.exists():
         vocabulary = Vocabulary.load(path, *how)
-    elif training and config.data.vocabulary:
-        vocabulary = Vocabulary.load(config.data.vocabulary, *how)
     elif training:
-        split = open_training(config.data)
-        sentences = (s for of_record in split.sentences for s in of_record)
-        vocabulary = Vocabulary.from_sentences(sentences, *how)
+        vocabulary = _new_vocabulary(config)
     else:
         raise FileNotFoundError(
             f"{workdir} holds no trained model (no vocabulary.txt); train one with "

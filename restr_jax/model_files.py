@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 SHIPPED = "shapes"  # the name of the model that comes with the package
 SHIPPED_FOLDER = pathlib.Path(__file__).parent / "shipped" / SHIPPED
 _WEIGHTS, _FORMAT = "weights.safetensors", "restr_jax weights 1"
+_WORDS = "language/words/embedding"
 _MOST_LAYERS = 1_000  # and words; no array's side says how many there are
 
 
@@ -136,7 +137,9 @@ def _assemble(home: pathlib.Path, params: Any, origin: str) -> Trained:
     arrays = flatten_dict(params, sep="/")
     try:
         config = ml_collections.ConfigDict(json.loads(text))
-        _check_sizes(config, max(side for x in arrays.values() for side in x.shape))
+        # The vocabulary is checked by itself, and says nothing about the others.
+        shapes = (x.shape[name == _WORDS :] for name, x in arrays.items())
+        _check_sizes(config, max(side for shape in shapes for side in shape))
         how = config.data.tokenizer, config.data.padding
         if not all(isinstance(name, str) for name in how):
             raise ValueError(f"{how} are no names of a tokenizer and of a side")
@@ -170,7 +173,7 @@ def _check_sizes(config, largest: int) -> None:
 
     Args:
         config: a configuration.
-        largest: the longest side of any of the model's arrays.
+        largest: the longest side of any of the model's arrays, words not counted.
 
     Raises:
         ValueError: if a size is no number, or none that arrays of these sides have.

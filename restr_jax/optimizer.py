@@ -31,7 +31,7 @@ def make_optimizer(config) -> optax.GradientTransformation:
     """Returns AdamW as ``config`` (the ``optimizer`` part) describes it.
 
     Each part of the model learns at the schedule's rate times its own scale, so a
-    scale of 0 freezes it.
+    scale of 0 freezes it. A frozen word table has no moments and no weight decay.
 
     Raises:
         ValueError: if the decay mask is unknown, or the warm-up is not shorter than
@@ -48,7 +48,7 @@ def make_optimizer(config) -> optax.GradientTransformation:
             f"config.optimizer.total_steps, {config.total_steps}."
         )
     scales = {part: optax.scale(scale) for part, scale in config.lr_scale.items()}
-    return optax.chain(
+    optimizer = optax.chain(
         optax.clip_by_global_norm(config.clip_norm)
         if config.clip_norm
         else optax.identity(),
@@ -61,6 +61,10 @@ def make_optimizer(config) -> optax.GradientTransformation:
         ),
         optax.partition(scales, _parts),
     )
+    if not config.freeze_words:
+        return optimizer
+    kinds = {"trained": optimizer, "frozen": optax.set_to_zero()}
+    return optax.partition(kinds, _kinds)
 
 
 def with_schedule_at(opt_state: Any, step: jax.Array) -> Any:
@@ -98,3 +102,14 @@ def _parts(params):
         part: jax.tree.map(lambda _, part=part: part, tree)
         for part, tree in params.items()
     }
+
+
+def _kinds(params):
+    """Labels the word table as frozen and every other parameter as trained."""
+    return jax.tree.map_with_path(
+        lambda path, _: "frozen" if _is_word_table(path) else "trained", params
+    )
+
+
+def _is_word_table(path) -> bool:
+    return [key.key for key in path[:2]] == ["language", "words"]

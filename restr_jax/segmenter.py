@@ -218,7 +218,8 @@ class Segmenter:
 
     def warm_up(self) -> None:
         """Compiles what a first image and sentence need, so that they need not wait."""
-        known = self.trained.vocabulary.words[-1]
+        # Read backwards, as the first entries are no words.
+        known = next(w for w in reversed(self.trained.vocabulary.words) if w.isalnum())
         blank = np.zeros((*self.image_size, 3), np.uint8)
         self.segment(self.encode(blank), [known])
 

@@ -156,6 +156,7 @@ def _batches(run: Experiment, split: Split, first: int):
         start_step=first,
         num_workers=config.data.num_workers,
         mirror=config.data.flip,
+        word_dropout=config.data.word_dropout,
         skip_bad=config.data.skip_bad,
         process_index=jax.process_index(),
         process_count=jax.process_count(),

@@ -73,6 +73,13 @@ def with_word_vectors(params: Any, table: Float[np.ndarray, "V E"]) -> Any:
     return dict(params, language=language)
 
 
+def with_frozen_words(params: Any) -> Any:
+    """Returns the parameters with a word table that no gradient reaches."""
+    language = params["language"]
+    language = dict(language, words=jax.lax.stop_gradient(language["words"]))
+    return dict(params, language=language)
+
+
 def create(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
     """Returns the state before the first update."""
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))

@@ -11,7 +11,7 @@ from restr_jax import inputs, precision
 from restr_jax.losses import segmentation_losses
 from restr_jax.models import ReSTR
 from restr_jax.optimizer import make_schedule, with_schedule_at
-from restr_jax.train_state import TrainState
+from restr_jax.train_state import TrainState, with_frozen_words
 
 
 def make_train_step(
@@ -34,6 +34,8 @@ def make_train_step(
 
     def loss_sum(params: Any, batch: dict, key: jax.Array):
         image = inputs.normalise(batch["image"], batch["box"])
+        if config.optimizer.freeze_words:
+            params = with_frozen_words(params)
         params, image = precision.cast((params, image), dtype)
         output = model.apply(
             {"params": params},

@@ -74,8 +74,35 @@ def _choose_glove(path: pathlib.Path, names: list[str], width: int) -> str:
     return chosen[0]
 
 
+def _rows(path: pathlib.Path, width: int) -> Iterator[tuple[str, list[str], str]]:
+    """Yields each word of a file, its values, and where they stand, for messages."""
+    longest = _LONGEST_WORD + _LONGEST_VALUE * width
+    for number, line in enumerate(_lines(path, width, longest), start=1):
+        where = f"{path}, line {number}"
+        # A few words of glove.840B hold spaces, so values are cut off the end.
+        word, *values = line.rstrip("\n").rsplit(" ", width)
+        extra = sum(map(_is_number, word.split(" ")[1:]))
+        if len(values) != width or extra or len(line) == longest:
+            raise ValueError(
+                f"{where} has {len(values) + extra} values, not {width}; give the "
+                "GloVe file whose vectors are as wide as config.model.language.width."
+            )
+        yield word, values, where
+
+
+def words(path: str | pathlib.Path, width: int) -> Iterator[str]:
+    """Yields the words of a GloVe file in its order, the most frequent first.
+
+    Arguments and errors are those of `read`.
+    """
+    return (word for word, _, _ in _rows(pathlib.Path(path), width))
+
+
 def _vector(values: list[str], where: str) -> np.ndarray:
-    vector = np.array([float(x) if _is_number(x) else np.nan for x in values])
+    try:
+        vector = np.array(list(map(float, values)))
+    except ValueError:
+        vector = np.array([float(x) if _is_number(x) else np.nan for x in values])
     with np.errstate(over="ignore"):
         vector = vector.astype(np.float32)
     if not np.isfinite(vector).all():
@@ -97,8 +124,9 @@ def read(
         seed: of the random vectors that stand for words GloVe lacks.
 
     Returns:
-        The table, float32 [V, E], its padding row zero; and the words that were not
-        in the file.
+        The table, float32 [V, E]; and the words that were not in the file. Its padding
+        row is zero. The row of unknown words is the mean of the vectors found: some
+        word, rather than one far from all others.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -106,22 +134,19 @@ def read(
             wanted, or the file is damaged.
     """
     path = pathlib.Path(path)
-    rng = np.random.default_rng(seed)
-    table = rng.normal(0.0, _ABSENT_STD, (len(vocabulary), width)).astype(np.float32)
+    table = np.zeros((len(vocabulary), width), np.float32)
     wanted = {w: i for w, i in vocabulary.ids.items() if w not in vocabulary.special}
-    longest = _LONGEST_WORD + _LONGEST_VALUE * width
-    for number, line in enumerate(_lines(path, width, longest), start=1):
-        # A few words of glove.840B hold spaces, so values are cut off the end.
-        word, *values = line.rstrip("\n").rsplit(" ", width)
-        extra = sum(map(_is_number, word.split(" ")[1:]))
-        if len(values) != width or extra or len(line) == longest:
-            raise ValueError(
-                f"{path}, line {number} has {len(values) + extra} values, not "
-                f"{width}; give the GloVe file whose vectors are as wide as "
-                "config.model.language.width."
-            )
+    found, total = np.zeros(len(vocabulary), bool), np.zeros(width)
+    for word, values, where in _rows(path, width):
         row = wanted.pop(word, None)
         if row is not None:
-            table[row] = _vector(values, f"{path}, line {number}")
+            table[row] = _vector(values, where)
+            found[row] = True
+            total += table[row]
+    absent = np.flatnonzero(~found)
+    rng = np.random.default_rng(seed)
+    table[absent] = rng.normal(0.0, _ABSENT_STD, (len(absent), width))
+    if found.any():
+        table[vocabulary.unknown_id] = total / found.sum()
     table[PAD_ID] = 0.0
     return table, sorted(wanted)

@@ -6,7 +6,7 @@ import numpy as np
 
 from restr_jax.data import flip, preprocess
 from restr_jax.data.splits import Split
-from restr_jax.data.text import Vocabulary
+from restr_jax.data.text import PAD_ID, Vocabulary
 
 Batch = dict[str, np.ndarray]
 
@@ -58,7 +58,12 @@ class Loader:
     expressions: int
 
     def load(
-        self, record: int, chosen: np.ndarray, *, mirrored: bool = False
+        self,
+        record: int,
+        chosen: np.ndarray,
+        *,
+        mirrored: bool = False,
+        dropped: np.ndarray | None = None,
     ) -> Example:
         """Loads the chosen expressions (at most K) of one record.
 
@@ -66,6 +71,8 @@ class Loader:
             record: its number in the split.
             chosen: numbers of its expressions.
             mirrored: exchange left and right, in the pixels and in the sentences.
+            dropped: bool [len(chosen), L], places whose words become unknown; an
+                expression that would lose all of its words keeps them.
 
         Raises:
             ValueError: if record or image cannot be read; the message names it.
@@ -83,6 +90,8 @@ class Loader:
             sentence = flip.mirror_sentence(sentence) if mirrored else sentence
             sentences.append(sentence)
             tokens[k] = self.vocabulary.encode(sentence, self.max_words)
+            if dropped is not None:
+                tokens[k] = self._drop(tokens[k], dropped[k])
             place = int(fields["expressions"]["object"][i])
             same = first.setdefault(place, k)
             if same < k:
@@ -92,6 +101,12 @@ class Loader:
             full = preprocess.decode_mask(counts, image.shape[:2])
             masks.append(preprocess.mirror(full) if mirrored else full)
         return Example(image, tokens, valid, masks, record, chosen, sentences, fields)
+
+    def _drop(self, ids: np.ndarray, dropped: np.ndarray) -> np.ndarray:
+        is_word = ids != PAD_ID
+        if dropped[is_word].all():
+            return ids
+        return np.where(is_word & dropped, self.vocabulary.unknown_id, ids)
 
     def load_nothing(self, record: int) -> Example:
         """Returns what stands for a record that cannot be read: no expression of it."""

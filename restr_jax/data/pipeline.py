@@ -33,6 +33,7 @@ class _MakeBatch:
         groups: the loader's groups.
         seed: of all that is drawn.
         mirror: whether half of the examples are mirrored.
+        word_dropout: probability that a word is read as unknown.
         skip_bad: whether what cannot be read is left out.
         rows: of the whole batch, this process's.
     """
@@ -41,6 +42,7 @@ class _MakeBatch:
     groups: list[tuple[int, int]]
     seed: int
     mirror: bool
+    word_dropout: float
     skip_bad: bool
     rows: slice
 
@@ -55,12 +57,18 @@ class _MakeBatch:
         # One generator for both: NumPy fills up seeds with zeros, so another one,
         # seeded with the part as well, would be this one again for part 0.
         rng = np.random.default_rng((self.seed, epoch, record))
-        order = rng.permutation(len(self.loader.split.sentences[record]))
+        count, length = len(self.loader.split.sentences[record]), self.loader.max_words
+        order = rng.permutation(count)
+        dropped = None
+        if self.word_dropout:
+            # Drawn for every expression of the record, so that no draw is used twice.
+            dropped = rng.random((count, length)) < self.word_dropout
         mirrored = self.mirror and bool(rng.random(part + 1)[part] < 0.5)
         k = self.loader.expressions
         chosen = order[part * k : (part + 1) * k]
+        dropped = None if dropped is None else dropped[chosen]
         try:
-            return self.loader.load(record, chosen, mirrored=mirrored)
+            return self.loader.load(record, chosen, mirrored=mirrored, dropped=dropped)
         except ValueError as error:
             if not self.skip_bad:
                 raise
@@ -76,6 +84,7 @@ def train_batches(
     start_step: int,
     num_workers: int,
     mirror: bool = False,
+    word_dropout: float = 0.0,
     skip_bad: bool = False,
     process_index: int = 0,
     process_count: int = 1,
@@ -89,10 +98,11 @@ def train_batches(
     Args:
         loader: what makes examples.
         batch_size: B, images in a batch, over all processes.
-        seed: of the order, and of what is mirrored.
+        seed: of the order, and of all that is drawn.
         start_step: batches to skip; they are not made.
         num_workers: processes that make batches for this one; 0 takes threads.
         mirror: mirror half of the examples, see `Loader.load`.
+        word_dropout: probability that a word is read as unknown, see `Loader.load`.
         skip_bad: leave out what cannot be read, in whose place nothing is valid.
         process_index: which of the processes that train this is.
         process_count: how many train, b = B / process_count rows each.
@@ -120,7 +130,7 @@ def train_batches(
     drawn = drawn.batch(batch_size, batch_fn=list)[start_step:]
     # Little ahead, for batches are large; and a worker is quickest with one thread.
     threads, ahead = (1, 2) if num_workers else (4, 8)
-    make = _MakeBatch(loader, groups, seed, mirror, skip_bad, rows)
+    make = _MakeBatch(loader, groups, seed, mirror, word_dropout, skip_bad, rows)
     stream = drawn.map(make).to_iter_dataset(
         grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
     )

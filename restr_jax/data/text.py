@@ -4,6 +4,7 @@ This file needs NumPy alone: `restr export` puts a copy of it beside what it wri
 """
 
 import dataclasses
+import itertools
 import pathlib
 import re
 from collections import Counter
@@ -17,6 +18,7 @@ PAD_ID = 0
 _PADS_LEFT = {"right": False, "left": True}
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _BETWEEN_WORDS = re.compile(r"(\W+)")
+_RELEASED_TOKEN = re.compile(r"\w+|[^\w\s]+")
 
 
 def tokenize(sentence: str) -> list[str]:
@@ -65,20 +67,25 @@ class Tokenizer:
 
     Attributes:
         split: a sentence to its tokens.
+        token: the form of a token that can be an entry, once it is in lower case.
         special: what every vocabulary begins with, the entry of padding first.
         repeats: whether an entry may occur again. Its last id counts.
     """
 
     split: Callable[[str], list[str]]
+    token: re.Pattern[str]
     special: tuple[str, ...]
     repeats: bool
 
 
 TOKENIZERS = {
-    "paper": Tokenizer(tokenize, (PAD, UNKNOWN), repeats=False),
+    "paper": Tokenizer(tokenize, _TOKEN, (PAD, UNKNOWN), repeats=False),
     # The published vocabularies have blank lines and one word twice.
     "released": Tokenizer(
-        tokenize_as_released, (PAD, "<go>", "<eos>", UNKNOWN), repeats=True
+        tokenize_as_released,
+        _RELEASED_TOKEN,
+        (PAD, "<go>", "<eos>", UNKNOWN),
+        repeats=True,
     ),
 }
 
@@ -115,6 +122,7 @@ class Vocabulary:
                 or there is no such tokenizer or side.
         """
         self.words = tuple(words)
+        self._how = tokenizer, padding
         self._tokenizer = _named("tokenizer", tokenizer, TOKENIZERS)
         self._pads_left = _named("padding", padding, _PADS_LEFT)
         self.special = self._tokenizer.special
@@ -132,16 +140,26 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.words)
 
+    @property
+    def unknown_id(self) -> int:
+        """The id of any unknown word."""
+        return len(self.special) - 1
+
     @classmethod
     def from_sentences(
         cls,
         sentences: Iterable[str],
         tokenizer: str = "paper",
         padding: str = "right",
+        min_count: int = 0,
     ) -> "Vocabulary":
         """Collects the words of sentences, the most frequent first.
 
-        Arguments and errors are those of the constructor.
+        Args:
+            sentences: where the words are.
+            tokenizer: as of the constructor, whose errors this raises.
+            padding: as of the constructor.
+            min_count: rarer words are skipped, so that they are read as unknown.
         """
         how = _named("tokenizer", tokenizer, TOKENIZERS)
         counts = Counter(
@@ -151,7 +169,8 @@ class Vocabulary:
             # An entry is a line of a file, without the spaces of some tokens.
             for word in token.split()
         )
-        ordered = sorted(counts, key=lambda word: (-counts[word], word))
+        kept = (word for word, count in counts.items() if count >= min_count)
+        ordered = sorted(kept, key=lambda word: (-counts[word], word))
         return cls((*how.special, *ordered), tokenizer, padding)
 
     @classmethod
@@ -173,6 +192,19 @@ class Vocabulary:
             return cls(words, tokenizer, padding)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+
+    def extended(self, words: Iterable[str], most: int) -> "Vocabulary":
+        """Adds entries at the end, and so keeps the ids of all the others.
+
+        Args:
+            words: further words. Skipped are those that are here already, and those
+                that are no token, such as "New" and "don't".
+            most: words to add; later ones are skipped.
+        """
+        fits = self._tokenizer.token.fullmatch
+        new = (w for w in words if w not in self.ids and w == w.lower() and fits(w))
+        added = dict.fromkeys(itertools.islice(new, most))
+        return Vocabulary((*self.words, *added), *self._how)
 
     def to_text(self) -> str:
         """Returns the content of a file of one word per line."""
@@ -200,11 +232,10 @@ class Vocabulary:
             ValueError: if the sentence is empty.
         """
         tokens = self.tokenize(sentence)[:max_words]
-        unknown_id = len(self.special) - 1
         ids = np.full(max_words, PAD_ID, np.int32)
         start = max_words - len(tokens) if self._pads_left else 0
         ids[start : start + len(tokens)] = [
-            self.ids.get(token, unknown_id) for token in tokens
+            self.ids.get(token, self.unknown_id) for token in tokens
         ]
         return ids
 

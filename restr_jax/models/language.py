@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from restr_jax.models.arithmetic import sum_dtype
 from restr_jax.models.attention import attended_first, reorder
 from restr_jax.models.layers import (
     TransformerEncoder,
@@ -13,6 +14,28 @@ from restr_jax.models.layers import (
 )
 
 PAD_ID = 0
+
+
+class WordTable(nn.Module):
+    """A vector for each word, as nn.Embed; its gradient is summed in float32.
+
+    Attributes:
+        vocab_size: V.
+        width: E.
+    """
+
+    vocab_size: int
+    width: int
+
+    @nn.compact
+    def __call__(self, tokens: Int[Array, "*b L"]) -> Float[Array, "*b L E"]:
+        """Looks words up by their ids."""
+        normal = nn.initializers.normal(stddev=0.4)
+        shape = self.vocab_size, self.width
+        table = self.param("embedding", normal, shape, jnp.float32)
+        # Frequent words get thousands of terms, which sums in bfloat16 would lose.
+        rows = jnp.take(table.astype(sum_dtype(table)), tokens, axis=0)
+        return rows.astype(table.dtype)
 
 
 class LanguageEncoder(nn.Module):
@@ -55,12 +78,7 @@ class LanguageEncoder(nn.Module):
             the words.
         """
         mask = tokens != PAD_ID
-        x = nn.Embed(
-            self.vocab_size,
-            self.width,
-            embedding_init=nn.initializers.normal(stddev=0.4),
-            name="words",
-        )(tokens)
+        x = WordTable(self.vocab_size, self.width, name="words")(tokens)
         # The padding row of the table is zero and stays so: no gradient reaches it.
         x = jnp.where(mask[..., None], x, 0.0)
         positions = sinusoidal_positions(tokens.shape[-1], self.width)
