@@ -6,6 +6,7 @@ A case is compiled in a process of its own. Nothing runs, so nothing is timed.
 import argparse
 import collections
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -30,8 +31,8 @@ class Case:
     Attributes:
         target: the chip, by its name in the benchmark's table of targets.
         program: one of `restr_jax.programs.PROGRAMS`.
-        batch: images, over all chips; 0: the largest multiple of 8 for each chip that
-            fits, found from the memory of two others.
+        batch: images, over all chips; 0: the largest multiple of 8 that fits, found
+            from the memory of batches of 8 and of 64.
         chips: how many.
         preset: of the configuration.
         mode: config.parallel.
@@ -66,31 +67,13 @@ class Case:
 
 
 def compile_case(case: Case, devices: list, memory: float) -> dict:
-    """Compiles a case, or for batch 0 three, and describes the last.
+    """Compiles a case and describes what came of it.
 
     Args:
         case: the case.
         devices: described ones, at least as many as it has chips.
         memory: of a chip, GiB.
     """
-    if case.batch:
-        return _compile(case, devices, memory)
-    step = 8 * case.chips
-    small, large = (
-        _compile(dataclasses.replace(case, batch=n * step), devices, memory)
-        for n in (1, 3)
-    )
-    # Memory grows in proportion to the batch, next to what is held once.
-    slope = (large["gib"] - small["gib"]) / (2 * step)
-    most = int(step + (memory - small["gib"]) / slope) // step * step
-    while True:
-        row = _compile(dataclasses.replace(case, batch=most), devices, memory)
-        if row["fits"] or most <= step:
-            return row | {"largest": True}
-        most -= step
-
-
-def _compile(case: Case, devices: list, memory: float) -> dict:
     import jax
 
     from configs import common
@@ -187,22 +170,50 @@ def main(
     arguments = parser.parse_args()
     by_name = {case.name: case for case in cases}
     if arguments.one:
-        print(json.dumps(run(by_name[arguments.one])))
+        print(json.dumps(run(Case(**json.loads(arguments.one)))))
         return
     path = pathlib.Path(arguments.results)
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = json.loads(path.read_text()) if path.exists() else {}
     kept = {name: row for name, row in kept.items() if name in by_name}
+
+    @functools.cache
+    def compiled(case: Case) -> dict:
+        return _in_process(module, case, environment(case))
+
     for name, case in by_name.items():
         if arguments.table or not re.search(arguments.cases, name):
             continue
-        command = [sys.executable, "-m", module, "--one", name]
-        done = subprocess.run(
-            command, env=os.environ | environment(case), capture_output=True, text=True
-        )
-        if done.returncode:
-            raise RuntimeError(f"{name}: {done.stderr[-2000:]}")
-        kept[name] = json.loads(done.stdout.splitlines()[-1])
+
+        kept[name] = compiled(case) if case.batch else _largest(case, compiled)
         print(name, json.dumps(kept[name]), flush=True)
         path.write_text(json.dumps(kept, indent=1) + "\n")
     print(to_markdown([kept[name] for name in by_name if name in kept]))
+
+
+def _in_process(module: str, case: Case, environment: dict[str, str]) -> dict:
+    fields = json.dumps(dataclasses.asdict(case))
+    command = [sys.executable, "-m", module, "--one", fields]
+    done = subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(f"{case.name}: {done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _largest(case: Case, compiled: Callable[[Case], dict]) -> dict:
+    """Compiles the largest batch that fits.
+
+    Memory grows in proportion to the batch, next to what is held once, until the
+    compiler has to save memory.
+    """
+    small, large = (compiled(dataclasses.replace(case, batch=n)) for n in (8, 64))
+    slope = (large["gib"] - small["gib"]) / (64 - 8)
+    batch = int(8 + (small["memory"] - small["gib"]) / slope) // 8 * 8
+    while batch > 8:
+        row = compiled(dataclasses.replace(case, batch=batch))
+        if row["fits"]:
+            return row | {"largest": True}
+        batch -= 8
+    return small | {"largest": True}

@@ -149,7 +149,7 @@ class Parallel:
             devices=self._devices,
             donate_argnums=0,
         )
-        return lambda state, batch: mapped(state, _split(batch, self.num_devices))
+        return _Pmapped(mapped, self.num_devices)
 
     def to_score(self, params: Any) -> Any:
         """Makes of training's parameters what `predict_step` takes, as `replicate`."""
@@ -197,11 +197,14 @@ class Parallel:
             predict, axis_name=AXIS, in_axes=(None, 0), devices=self._local_devices
         )
 
-        def run(params, batch):
-            outputs = mapped(params, _split(batch, self.num_local_devices))
+        run = _Pmapped(mapped, self.num_local_devices)
+
+        def run_whole(params, batch):
+            outputs = run(params, batch)
             return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs)
 
-        return run
+        run_whole.lower = run.lower
+        return run_whole
 
     def _sharding(self, shape: tuple[int, ...]) -> NamedSharding:
         """Divides the longest side that can be; the same for any array of a shape."""
@@ -211,6 +214,21 @@ class Parallel:
         longest = max(sides, key=lambda i: shape[i])
         spec = [FSDP_AXIS if i == longest else None for i in range(len(shape))]
         return NamedSharding(self._mesh, P(*spec))
+
+
+class _Pmapped:
+    """A program of pmap that takes whole batches, as one of jit does."""
+
+    def __init__(self, mapped: Callable, parts: int):
+        self._mapped, self._parts = mapped, parts
+
+    def __call__(self, fixed: Any, batch: Any) -> Any:
+        return self._mapped(fixed, _split(batch, self._parts))
+
+    def lower(self, fixed: Any, batch: Any) -> jax.stages.Lowered:
+        """Lowers it for shapes."""
+        split = jax.eval_shape(lambda batch: _split(batch, self._parts), batch)
+        return self._mapped.lower(fixed, split)
 
 
 def _ordered(devices: list) -> list:
