@@ -32,6 +32,16 @@ _COORDINATOR = flags.DEFINE_string(
 )
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "distributed: likewise.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "distributed: likewise, from 0.")
+_LOCAL_DEVICE_IDS = flags.DEFINE_list(
+    "local_device_ids",
+    None,
+    "distributed: GPUs of this process, as 0,1; one, if SLURM or Open MPI chooses.",
+)
+flags.register_validator(
+    "local_device_ids",
+    lambda ids: ids is None or (ids and all(i.isdecimal() for i in ids)),
+    message="give whole numbers from 0 on, as in --local_device_ids=0,1",
+)
 _IMAGE = flags.DEFINE_multi_string(
     "image", [], "predict: a file, folder, pattern or .jsonl."
 )
@@ -47,8 +57,12 @@ def main() -> None:
     import jax
 
     if _DISTRIBUTED.value:
+        own = _LOCAL_DEVICE_IDS.value
         jax.distributed.initialize(
-            _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+            _COORDINATOR.value,
+            _NUM_PROCESSES.value,
+            _PROCESS_ID.value,
+            own and [int(i) for i in own],
         )
     from restr_jax import predict, preemption, train
     from restr_jax.evaluation import score_run

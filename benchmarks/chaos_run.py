@@ -17,12 +17,16 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 @dataclasses.dataclass(frozen=True)
 class Scenario:
-    """How a run is spread: workers make batches, processes have devices."""
+    """How a run is spread: workers make batches, processes have devices.
+
+    `devices` are those of each process; `parallel` is the configuration's.
+    """
 
     name: str
     workers: int = 0
     devices: int = 1
     processes: int = 1
+    parallel: str = "jit"
 
 
 class Run:
@@ -37,6 +41,7 @@ class Run:
         command = [sys.executable, "main.py", f"--config={config_file}"]
         command += [f"--workdir={workdir}"]
         command += [f"--config.data.num_workers={scenario.workers}"]
+        command += [f"--config.parallel={scenario.parallel}"]
         # Programs are compiled once, and kept where all are, or else beside the run.
         environment = {
             "JAX_COMPILATION_CACHE_DIR": str(config_file.parent / "cache"),
@@ -45,6 +50,10 @@ class Run:
             "JAX_PLATFORMS": "cpu",
             "JAX_NUM_CPU_DEVICES": str(scenario.devices),
         }
+        if scenario.processes > 1:
+            # Only the first keeps programs. It would be ahead of those that compile,
+            # by more than the half minute in which CPUs have to find each other.
+            environment["JAX_ENABLE_COMPILATION_CACHE"] = "false"
         self.log = (self.workdir.parent / f"{self.workdir.name}.log").open("a")
         self._log_start, self._started = self.log.tell(), time.time()
         self.processes = []

@@ -1,12 +1,11 @@
 """Checkpoints: the only module that knows orbax."""
 
-import functools
+import contextlib
 import json
 import logging
 import os
 import pathlib
-import sys
-import warnings
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +15,7 @@ from orbax.checkpoint import v1 as ocp
 
 import restr_jax
 from restr_jax import fingerprint
+from restr_jax.checkpoint_errors import first_line, mute_echoes, not_written
 from restr_jax.train_state import Progress, TrainState
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,6 @@ _policies = ocp.training.preservation_policies
 _STATE = "state"
 METRIC = "oiou"  # what "best" means: the validation split's cumulative IoU
 _NO_PROGRESS = Progress()
-_ECHOES = "Event loop is closed", "Encountered error while reading array"
 _ASIDE = "damaged"  # folder of a workdir for checkpoints that cannot be read
 
 
@@ -68,14 +67,14 @@ def read_params(folder: str) -> Any:
                 lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape),
                 metadata.metadata[_STATE]["params"],
             )
-            _mute_echoes()
+            mute_echoes()
             loaded = ocp.load_checkpointables(folder, {_STATE: {"params": wanted}})
             params = loaded[_STATE]["params"]
             fingerprint.check(metadata.custom_metadata, {"params": params})
     # Orbax and what it reads with raise many things where bytes are missing or others.
     except Exception as error:
         raise DamagedCheckpointError(
-            f"{folder} is no checkpoint of ours, or damaged: {_first_line(error)}"
+            f"{folder} is no checkpoint of ours, or damaged: {first_line(error)}"
         ) from error
     return params
 
@@ -85,34 +84,6 @@ def _parts(state: TrainState) -> dict[str, Any]:
         "params": state.params,
         "rest": {"step": state.step, "opt_state": state.opt_state},
     }
-
-
-@functools.cache
-def _mute_echoes() -> None:
-    """Keeps hundreds of traces away: one for each array that cannot be moved.
-
-    The first of these errors is raised, and says enough. The others reach Orbax's log,
-    tasks that it has forgotten, and event loops that it has closed.
-    """
-
-    def is_no_error_of_orbax(record: logging.LogRecord) -> bool:
-        return record.levelno < logging.ERROR or "orbax" not in record.pathname
-
-    logging.getLogger("absl").addFilter(is_no_error_of_orbax)
-    tasks = logging.getLogger("asyncio")
-    tasks.addFilter(lambda record: "never retrieved" not in record.getMessage())
-    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
-    before = sys.unraisablehook
-
-    def print_others(raised):
-        if not str(raised.exc_value).startswith(_ECHOES):
-            before(raised)
-
-    sys.unraisablehook = print_others
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:400] or type(error).__name__
 
 
 class Checkpoints:
@@ -130,8 +101,8 @@ class Checkpoints:
             DamagedCheckpointError: if a score cannot be read, and may not be set aside.
         """
         self._folder = pathlib.Path(workdir).absolute() / "checkpoints"
-        self._failed = False
-        _mute_echoes()
+        self._failed, self._writing = False, None
+        mute_echoes()
         # Orbax reads all scores when it opens the folder, and wants them whole.
         for path in self._unreadable_scores():
             step = path.parent.parent.name
@@ -159,13 +130,18 @@ class Checkpoints:
             preservation_policy=_policies.AnyPreservationPolicy(keep),
             cleanup_tmp_directories=not read_only,
         )
+        # Orbax reports each saved step to JAX as the one that is reached, late and from
+        # a thread of its own; SIGTERM would be awaited at a step that is over.
+        self._checkpointer._manager.reached_preemption = lambda step: False
 
     def steps(self) -> list[int]:
         """Lists the steps there are checkpoints of, in order."""
+        self.wait()
         return sorted(c.step for c in self._checkpointer.checkpoints)
 
     def best_step(self) -> int | None:
         """Returns the step that scored best on the validation split, if any did."""
+        self.wait()
         scored = [c for c in self._checkpointer.checkpoints if c.metrics]
         if not scored:
             return None
@@ -214,13 +190,23 @@ class Checkpoints:
         oiou: float | None = None,
         progress: Progress = _NO_PROGRESS,
     ) -> None:
-        """Saves a state, with its validation score if it has one.
+        """Copies a state off the device, and writes it while training continues.
 
-        A checkpoint of the same step is replaced: one that had no score yet.
+        The next save, `wait` and `close` wait for it first. A checkpoint of the same
+        step is replaced: one that had no score yet.
+
+        Args:
+            step: of the state.
+            state: its memory may be reused afterwards.
+            oiou: its score on the validation split, if it has one.
+            progress: of the run.
 
         Raises:
-            OSError: if it cannot be written; those before it stay as they are.
+            OSError: if this checkpoint or the one before it cannot be written; the
+                checkpoints on the disk stay whole.
+            RuntimeError: if something else than the disk is the cause.
         """
+        self.wait()
         parts = _parts(state).items()
         card = {
             "version": restr_jax.__version__,
@@ -228,25 +214,27 @@ class Checkpoints:
             METRIC: oiou,
             "progress": {"lines": progress.lines, "window": list(progress.window)},
         }
-        try:
-            self._checkpointer.save_checkpointables(
+        with self._explained(step):
+            self._checkpointer.save_checkpointables_async(
                 step,
                 {_STATE: state},
                 overwrite=True,
                 metrics=None if oiou is None else {METRIC: oiou},
                 custom_metadata=fingerprint.sign(card),
             )
-        # From a full disk come errors of many libraries.
-        except Exception as error:
-            self._failed = True
-            last = max((s for s in self.steps() if s < step), default=None)
-            raise OSError(
-                f"Checkpoint {step} cannot be written to {self._folder}"
-                f" ({_first_line(error)}). "
-                + ("There is none before it" if last is None else f"{last} is whole")
-                + ". Mend that, as by making room on the disk, and start the same "
-                "command again: it goes on from the last checkpoint."
-            ) from error
+        self._writing = step
+
+    def wait(self) -> None:
+        """Waits for the checkpoint that is being written.
+
+        Raises:
+            OSError: as `save`.
+            RuntimeError: as `save`.
+        """
+        if self._writing is not None:
+            step, self._writing = self._writing, None
+            with self._explained(step):
+                self._checkpointer.wait()
 
     def restore(self, step: int, abstract: TrainState) -> Restored:
         """Loads a state into the shapes, dtypes and shardings of an abstract one.
@@ -255,6 +243,7 @@ class Checkpoints:
             DamagedCheckpointError: if it cannot be read, is not what was saved, or is
                 another model's.
         """
+        self.wait()
         try:
             metadata = self._checkpointer.checkpointables_metadata(step)
             loaded = self._checkpointer.load_checkpointables(step, {_STATE: abstract})
@@ -267,7 +256,7 @@ class Checkpoints:
         except Exception as error:
             raise DamagedCheckpointError(
                 f"Checkpoint {step} in {self._folder} is damaged, or "
-                f"does not fit the model of this config: {_first_line(error)}"
+                f"does not fit the model of this config: {first_line(error)}"
             ) from error
         return Restored(state, progress, bool(metadata.metrics))
 
@@ -319,9 +308,24 @@ class Checkpoints:
         return paths
 
     def close(self) -> None:
-        """Waits for what is being written."""
+        """Waits for the checkpoint that is being written.
+
+        Raises:
+            OSError: as `save`.
+            RuntimeError: as `save`.
+        """
         try:
-            self._checkpointer.close()
-        except Exception:
-            if not self._failed:  # Or else it is the error that `save` raised.
-                raise
+            self.wait()
+        finally:
+            with contextlib.suppress(Exception if self._failed else ()):
+                self._checkpointer.close()  # It may raise once more what was raised.
+
+    @contextlib.contextmanager
+    def _explained(self, step: int) -> Iterator[None]:
+        """Raises errors with the checkpoint that failed and the last whole one."""
+        try:
+            yield
+        # From a full disk come errors of many libraries.
+        except Exception as error:
+            self._failed = True
+            raise not_written(error, self._folder, step) from error

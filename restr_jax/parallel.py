@@ -8,6 +8,7 @@ share of the images, and results are gathered.
 
 import functools
 import json
+import logging
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -17,6 +18,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+
+logger = logging.getLogger(__name__)
 
 AXIS = "data"
 FSDP_AXIS = "fsdp"
@@ -51,6 +54,12 @@ class Parallel:
         devices = jax.devices() if devices is None else devices
         local = [d for d in devices if d.process_index == jax.process_index()]
         self.num_devices, self.num_local_devices = len(devices), len(local)
+        logger.info(
+            "%d devices in %d processes, %d of them in this one",
+            self.num_devices,
+            jax.process_count(),
+            self.num_local_devices,
+        )
         if fsdp < 1 or self.num_devices % fsdp or (mode == "pmap" and fsdp > 1):
             raise ValueError(
                 f"config.fsdp is {fsdp} with config.parallel={mode}; it has to divide "

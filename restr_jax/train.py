@@ -98,6 +98,10 @@ def _train(
             done = Progress(writer.lines, window.sums_so_far(step))
             checkpoints.save(step, run.parallel.to_save(state), oiou, done)
 
+        def stopped() -> PreemptedError:
+            checkpoints.wait()  # Training continues while one is written.
+            return _stopped(run, step)
+
         for step in range(first, total + 1):
             is_new, is_last = step > first, step == total
             if is_new and (step % config.log_every_steps == 0 or is_last):
@@ -113,7 +117,7 @@ def _train(
                 except PreemptedError as error:
                     if is_new:
                         save()
-                    raise _stopped(run, step) from error
+                    raise stopped() from error
                 oiou = metrics.cumulative_iou(records)
                 writer.write(step, {f"{val_split.name}/oiou": oiou})
                 save(oiou)
@@ -125,7 +129,7 @@ def _train(
             if preemption.reached(step):
                 if is_new and step % config.checkpoint_every_steps:
                     save()
-                raise _stopped(run, step)
+                raise stopped()
             # Nothing here waits for the device but to stay near: a step is only queued,
             # and the next batch is made and sent while the device works on it.
             profiler.before(step)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from restr_jax import checkpoint, experiment, fingerprint, train
+from restr_jax.parallel import Parallel
 from restr_jax.train_state import Progress
 
 
@@ -90,6 +91,17 @@ def test_a_single_flipped_bit_of_any_array_is_noticed():
     assert fingerprint.of_tree(jax.device_put(tree, jax.devices()[3])) == known
 
 
+def test_a_fingerprint_depends_on_no_layout_and_no_version(monkeypatch):
+    monkeypatch.setattr("restr_jax.parallel._LEAST_SHARDED", 1)
+    integers = np.arange(640, dtype=np.int32).reshape(4, 8, 20) * 7919
+    tree = {"a": {"b": integers, "c": integers[0, :, :3]}, "d": np.float32(1.5)}
+    # Of the sum that devices made before: old checkpoints stay readable.
+    assert fingerprint.of_tree(tree) == 1181044080
+    for fsdp in (1, 2, 4, 8):
+        placed = Parallel("jit", fsdp).place(tree)
+        assert fingerprint.of_tree(placed) == 1181044080
+
+
 def test_where_no_checkpoint_is_whole_nothing_begins_anew(copied):
     config, workdir = copied
     for step in ("4", "8"):
@@ -122,7 +134,8 @@ def test_a_full_disk_is_said_with_what_is_left(copied, monkeypatch):
     def refuse(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(type(checkpoints._checkpointer), "save_checkpointables", refuse)
+    name = "save_checkpointables_async"
+    monkeypatch.setattr(type(checkpoints._checkpointer), name, refuse)
     with pytest.raises(OSError, match=r"Checkpoint 8 .*No space left.* 4 is whole"):
         checkpoints.save(8, restored.state, None, Progress())
     checkpoints.close()

@@ -70,9 +70,9 @@ def train(file, workdir):
 @pytest.mark.parametrize(
     ("size", "every", "parts"),
     [
-        ("8k", 20, ["metrics.jsonl cannot be written to", "making room on the disk"]),
+        ("8k", 20, ["metrics.jsonl cannot be written to"]),
         ("40k", 4, ["Checkpoint 4 cannot be written to", "There is none before it"]),
-        ("2500k", 4, ["Checkpoint", "cannot be written to", " is whole. Mend that"]),
+        ("2500k", 4, ["Checkpoint", "cannot be written to", " is whole. Free some"]),
     ],
 )
 def test_a_run_on_a_full_disk_goes_on_when_there_is_room(
@@ -90,7 +90,7 @@ def test_a_run_on_a_full_disk_goes_on_when_there_is_room(
         exit $code
     """
     done = run(script)
-    assert_said(done, *parts, "No space left on device", "start the same command again")
+    assert_said(done, *parts, "No space left on device", "the same command")
     one, other = map(chaos.digest, (straight / "straight", tmp_path / "copy"))
     assert chaos.differences(one, other) == []
 

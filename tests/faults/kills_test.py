@@ -1,5 +1,6 @@
 """main.py, killed, told to stop, and kept from the network."""
 
+import functools
 import os
 import pathlib
 import re
@@ -8,6 +9,8 @@ import subprocess
 import sys
 import time
 
+import jax
+import numpy as np
 import pytest
 
 from benchmarks import chaos, chaos_data, chaos_run
@@ -23,6 +26,25 @@ SECONDS = 300  # to wait for anything; a busy machine is no failure
 def test_a_run_killed_at_random_ends_bit_equal(scenario, tmp_path):
     hit, differs, starts = chaos.torment(scenario, tmp_path, kills=3, seed=1)
     assert (hit.total(), differs, starts) == (3, [], 4)
+
+
+def test_pmap_in_two_processes_resumes_and_ends_as_in_one(tmp_path):
+    scenario = chaos_run.Scenario("two", processes=2, devices=2, parallel="pmap")
+    hit, differs, starts = chaos.torment(scenario, tmp_path, kills=1, seed=2)
+    assert (hit.total(), differs, starts) == (1, [], 2)
+    alone = chaos_run.Scenario("one", devices=4, parallel="pmap")
+    run = chaos_run.Run(alone, tmp_path / "config.py", tmp_path / "one")
+    assert run.wait() == [0]
+    one, two = (chaos.digest(tmp_path / name) for name in ("one", "two-straight"))
+    # Between processes gradients are added in another order: float32 rounding, and
+    # what 60 updates that divide by its square root make of it.
+    compare = functools.partial(np.testing.assert_allclose, atol=2e-4)
+    jax.tree.map(compare, one["parameters"], two["parameters"])
+    rows = zip(one["history"], two["history"], strict=True)
+    losses = [(a["loss"], b["loss"]) for a, b in rows if "loss" in a]
+    np.testing.assert_allclose(*zip(*losses, strict=True), rtol=1e-5)
+    np.testing.assert_allclose(one["oIoU"], two["oIoU"], atol=1e-3)
+    assert one["best step"] == two["best step"]
 
 
 def wait_for(condition, run):

@@ -1,0 +1,87 @@
+"""Measures how long training stands still for a checkpoint of the full-size model.
+
+    python -m benchmarks.checkpoint_stall
+
+Nothing is trained: the state of configs/gref.py is filled with random values, and an
+update takes the place of a training step. Like one, it reads all of the state and
+reuses its memory, so it cannot start before the state is copied. Times are those beyond
+an update without a save.
+"""
+
+import argparse
+import contextlib
+import pathlib
+import tempfile
+import time
+
+import jax
+import numpy as np
+
+from benchmarks.tpu_compile import VOCABULARY
+from configs import gref
+from restr_jax import train_state
+from restr_jax.checkpoint import Checkpoints
+from restr_jax.models import build_model
+from restr_jax.optimizer import make_optimizer
+
+
+def random_state():
+    """Returns a state of the full size on the device, and its number of bytes."""
+    config = gref.get_config()
+    model, optimizer = (
+        build_model(config.model, VOCABULARY),
+        make_optimizer(config.optimizer),
+    )
+    abstract = jax.eval_shape(
+        lambda: train_state.create(
+            train_state.init_params(model, config.data.max_words, seed=0), optimizer
+        )
+    )
+    rng = np.random.default_rng(0)
+
+    def fill(x):
+        if x.dtype == np.float32:
+            return jax.device_put(rng.standard_normal(x.shape, np.float32))
+        return jax.device_put(np.zeros(x.shape, x.dtype))
+
+    state = jax.tree.map(fill, abstract)
+    return state, sum(x.nbytes for x in jax.tree.leaves(state))
+
+
+def main() -> None:
+    """Prints a line for each save."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--saves", type=int, default=3)
+    parser.add_argument("--folder", help="on the disk to measure; a temporary one")
+    arguments = parser.parse_args()
+    state, size = random_state()
+    print(f"{size / 1e9:.2f} GB on {jax.devices()[0].device_kind}")
+    update = jax.jit(lambda s: jax.tree.map(lambda x: x + 1, s), donate_argnums=0)
+    state = jax.block_until_ready(update(state))
+    started = time.monotonic()
+    state = jax.block_until_ready(update(state))
+    usual = time.monotonic() - started
+    with contextlib.ExitStack() as opened:
+        folder = arguments.folder or opened.enter_context(tempfile.TemporaryDirectory())
+        workdir = str(pathlib.Path(folder) / "run")
+        checkpoints = Checkpoints(workdir, keep_latest=1)
+        for step in range(1, arguments.saves + 1):
+            started = time.monotonic()
+            checkpoints.save(step, state)
+            returned = time.monotonic() - started
+            state = jax.block_until_ready(update(state))
+            stall = time.monotonic() - started - usual
+            checkpoints.steps()  # Waits for what is being written.
+            whole = time.monotonic() - started - usual
+            print(
+                f"save {step}: it returns after {returned:.2f} s, training stands "
+                f"still for {stall:.2f} s, the checkpoint is whole after {whole:.2f} s",
+                flush=True,
+            )
+        checkpoints.close()
+
+
+if __name__ == "__main__":
+    main()
