@@ -35,7 +35,8 @@ class Case:
         chips: how many.
         memory: of a chip, GiB.
         batch: images, over all chips.
-        what: "training" or "scoring".
+        what: "training", or one of scoring's two programs, "encoding" images or
+            "segmenting" an expression of each.
         remat: config.model.remat.
         fsdp: config.fsdp.
         layers: of the fusion.
@@ -65,7 +66,8 @@ V5P_4 = {"topology": "v5p:2x2x1", "accelerator": "v5p-8", "chips": 4, "memory": 
 CASES = [
     Case("v5e, attention again", batch=8, **V5E_1),
     Case("v5e, six layers", batch=8, layers=6, **V5E_1),
-    Case("v5e, scoring", batch=8, what="scoring", **V5E_1),
+    Case("v5e, scoring: images", batch=8, what="encoding", **V5E_1),
+    Case("v5e, scoring: an expression each", batch=8, what="segmenting", **V5E_1),
     Case("v5e 2x4", batch=64, **V5E_8),
     Case("v5e 2x4, fsdp 8", batch=64, fsdp=8, **V5E_8),
     Case("v5e 16x16", batch=2048, **V5E_256),
@@ -74,7 +76,6 @@ CASES = [
 _COLLECTIVE = re.compile(
     r" (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(-start)?\("
 )
-EXPRESSIONS = 8  # of an image, in scoring
 VOCABULARY = 12_112  # Gref's
 
 
@@ -126,13 +127,19 @@ def compile_case(case: Case) -> dict:
         run = parallel.train_step(step, state)
         lowered = run.lower(state, parallel.describe_batch(batch))
     else:
-        batch = {
-            "image": array((case.batch, *size, 3), jnp.float32),
-            "tokens": array((case.batch, EXPRESSIONS, length), jnp.int32),
-            "valid": array((case.batch, EXPRESSIONS), bool),
-        }
-        predict = functools.partial(evaluator.predict, model, jnp.dtype("bfloat16"))
-        lowered = parallel.predict_step(predict).lower(abstract.params, batch)
+        encode, program = (
+            functools.partial(program, model, jnp.dtype("bfloat16"))
+            for program in (evaluator.encode, evaluator.segment)
+        )
+        batch = {"image": array((case.batch, *size, 3), jnp.float32)}
+        if case.what == "encoding":
+            program = encode
+        else:
+            batch = {
+                "visual": jax.eval_shape(encode, abstract.params, batch),
+                "tokens": array((case.batch, 1, length), jnp.int32),
+            }
+        lowered = parallel.predict_step(program).lower(abstract.params, batch)
     row = dataclasses.asdict(case) | {"jax": jax.__version__}
     try:
         compiled = lowered.compile()
