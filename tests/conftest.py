@@ -30,6 +30,20 @@ jax.config.update("jax_default_matmul_precision", "highest")
 absl.flags.FLAGS.mark_as_parsed()  # Data workers read flags.
 
 
+@pytest.fixture
+def compiled():
+    """A list that grows by one whenever JAX compiles or loads a program."""
+    events = []
+
+    def note(name, seconds, **_):
+        if name.endswith("backend_compile_duration"):
+            events.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield events
+    jax.monitoring.unregister_event_duration_listener(note)
+
+
 @pytest.fixture(scope="session")
 def testdata():
     """The folder of small files from real data sets."""

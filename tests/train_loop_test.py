@@ -6,24 +6,9 @@ import json
 import jax
 import numpy as np
 import pytest
-from jax import monitoring
 
 from restr_jax import train
 from restr_jax.train_window import Window
-
-
-@pytest.fixture
-def compiled():
-    """A list that grows by one whenever JAX compiles or loads a program."""
-    events = []
-
-    def note(name, seconds, **_):
-        if name.endswith("backend_compile_duration"):
-            events.append(seconds)
-
-    monitoring.register_event_duration_secs_listener(note)
-    yield events
-    monitoring.unregister_event_duration_listener(note)
 
 
 def test_nothing_is_compiled_after_the_first_step(

@@ -179,8 +179,9 @@ def eval_batches(
 ) -> Iterator[tuple[Batch, list[Example]]]:
     """Yields every expression of a split once, all those of an image together.
 
-    Images come sorted by how many expressions they have, so that those of a batch have
-    about as many. All batches have one shape.
+    Images come sorted by how many expressions they have, the most first, so that those
+    of a batch have about as many, and the short last batch has few. All batches have
+    one shape.
 
     Args:
         loader: what makes examples; K is as many as any image has, not its own.
@@ -193,7 +194,7 @@ def eval_batches(
         A batch as `Loader.stack_to_score` makes it, and its examples.
     """
     counts = np.array([len(sentences) for sentences in loader.split.sentences])
-    records = np.argsort(counts, kind="stable")
+    records = np.argsort(-counts, kind="stable")
     records = records[counts[records] > 0]
     # No more images than there are: a small split needs no large batch.
     share = min(images_per_device, -(-len(records) // num_devices))

@@ -22,6 +22,10 @@ from restr_jax.masks import to_mask, to_rle
 from restr_jax.models import ReSTR, Segmentation
 from restr_jax.parallel import Parallel
 
+# Expressions of a batch that the devices are given before those before are fetched:
+# enough to keep them busy.
+_AHEAD = 2
+
 
 class Scored(NamedTuple):
     """One scored expression.
@@ -43,46 +47,43 @@ class Scored(NamedTuple):
     patch_logits: np.ndarray
 
 
-def predict(
+def encode(
+    model: ReSTR, dtype: jnp.dtype, params: Any, batch: dict[str, jax.Array]
+) -> jax.Array:
+    """Encodes the images of a batch, once for all of their expressions."""
+    variables, image = precision.cast(({"params": params}, batch["image"]), dtype)
+    return model.apply(variables, image, deterministic=True, method=model.encode_image)
+
+
+def segment(
     model: ReSTR, dtype: jnp.dtype, params: Any, batch: dict[str, jax.Array]
 ) -> Segmentation:
-    """Segments a batch, one expression of every image after the other.
+    """Segments one more expression of every image.
 
-    So memory does not grow with K, what is computed of an expression does not depend on
-    K, and places that no image of the batch uses cost nothing.
+    Memory, outputs and programs do not grow with K, and what is computed of an
+    expression does not depend on K.
+
+    Args:
+        model: the model.
+        dtype: of what is computed.
+        params: of the model.
+        batch: ``visual`` as `encode` makes it, and ``tokens`` [B, 1, L].
     """
-    variables, batch = precision.cast(({"params": params}, batch), dtype)
+    variables, visual = precision.cast(({"params": params}, batch["visual"]), dtype)
 
     def apply(method, *inputs):
         return model.apply(variables, *inputs, deterministic=True, method=method)
 
-    visual = apply(model.encode_image, batch["image"])
-    words, word_mask = apply(model.encode_text, batch["tokens"])
-
-    def segment(one):
-        words, word_mask, valid = one
-
-        def run():
-            return apply(model.segment, visual, words[:, None], word_mask[:, None])
-
-        def skip():
-            return jax.tree.map(
-                lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(run)
-            )
-
-        return jax.lax.cond(valid.any(), run, skip)
-
-    given = words, word_mask, batch["valid"]
-    output = jax.lax.map(segment, jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), given))
-    return jax.tree.map(lambda x: jnp.moveaxis(x[:, :, 0], 0, 1), output)
+    words = apply(model.encode_text, batch["tokens"])
+    return apply(model.segment, visual, *words)
 
 
 class Evaluator:
     """Scores parameters on splits.
 
     All expressions of an image share one pass of the vision encoder. While the devices
-    work on a batch, threads load the next and score the one before. Several processes
-    share the batches.
+    work, threads load the next batch and score what the devices made before. Several
+    processes share the batches.
     """
 
     def __init__(
@@ -93,21 +94,24 @@ class Evaluator:
         parallel: Parallel,
         check: Callable[[], None] = lambda: None,
     ):
-        """Prepares the compiled prediction.
+        """Prepares the two programs: one encodes images, the other segments.
 
         Args:
             model: what is scored.
             config: the configuration.
             vocabulary: the words.
             parallel: the devices.
-            check: called between batches; it may raise to stop the scoring.
+            check: called all the time; it may raise to stop the scoring.
         """
         self._check = check
         self._config = config
         self._vocabulary = vocabulary
         self._parallel = parallel
         dtype = precision.compute_dtype(config.dtype)
-        self._predict = parallel.predict_step(functools.partial(predict, model, dtype))
+        self._encode, self._segment = (
+            parallel.predict_step(functools.partial(program, model, dtype))
+            for program in (encode, segment)
+        )
 
     def score(
         self, params: Any, split: Split, thresholds: Sequence[float]
@@ -119,24 +123,8 @@ class Evaluator:
             split: what is scored.
             thresholds: probabilities, each a record's.
         """
-        total = sum(map(len, split.sentences))
-        bar = tqdm(total=total, desc=split.name, unit="expr", disable=None, leave=False)
-        queued: collections.deque = collections.deque()
-        with bar, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-
-            def finish() -> Iterator[Scored]:
-                for scored in self._finish(pool, *queued.popleft(), thresholds):
-                    bar.update()
-                    yield scored
-
-            for batch, examples in self._batches(split):
-                self._check()
-                output = self._predict(params, self._parallel.shard(batch))
-                queued.append((output, examples))
-                if len(queued) > 1:
-                    yield from finish()
-            while queued:
-                yield from finish()
+        one = functools.partial(self._score_one, thresholds=thresholds)
+        yield from self._each(params, split, one)
 
     def collect(self, params: Any, split: Split, threshold: float) -> list[dict]:
         """Scores a whole split, over all processes.
@@ -162,6 +150,52 @@ class Evaluator:
         everything = sorted(self._parallel.gather(scored), key=lambda pair: pair[0])
         return [list(some) for some in zip(*(r for _, r in everything), strict=True)]
 
+    def _each(self, params: Any, split: Split, work: Callable) -> Iterator:
+        """Yields ``work(example, k, logits, patch_logits)`` of every expression."""
+        total = sum(map(len, split.sentences))
+        bar = tqdm(total=total, desc=split.name, unit="expr", disable=None, leave=False)
+        workers = os.cpu_count() or 1
+        on_devices: collections.deque = collections.deque()
+        in_threads: collections.deque = collections.deque()
+        with bar, concurrent.futures.ThreadPoolExecutor(workers) as pool:
+
+            def fetch() -> None:
+                output, examples, k = on_devices.popleft()
+                pixels, patches = jax.device_get(output)  # Waits for the devices.
+                for i, example in enumerate(examples):
+                    if k < len(example.masks):
+                        given = example, k, pixels[i, 0], patches[i, 0]
+                        in_threads.append(pool.submit(work, *given))
+
+            def finish(most: int) -> Iterator:
+                while len(in_threads) > most:
+                    yield in_threads.popleft().result()
+                    bar.update()
+
+            for started in self._start(params, split):
+                on_devices.append(started)
+                if len(on_devices) > _AHEAD:
+                    fetch()
+                yield from finish(2 * workers)
+            while on_devices:
+                fetch()
+            yield from finish(0)
+
+    def _start(self, params: Any, split: Split) -> Iterator:
+        """Starts segmenting: yields (output on the devices, examples, k).
+
+        Images come sorted by how many expressions they have, so few of those of a batch
+        lack the k-th; and no image of a batch costs more than the most that one has.
+        """
+        for batch, examples in self._batches(split):
+            image = self._parallel.shard({"image": batch["image"]})
+            visual = {"visual": self._encode(params, image)}
+            for k in range(max(len(example.masks) for example in examples)):
+                self._check()
+                words = {"tokens": batch["tokens"][:, k : k + 1]}
+                given = visual | self._parallel.shard(words)
+                yield self._segment(params, given), examples, k
+
     def _batches(self, split: Split) -> Iterator:
         config = self._config
         loader = make_loader(config, split, self._vocabulary)
@@ -172,24 +206,6 @@ class Evaluator:
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
-
-    def _finish(
-        self,
-        pool: concurrent.futures.Executor,
-        output: Segmentation,
-        examples: list[Example],
-        thresholds: Sequence[float],
-    ) -> Iterator[Scored]:
-        """Scores what the devices made of a batch, an image's expression a task."""
-        output = jax.device_get(output)  # Waits for them.
-
-        def score_one(place: tuple[int, int]) -> Scored:
-            i, k = place
-            logits, patches = output.pixel_logits[i, k], output.patch_logits[i, k]
-            return self._score_one(examples[i], k, logits, patches, thresholds)
-
-        places = [(i, k) for i, e in enumerate(examples) for k in range(len(e.masks))]
-        return pool.map(score_one, places)
 
     def _score_one(
         self,

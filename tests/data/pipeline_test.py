@@ -124,7 +124,7 @@ def test_images_with_as_many_expressions_are_scored_together(shapes_dir):
         for _, examples in pipeline.eval_batches(loader, 2)
     ]
     # The image without an expression has nothing to score.
-    assert batches == [[(2, 1), (7, 1)], [(6, 2), (0, 3)], [(5, 3), (1, 9)], [(4, 9)]]
+    assert batches == [[(1, 9), (4, 9)], [(0, 3), (5, 3)], [(6, 2), (2, 1)], [(7, 1)]]
 
 
 def test_processes_that_score_share_the_batches(shapes_dir):

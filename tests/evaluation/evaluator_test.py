@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as mask_util
 
-from restr_jax.data import preprocess
+from restr_jax.data import preprocess, splits
 from restr_jax.evaluation import metrics
 from restr_jax.evaluation.evaluator import Evaluator
 from restr_jax.masks import to_mask
@@ -125,6 +125,63 @@ def test_a_letterbox_is_scored_stretched_too(gref_workdir, opened, mode):
         size = tuple(config.model.image_size)
         small = [preprocess.stretch_mask(m, size) for m in (mask, truth)]
         assert record["stretched_intersection"] == np.count_nonzero(small[0] & small[1])
+
+
+def with_counts(split, counts):
+    """A split of one image over and over, with so many expressions each time."""
+    most = max(counts)
+    record = dict(split.source[0])
+    record["expressions"] = {
+        name: np.resize(values, most) for name, values in record["expressions"].items()
+    }
+    sentences = np.resize(split.sentences[0], most).tolist()
+    return splits.Split(
+        split.name,
+        [record] * len(counts),
+        [sentences[:count] for count in counts],
+        ["0"] * len(counts),
+    )
+
+
+def test_little_moves_that_is_not_used_in_two_programs(
+    shapes_workdir, opened, monkeypatch, compiled
+):
+    run, evaluator, params = opened(*shapes_workdir)
+    # As in ReferIt: six expressions an image in the mean, and at most 45.
+    counts = np.random.default_rng(0).geometric(1 / 6, 160).clip(1, 44).tolist()
+    split = with_counts(run.open_split("val"), [45, *counts])
+    moved, real = [], jax.device_get
+
+    def count(tree):
+        moved.extend(x.nbytes for x in jax.tree.leaves(tree))
+        return real(tree)
+
+    monkeypatch.setattr(jax, "device_get", count)
+    before = len(compiled)
+    records = evaluator.collect(params, split, 0.5)
+    assert len(records) == 45 + sum(counts)
+    height, width = evaluator._config.model.image_size
+    rows, columns = (side // run.config.model.patch_size for side in (height, width))
+    used = len(records) * 4 * (height * width + rows * columns)
+    assert used <= sum(moved) <= 1.2 * used
+    # One encodes images, one segments; other numbers of expressions take the same.
+    assert len(compiled) - before == 2
+    evaluator.collect(params, with_counts(split, [3] * 9), 0.5)
+    assert len(compiled) - before == 2
+
+
+def test_an_image_is_encoded_once(shapes_workdir, opened, monkeypatch):
+    run, evaluator, params = opened(*shapes_workdir)
+    encoded, real = [], evaluator._encode
+
+    def encode(params, batch):
+        encoded.append(len(batch["image"]))
+        return real(params, batch)
+
+    monkeypatch.setattr(evaluator, "_encode", encode)
+    split = with_counts(run.open_split("val"), [9, 2, 1, 30, 5, 5, 9, 1, 7, 7])
+    assert len(evaluator.collect(params, split, 0.5)) == 76
+    assert encoded == [8, 8]  # Eight devices, the last of which get filling.
 
 
 def test_a_long_sentence_counts_with_the_words_that_are_seen(gref):
