@@ -40,7 +40,6 @@ class Case:
         remat: config.model.remat.
         fsdp: config.fsdp.
         layers: of the fusion.
-        expressions: K; in scoring, as many as an image of the batch has at most.
     """
 
     target: str
@@ -53,7 +52,6 @@ class Case:
     remat: str = "none"
     fsdp: int = 1
     layers: int = 4
-    expressions: int = 1
 
     @property
     def name(self) -> str:
@@ -89,8 +87,7 @@ def compile_case(case: Case, devices: list, memory: float) -> dict:
         config,
         VOCABULARY,
         devices[: case.chips],
-        images=case.batch,
-        expressions=case.expressions,
+        case.batch,
     )
     row = dataclasses.asdict(case) | {"jax": jax.__version__, "memory": memory}
     try:

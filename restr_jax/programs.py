@@ -5,7 +5,7 @@ machine, and compiled to learn whether it fits.
 """
 
 import functools
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +18,14 @@ from restr_jax.optimizer import make_optimizer
 from restr_jax.parallel import Parallel
 from restr_jax.train_step import make_train_step
 
-# The last two are those of prediction: an image, and an expression in that image.
-PROGRAMS = ("training", "scoring", "encoding", "segmenting")
+# Scoring and prediction encode images and then segment an expression of each.
+PROGRAMS = (
+    "training",
+    "scoring-encode",
+    "scoring-segment",
+    "prediction-encode",
+    "prediction-segment",
+)
 
 
 def lower(
@@ -27,9 +33,9 @@ def lower(
     config,
     vocab_size: int,
     devices: list,
-    *,
     images: int,
-    expressions: int,
+    *,
+    platform: str | None = None,
 ) -> jax.stages.Lowered:
     """Lowers one of `PROGRAMS` for a list of devices.
 
@@ -38,8 +44,8 @@ def lower(
         config: a configuration whose dtype is not "auto".
         vocab_size: V.
         devices: to lower for; prediction takes the first.
-        images: B, over all devices.
-        expressions: K, of each image.
+        images: B, over all devices, each with one expression.
+        platform: to lower for instead of the devices' own: "cpu", "cuda" or "tpu".
 
     Raises:
         ValueError: if there is no such program, or a kernel does not take its shapes.
@@ -47,42 +53,20 @@ def lower(
     if program not in PROGRAMS:
         raise ValueError(f"Unknown program {program!r}; it is one of {PROGRAMS}.")
     if program == "training":
-        parallel = Parallel(config.parallel, config.fsdp, devices)
-        return _training(config, vocab_size, parallel, images, expressions)
-    model = build_model(config.model, vocab_size)
-    params = jax.eval_shape(
-        lambda: train_state.init_params(model, config.data.max_words, seed=0)
+        function, inputs = _training(config, vocab_size, devices, images)
+    else:
+        function, inputs = _inference(program, config, vocab_size, devices, images)
+    return function.trace(*inputs).lower(
+        lowering_platforms=None if platform is None else (platform,)
     )
-    dtype = precision.compute_dtype(config.dtype)
-    size, length = tuple(config.model.image_size), config.data.max_words
-    image = jax.ShapeDtypeStruct((images, *size, 3), jnp.float32)
-    tokens = jax.ShapeDtypeStruct((images, expressions, length), jnp.int32)
-    if program == "scoring":
-        parallel = Parallel(config.parallel, config.fsdp, devices)
-        valid = jax.ShapeDtypeStruct(tokens.shape[:2], bool)
-        predict = functools.partial(evaluator.predict, model, dtype)
-        batch = {"image": image, "tokens": tokens, "valid": valid}
-        return parallel.predict_step(predict).lower(params, batch)
-    params, image = jax.eval_shape(lambda x: precision.cast(x, dtype), (params, image))
-    if program == "encoding":
-        return _lower_on(devices[0], segmenter.encode, model, params, image)
-    visual = jax.eval_shape(functools.partial(segmenter.encode, model), params, image)
-    return _lower_on(devices[0], segmenter.segment, model, params, visual, tokens)
-
-
-def _lower_on(device, function, model, *arguments: Any) -> jax.stages.Lowered:
-    on = SingleDeviceSharding(device)
-    arguments = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=on), arguments
-    )
-    return jax.jit(functools.partial(function, model)).lower(*arguments)
 
 
 def _training(
-    config, vocab_size: int, parallel: Parallel, images: int, expressions: int
-) -> jax.stages.Lowered:
+    config, vocab_size: int, devices: list, images: int
+) -> tuple[Callable, tuple]:
     model = build_model(config.model, vocab_size)
     optimizer = make_optimizer(config.optimizer)
+    parallel = Parallel(config.parallel, config.fsdp, devices)
     length, size = config.data.max_words, tuple(config.model.image_size)
     state = parallel.describe(
         jax.eval_shape(
@@ -96,9 +80,45 @@ def _training(
         "image": array((images, *size, 3), jnp.uint8),
         "box": array((images, 4), jnp.int32),
         "row": array((images,), jnp.int32),
-        "tokens": array((images, expressions, length), jnp.int32),
-        "valid": array((images, expressions), bool),
-        "mask": array((images, expressions, *size), bool),
+        "tokens": array((images, 1, length), jnp.int32),
+        "valid": array((images, 1), bool),
+        "mask": array((images, 1, *size), bool),
     }
     step = parallel.train_step(make_train_step(model, optimizer, config), state)
-    return step.lower(state, parallel.describe_batch(batch))
+    return step, (state, parallel.describe_batch(batch))
+
+
+def _inference(
+    program: str, config, vocab_size: int, devices: list, images: int
+) -> tuple[Callable, tuple]:
+    task, _, part = program.partition("-")
+    model = build_model(config.model, vocab_size)
+    dtype, length = precision.compute_dtype(config.dtype), config.data.max_words
+    params = jax.eval_shape(lambda: train_state.init_params(model, length, seed=0))
+    size = tuple(config.model.image_size)
+    image = jax.ShapeDtypeStruct((images, *size, 3), jnp.float32)
+    tokens = jax.ShapeDtypeStruct((images, 1, length), jnp.int32)
+    if task == "scoring":
+        encode, segment = (
+            functools.partial(run, model, dtype)
+            for run in (evaluator.encode, evaluator.segment)
+        )
+        batch = {"image": image}
+        visual = jax.eval_shape(encode, params, batch)
+        if part == "segment":
+            batch = {"visual": visual, "tokens": tokens}
+        parallel = Parallel(config.parallel, config.fsdp, devices)
+        step = parallel.predict_step(encode if part == "encode" else segment)
+        return step, (params, batch)
+    params, image = jax.eval_shape(lambda x: precision.cast(x, dtype), (params, image))
+    encode, segment = (
+        functools.partial(run, model) for run in (segmenter.encode, segmenter.segment)
+    )
+    inputs = (image,)
+    if part == "segment":
+        inputs = jax.eval_shape(encode, params, image), tokens
+    on = SingleDeviceSharding(devices[0])
+    placed = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=on), (params, *inputs)
+    )
+    return jax.jit(encode if part == "encode" else segment), placed

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from restr_jax.data import glove
-from restr_jax.data.text import Vocabulary
+from restr_jax.data.text import TOKENIZERS, Vocabulary
 
 WORDS = ("<pad>", "<unk>", "cat", "chair", "zebra")
 
@@ -122,3 +122,22 @@ def test_vectors_wider_than_the_model_are_refused(testdata):
     vocabulary = Vocabulary(["<pad>", "<unk>", "dog"])
     with pytest.raises(ValueError, match="line 1"):
         glove.read(testdata / "glove_subset.300d.txt.gz", vocabulary, 100, seed=0)
+
+
+def test_the_words_of_a_file_come_in_its_order(tmp_path):
+    (tmp_path / "glove.txt").write_text("the 1 2\n. . . 3 4\ncat 5 6\n")
+    assert list(glove.words(tmp_path / "glove.txt", 2)) == ["the", ". . .", "cat"]
+    with pytest.raises(ValueError, match="line 1 has 2 values, not 3"):
+        next(glove.words(tmp_path / "glove.txt", 3))
+    with pytest.raises(FileNotFoundError):
+        next(glove.words(tmp_path / "absent.txt", 2))
+
+
+def test_unknown_words_start_as_the_mean_of_all(tmp_path):
+    (tmp_path / "glove.txt").write_text("cat 1 2\ndog 5 10\nox 100 100\n")
+    for tokenizer, row in (("paper", 1), ("released", 3)):
+        special = TOKENIZERS[tokenizer].special
+        vocabulary = Vocabulary([*special, "cat", "dog", "zebra"], tokenizer)
+        table, absent = glove.read(tmp_path / "glove.txt", vocabulary, 2, seed=0)
+        assert table[row].tolist() == [3.0, 6.0] and absent == ["zebra"]
+        assert table[-1].any() and not table[0].any()

@@ -33,6 +33,41 @@ def test_a_vocabulary_is_ordered_by_frequency_then_alphabet(tmp_path):
     assert Vocabulary.load(tmp_path / "vocabulary.txt").words == vocabulary.words
 
 
+def test_rare_words_are_skipped_and_read_as_unknown():
+    sentences = ["red cat", "red dog", "a dog"]
+    vocabulary = Vocabulary.from_sentences(sentences, min_count=2)
+    assert vocabulary.words == ("<pad>", "<unk>", "dog", "red")
+    assert vocabulary.encode("red cat", 3).tolist() == [3, 1, 0]
+    everything = Vocabulary.from_sentences(sentences)
+    for count in (0, 1):
+        counted = Vocabulary.from_sentences(sentences, min_count=count)
+        assert counted.words == everything.words
+
+
+def test_further_words_follow_and_change_no_id():
+    vocabulary = Vocabulary.from_sentences(["red cat", "red dog"], "paper", "left")
+    # As GloVe files have them: with capitals, marks inside, spaces, and twice.
+    further = [".", "The", "red", "don't", "...", "zebra", "at name@x", "zebra", "ox"]
+    longer = vocabulary.extended(further, 3)
+    assert longer.words == (*vocabulary.words, ".", "zebra")
+    longer = vocabulary.extended(further, 100)
+    assert longer.words == (*vocabulary.words, ".", "zebra", "ox")
+    assert longer.unknown("Red zebra . ox") == []
+    assert longer.encode("a red zebra", 4).tolist() == [0, 1, 2, 6]
+    assert vocabulary.extended(further, 0).words == vocabulary.words
+
+
+def test_every_further_word_is_read_as_itself():
+    marks = [".", ",", "--", "...", "<unk>", "<go>", "x1", "a_b", "ÅB", "å", "\u2028"]
+    for tokenizer in text.TOKENIZERS:
+        empty = Vocabulary(text.TOKENIZERS[tokenizer].special, tokenizer)
+        longer = empty.extended(marks, 100)
+        assert {",", "x1", "a_b", "å"} <= set(longer.words)
+        for word in longer.words[len(longer.special) :]:
+            ids = longer.encode(f"{word}x" if word in "..." else word, 1)
+            assert ids[0] == longer.ids[word], (tokenizer, word)
+
+
 def test_ids_are_padded_on_the_right_cut_and_unknown():
     vocabulary = Vocabulary(["<pad>", "<unk>", "red", "cat"])
     assert vocabulary.encode("Red cat", 4).tolist() == [2, 3, 0, 0]

@@ -1,0 +1,84 @@
+import contextlib
+import itertools
+
+import numpy as np
+import pytest
+
+from restr_jax.data import pipeline, splits
+from restr_jax.data.loader import Loader
+from restr_jax.data.text import Vocabulary
+
+UNKNOWN = 1
+
+
+@pytest.fixture(scope="module")
+def make_loader(shapes_dir):
+    """Makes a loader of the training scenes, with K expressions of an image."""
+    split = splits.open_split(shapes_dir, "shapes", "train")
+    sentences = (s for of_record in split.sentences for s in of_record)
+    words = Vocabulary.from_sentences(sentences).words
+
+    def make(expressions, padding="right"):
+        vocabulary = Vocabulary(words, "paper", padding)
+        return Loader(split, vocabulary, (16, 16), "stretch", 10, expressions)
+
+    return make
+
+
+def take(loader, number, *, start_step=0, num_workers=0, **options):
+    stream = pipeline.train_batches(
+        loader, 4, seed=3, start_step=start_step, num_workers=num_workers, **options
+    )
+    with contextlib.closing(stream):
+        return list(itertools.islice(stream, number))
+
+
+def tokens(batches):
+    return np.concatenate([batch["tokens"] for batch in batches])
+
+
+def test_only_words_are_dropped_and_about_as_many_as_asked(make_loader):
+    loader = make_loader(3)
+    whole, some = take(loader, 30), take(loader, 30, word_dropout=0.2)
+    for one, other in zip(whole, some, strict=True):
+        for name in one.keys() - {"tokens"}:
+            np.testing.assert_array_equal(one[name], other[name])
+    before, after = tokens(whole), tokens(some)
+    changed = before != after
+    assert (after[changed] == UNKNOWN).all() and (before[changed] > UNKNOWN).all()
+    assert 0.15 < changed.sum() / (before > 0).sum() < 0.25
+    # Every place and each of the K is hit.
+    assert changed.any((0, 1))[:5].all() and changed.any((0, 2)).all()
+
+
+def test_dropped_words_depend_on_the_position_alone(make_loader):
+    loader, options = make_loader(2), {"word_dropout": 0.3, "mirror": True}
+    straight = tokens(take(loader, 60, **options))  # more than an epoch of 50
+    later = take(loader, 3, start_step=57, **options)
+    np.testing.assert_array_equal(tokens(later), straight[-12:])
+    with_workers = take(loader, 2, num_workers=2, **options)
+    np.testing.assert_array_equal(tokens(with_workers), straight[:8])
+    shares = [
+        take(loader, 2, process_index=i, process_count=2, **options) for i in (0, 1)
+    ]
+    joined = [np.concatenate([a["tokens"], b["tokens"]]) for a, b in zip(*shares)]  # noqa: B905
+    np.testing.assert_array_equal(np.concatenate(joined), straight[:8])
+
+
+def test_what_is_dropped_is_drawn_anew_in_every_epoch(make_loader):
+    loader = make_loader(9)
+    epochs = []
+    for start in (0, 10):
+        rows = tokens(take(loader, 10, start_step=start, word_dropout=0.3))
+        epochs.append({tuple(row) for row in rows.reshape(-1, 10).tolist()})
+    # Undropped, both epochs have the same 360 expressions.
+    assert len(epochs[1] - epochs[0]) > 100
+
+
+@pytest.mark.parametrize("padding", ["right", "left"])
+def test_an_expression_never_loses_all_of_its_words(make_loader, padding):
+    after = tokens(take(make_loader(3, padding), 40, word_dropout=0.6))
+    expressions = after.reshape(-1, 10)
+    expressions = expressions[(expressions > 0).any(-1)]
+    assert (expressions > UNKNOWN).any(-1).all()
+    assert (expressions == UNKNOWN).any(-1).sum() > 200
