@@ -8,7 +8,7 @@
 V is the version of jaxlib. CUDA, cuDNN and a driver are not needed, since nothing runs.
 For each case: does it fit, how much of a card's memory it takes, which of its attention
 kernels are cuDNN's, and collectives. A case is named by its fields, as in
---cases=H100,program=scoring.
+--cases=H100,program=scoring-encode.
 """
 
 import dataclasses
@@ -138,19 +138,19 @@ def _cases() -> Iterator[Case]:
         for mode in ("jit", "pmap"):
             yield Case("H100", **how, chips=8, batch=64, mode=mode)
         yield Case("A100", **how, chips=8, batch=64)
-        for card in ("H100", "A100"):
-            yield Case(card, "scoring", **how, expressions=8)
-            yield Case(card, "encoding", **how, batch=1)
-            yield Case(card, "segmenting", **how, batch=1)
-        for mode in ("jit", "pmap"):
-            yield Case("H100", "scoring", 64, **how, chips=8, mode=mode, expressions=8)
+        for part in ("encode", "segment"):
+            yield Case("H100", f"scoring-{part}", **how)
+            yield Case("H100", f"prediction-{part}", **how, batch=1)
+            for mode in ("jit", "pmap"):
+                yield Case("H100", f"scoring-{part}", 64, 8, **how, mode=mode)
+            yield Case("A100", f"prediction-{part}", **how, batch=1)
     yield Case("H100", chips=8, batch=64, fsdp=8)
     for preset in ("paper", "released"):
         how = {"preset": preset, "dtype": "float32"}
         yield Case("T4", **how, remat="attention")
-        yield Case("T4", "scoring", **how, expressions=8)
-        yield Case("T4", "encoding", **how, batch=1)
-        yield Case("T4", "segmenting", **how, batch=1)
+        for part in ("encode", "segment"):
+            yield Case("T4", f"scoring-{part}", **how)
+            yield Case("T4", f"prediction-{part}", **how, batch=1)
 
 
 CASES = tuple(_cases())

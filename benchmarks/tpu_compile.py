@@ -39,7 +39,8 @@ SLICES = {
 CASES = [
     Case("v5e", remat="attention"),
     Case("v5e", remat="attention", layers=6),
-    Case("v5e", program="scoring", expressions=8),
+    Case("v5e", "scoring-encode"),
+    Case("v5e", "scoring-segment"),
     Case("v5e 2x4", batch=64, chips=8, remat="attention"),
     Case("v5e 2x4", batch=64, chips=8, mode="pmap", remat="attention"),
     Case("v5e 2x4", batch=64, chips=8, fsdp=8, remat="attention"),

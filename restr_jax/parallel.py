@@ -212,7 +212,7 @@ class Parallel:
             outputs = run(params, batch)
             return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs)
 
-        run_whole.trace = run.trace
+        run_whole.lower = run.lower
         return run_whole
 
     def _sharding(self, shape: tuple[int, ...]) -> NamedSharding:
@@ -234,10 +234,10 @@ class _Pmapped:
     def __call__(self, fixed: Any, batch: Any) -> Any:
         return self._mapped(fixed, _split(batch, self._parts))
 
-    def trace(self, fixed: Any, batch: Any) -> jax.stages.Traced:
-        """Traces it for shapes."""
+    def lower(self, fixed: Any, batch: Any) -> jax.stages.Lowered:
+        """Lowers it for shapes."""
         split = jax.eval_shape(lambda batch: _split(batch, self._parts), batch)
-        return self._mapped.trace(fixed, split)
+        return self._mapped.lower(fixed, split)
 
 
 def _ordered(devices: list) -> list:

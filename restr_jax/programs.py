@@ -45,7 +45,8 @@ def lower(
         vocab_size: V.
         devices: to lower for; prediction takes the first.
         images: B, over all devices, each with one expression.
-        platform: to lower for instead of the devices' own: "cpu", "cuda" or "tpu".
+        platform: to lower for instead of the devices' own: "cpu", "cuda" or "tpu"; not
+            with pmap.
 
     Raises:
         ValueError: if there is no such program, or a kernel does not take its shapes.
@@ -56,9 +57,9 @@ def lower(
         function, inputs = _training(config, vocab_size, devices, images)
     else:
         function, inputs = _inference(program, config, vocab_size, devices, images)
-    return function.trace(*inputs).lower(
-        lowering_platforms=None if platform is None else (platform,)
-    )
+    if platform is None:
+        return function.lower(*inputs)
+    return function.trace(*inputs).lower(lowering_platforms=(platform,))
 
 
 def _training(
