@@ -31,8 +31,7 @@ class Case:
     Attributes:
         target: the chip, by its name in the benchmark's table of targets.
         program: one of `restr_jax.programs.PROGRAMS`.
-        batch: images, over all chips; 0: the largest multiple of 8 that fits, found
-            from the memory of batches of 8 and of 64.
+        batch: images, over all chips; 0: the largest multiple of 8 that fits.
         chips: how many.
         preset: of the configuration.
         mode: config.parallel.
@@ -145,6 +144,7 @@ def main(
     run: Callable[[Case], dict],
     environment: Callable[[Case], dict[str, str]],
     to_markdown: Callable[[list[dict]], str],
+    roomy: str = "",
 ) -> None:
     """Compiles cases, each in a process; writes a JSON file and prints a table.
 
@@ -155,6 +155,7 @@ def main(
         run: compiles one case in this process.
         environment: variables of the process of a case.
         to_markdown: makes the table.
+        roomy: the target with the most memory, for cases of the largest batch.
     """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -182,7 +183,7 @@ def main(
         if arguments.table or not re.search(arguments.cases, name):
             continue
 
-        kept[name] = compiled(case) if case.batch else _largest(case, compiled)
+        kept[name] = compiled(case) if case.batch else _largest(case, roomy, compiled)
         print(name, json.dumps(kept[name]), flush=True)
         path.write_text(json.dumps(kept, indent=1) + "\n")
     print(to_markdown([kept[name] for name in by_name if name in kept]))
@@ -199,14 +200,17 @@ def _in_process(module: str, case: Case, environment: dict[str, str]) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _largest(case: Case, compiled: Callable[[Case], dict]) -> dict:
+def _largest(case: Case, roomy: str, compiled: Callable[[Case], dict]) -> dict:
     """Compiles the largest batch that fits.
 
-    Memory grows in proportion to the batch, next to what is held once, until the
-    compiler has to save memory.
+    Memory grows in proportion to the batch, next to what is held once. By how much is
+    seen on a roomy target, where the compiler does not have to save any.
     """
-    small, large = (compiled(dataclasses.replace(case, batch=n)) for n in (8, 64))
-    slope = (large["gib"] - small["gib"]) / (64 - 8)
+    small = compiled(dataclasses.replace(case, batch=8))
+    few, many = (
+        compiled(dataclasses.replace(case, target=roomy, batch=n)) for n in (8, 64)
+    )
+    slope = (many["gib"] - few["gib"]) / (64 - 8)
     batch = int(8 + (small["memory"] - small["gib"]) / slope) // 8 * 8
     while batch > 8:
         row = compiled(dataclasses.replace(case, batch=batch))

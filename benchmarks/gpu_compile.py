@@ -131,20 +131,20 @@ def _cases() -> Iterator[Case]:
         ("bfloat16", "float32"), ("paper", "released")
     ):
         how = {"preset": preset, "dtype": dtype}
-        for card in ("H100", "A100"):
-            yield Case(card, **how)
-            yield Case(card, **how, batch=64)
-            yield Case(card, **how, batch=0)
+        for batch in (8, 64, 0):
+            yield Case("H100", batch=batch, **how)
         for mode in ("jit", "pmap"):
-            yield Case("H100", **how, chips=8, batch=64, mode=mode)
-        yield Case("A100", **how, chips=8, batch=64)
+            yield Case("H100", batch=64, chips=8, **how, mode=mode)
+        for batch in (8, 0):
+            yield Case("A100", batch=batch, **how)
         for part in ("encode", "segment"):
             yield Case("H100", f"scoring-{part}", **how)
             yield Case("H100", f"prediction-{part}", **how, batch=1)
             for mode in ("jit", "pmap"):
                 yield Case("H100", f"scoring-{part}", 64, 8, **how, mode=mode)
             yield Case("A100", f"prediction-{part}", **how, batch=1)
-    yield Case("H100", chips=8, batch=64, fsdp=8)
+    yield Case("H100", batch=64, chips=8, fsdp=8)
+    yield Case("A100", batch=64, chips=8)
     for preset in ("paper", "released"):
         how = {"preset": preset, "dtype": "float32"}
         yield Case("T4", **how, remat="attention")
@@ -222,5 +222,11 @@ def to_markdown(rows: list[dict]) -> str:
 
 if __name__ == "__main__":
     compile_ahead.main(
-        "benchmarks.gpu_compile", __doc__, CASES, run, environment, to_markdown
+        "benchmarks.gpu_compile",
+        __doc__,
+        CASES,
+        run,
+        environment,
+        to_markdown,
+        roomy="H100",
     )
