@@ -204,8 +204,9 @@ class _Sweep:
             rows.append(report.with_paper(row))
         if config.eval.shuffled_text:
             shuffled = splits.with_shuffled_text(split, config.seed)
-            deaf = self._evaluator.collect(self._params, shuffled, self._thresholds[0])
-            rows[0]["oiou_shuffled_text"] = metrics.cumulative_iou(deaf)
+            rows[0]["oiou_shuffled_text"] = self._evaluator.oiou(
+                self._params, shuffled, self._thresholds[0]
+            )
         if jax.process_index() == 0:
             gallery.add_cases(folder / "figures", cases)
             for threshold, of_threshold in zip(self._thresholds, records, strict=True):
