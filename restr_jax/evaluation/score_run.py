@@ -246,14 +246,20 @@ def _by_position(split: Split, records: list[dict]) -> dict[album.Position, dict
 def _open_others(config) -> list[Experiment]:
     """Opens the workdirs in a folder, each with its own configuration.
 
+    What is scored and how, where the data are and what it runs on follow `config`: a
+    run's own devices need not be at hand.
+
     Raises:
         FileNotFoundError: if there is none.
     """
     folder, runs = pathlib.Path(config.eval.checkpoints), []
     for path in sorted(folder.glob("*/config.json")):
         theirs = ml_collections.ConfigDict(read_config(path.parent))
-        theirs.eval = ml_collections.ConfigDict(config.eval.to_dict())
-        theirs.data.data_dir, theirs.parallel = config.data.data_dir, config.parallel
+        # How often a run was scored has to go with how often it was saved.
+        own = {"every_steps": theirs.eval.every_steps}
+        theirs.eval = ml_collections.ConfigDict(config.eval.to_dict() | own)
+        theirs.data.data_dir = config.data.data_dir
+        theirs.parallel, theirs.fsdp = config.parallel, config.fsdp
         run = experiment.start(theirs, str(path.parent), training=False)
         checkpoints = run.checkpoints(read_only=True)
         steps, best = checkpoints.steps(), checkpoints.best_step()

@@ -219,6 +219,27 @@ def test_a_folder_of_workdirs_is_compared(make_workdir, tmp_path, caplog):
         score_run.score_workdir(config, str(tmp_path / "compared"))
 
 
+def test_a_folder_of_workdirs_is_scored_on_the_devices_there_are(
+    shapes_workdir, tmp_path
+):
+    config, workdir = shapes_workdir
+    config, folder = copy.deepcopy(config), tmp_path / "runs"
+    shutil.copytree(workdir, folder / "a", ignore=shutil.ignore_patterns("eval"))
+    # Trained on sixteen devices, and scored and saved at other steps than this command.
+    theirs = json.loads((folder / "a" / "config.json").read_text())
+    theirs["fsdp"], theirs["parallel"], theirs["accumulate_steps"] = 16, "jit", 7
+    theirs["checkpoint_every_steps"] = theirs["eval"]["every_steps"] = 3
+    (folder / "a" / "config.json").write_text(json.dumps(theirs))
+    config.eval.checkpoints, config.eval.every_steps = str(folder), 4
+    (row,) = score_run.score_workdir(config, str(tmp_path / "compared"))
+    assert row["step"] == 8 and row["selected_on"] == "shapes:val"
+    config.parallel, config.fsdp = "pmap", 1
+    score_run.score_workdir(config, str(tmp_path / "again"))
+    config.parallel, config.fsdp = "jit", 16
+    with pytest.raises(ValueError, match="config.fsdp is 16"):
+        score_run.score_workdir(config, str(tmp_path / "again"))
+
+
 @pytest.mark.slow
 def test_watching_scores_each_checkpoint_as_it_comes(
     run_of, monkeypatch, save_checkpoint
