@@ -11,7 +11,7 @@ from restr_jax.checkpoint import Restored
 from restr_jax.data import pipeline
 from restr_jax.data.loader import make_loader
 from restr_jax.data.splits import Split
-from restr_jax.evaluation import metrics, score_run
+from restr_jax.evaluation import score_run
 from restr_jax.evaluation.evaluator import Evaluator
 from restr_jax.experiment import Experiment
 from restr_jax.files import locked
@@ -113,12 +113,11 @@ def _train(
                 cut = config.eval.thresholds[0]
                 params = run.parallel.to_score(state.params)
                 try:
-                    records = evaluator.collect(params, val_split, cut)
+                    oiou = evaluator.oiou(params, val_split, cut)
                 except PreemptedError as error:
                     if is_new:
                         save()
                     raise stopped() from error
-                oiou = metrics.cumulative_iou(records)
                 writer.write(step, {f"{val_split.name}/oiou": oiou})
                 save(oiou)
                 window.restart_clock()

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from restr_jax import train
+from restr_jax.evaluation import evaluator
 from restr_jax.train_window import Window
 
 
-def test_nothing_is_compiled_after_the_first_step(
+def test_nothing_is_compiled_after_the_first_step_nor_encoded_for_a_sum(
     tiny_config, tmp_path, monkeypatch, compiled
 ):
     config = tiny_config("shapes")
@@ -23,9 +24,15 @@ def test_nothing_is_compiled_after_the_first_step(
         real(self, sums)
 
     monkeypatch.setattr(Window, "add", add)
+    encoded, encode = [], evaluator.to_rle
+    monkeypatch.setattr(
+        evaluator, "to_rle", lambda mask: encoded.append(0) or encode(mask)
+    )
     # No scoring or saving between the steps, which compile programs of their own.
     config.checkpoint_every_steps = config.eval.every_steps = 8
-    train.train_and_evaluate(config, str(tmp_path))
+    (row,) = train.train_and_evaluate(config, str(tmp_path))
+    # The mask and the stretched one of each prediction; validation keeps none.
+    assert len(encoded) == 2 * row["num_expressions"]
     assert len(counts) == 8
     assert counts[0] > 0
     assert counts[1:] == [counts[0]] * 7

@@ -135,6 +135,19 @@ class Evaluator:
         scored = self.score(params, split, (threshold,))
         return self.gather([(s.position, s.records) for s in scored])[0]
 
+    def oiou(self, params: Any, split: Split, threshold: float) -> float:
+        """Returns the cumulative IoU of a whole split, over all processes.
+
+        It is `metrics.cumulative_iou` of what `collect` returns, for less work: no mask
+        is stretched or encoded.
+        """
+        count = functools.partial(self._overlap_of, threshold=threshold)
+        sums = np.zeros(2, np.int64)
+        for overlap in self._each(params, split, count):
+            sums += overlap
+        own = dict(zip(("intersection", "union"), sums.tolist(), strict=True))
+        return metrics.cumulative_iou(self._parallel.gather([own]))
+
     def gather(
         self, scored: list[tuple[tuple[int, int], tuple[dict, ...]]]
     ) -> list[list[dict]]:
@@ -206,6 +219,13 @@ class Evaluator:
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
+
+    def _overlap_of(
+        self, example: Example, k: int, own: np.ndarray, _: np.ndarray, threshold: float
+    ) -> tuple[int, int]:
+        truth = example.masks[k]
+        logits = preprocess.restore(own, truth.shape, self._config.data.resize)
+        return metrics.overlap(to_mask(logits, threshold), truth)
 
     def _score_one(
         self,

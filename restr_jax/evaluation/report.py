@@ -91,12 +91,20 @@ def summary(rows: list[dict]) -> list[str]:
     header = ["data set", "split", "run", "step", "images", "expressions", "cut"]
     header += ["oIoU", "95 % interval", "mIoU", "P@0.5", "P@0.7", "P@0.9"]
     header += ["stretched oIoU", "stretched mIoU", "paper oIoU", "oIoU, text shuffled"]
+    header += ["checkpoint chosen on"]
     return _table(header, [_main_cells(row) for row in rows])
 
 
 # What else a row says of itself, in report.md.
 _CARD = ("checkpoint", "checkpoint_id", "dataset_id", "preset", "resize", "empty_rule")
-_CARD += ("version",)
+_CARD += ("version", "selected_on")
+
+_CHOSEN_HERE = "this split (!)"
+_CHOSEN_NOTE = [
+    f"{_CHOSEN_HERE}: the checkpoint is the best of a run on the split that is scored.",
+    "Such a score is too high by what choosing gains; score another split, or a",
+    "checkpoint that no score chose (config.eval.checkpoints=latest).",
+]
 
 
 def to_markdown(rows: list[dict]) -> str:
@@ -111,11 +119,13 @@ def to_markdown(rows: list[dict]) -> str:
         "",
     ]
     lines += summary(rows)
+    if any(chosen_here(row) for row in rows):
+        lines += ["", *_CHOSEN_NOTE]
     for row in rows:
         name = f"{row['dataset']} {row['split']}, {_run(row)}, step {row['step']}"
         name += f", cut {row['threshold']}"
         lines += ["", f"## {name}", ""]
-        lines += [f"- {key}: {row[key]}" for key in _CARD]
+        lines += [f"- {key}: {row.get(key)}" for key in _CARD]
         lines += ["", "By length:", ""]
         lines += _table(
             ["words", "expressions", "oIoU", "95 % interval", "paper oIoU"],
@@ -140,6 +150,11 @@ def to_markdown(rows: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def chosen_here(row: dict) -> bool:
+    """Returns whether a row's checkpoint was chosen by its score on the row's split."""
+    return row.get("selected_on") == f"{row['dataset']}:{row['split']}"
+
+
 def _main_cells(row: dict) -> list:
     precision, stretched = row["precision"], row["stretched"]
     return [
@@ -157,6 +172,7 @@ def _main_cells(row: dict) -> list:
         *map(_number, (stretched["oiou"], stretched["miou"])),
         _number(row["paper"]),
         _number(row.get("oiou_shuffled_text")),
+        _CHOSEN_HERE if chosen_here(row) else row.get("selected_on") or "",
     ]
 
 

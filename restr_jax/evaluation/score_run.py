@@ -115,6 +115,14 @@ def _steps(run: Experiment) -> list[int]:
     return run.parallel.gather(steps if jax.process_index() == 0 else [])
 
 
+def _selected_on(config) -> str | None:
+    """Names the split by whose scores the scored checkpoint was chosen, if any."""
+    if config.eval.watch or config.eval.checkpoints != "best":
+        return None
+    dataset, _, split = config.data.val_split.rpartition(":")
+    return f"{dataset or config.data.dataset}:{split}"
+
+
 class _Sweep:
     """One checkpoint over splits and thresholds."""
 
@@ -146,8 +154,11 @@ class _Sweep:
             known = self._run.parallel.gather(
                 report.read_rows(self._folder) if main else []
             )
-            if all(any(card.items() <= row.items() for row in known) for card in cards):
+            same = [[row for row in known if c.items() <= row.items()] for c in cards]
+            if all(same):
                 logger.info("%s, step %d: scored before", split.name, self._step)
+                if main:
+                    self._mark([row for rows in same for row in rows])
                 continue
             if self._params is None:
                 self._params = self._run.parallel.replicate(self._given)
@@ -155,6 +166,12 @@ class _Sweep:
                 if main:
                     report.add_rows(self._folder, [row])
                 logger.info("%s, step %d: %s", split.name, self._step, _in_words(row))
+
+    def _mark(self, rows: list[dict]) -> None:
+        """Marks rows that were scored before their checkpoint was chosen by a score."""
+        chosen = _selected_on(self._run.config)
+        if chosen and any(row.get("selected_on") != chosen for row in rows):
+            report.add_rows(self._folder, [r | {"selected_on": chosen} for r in rows])
 
     def _card(self, split: Split, names: dict[str, str], threshold: float) -> dict:
         """Says what a row is of."""
@@ -200,12 +217,14 @@ class _Sweep:
         rows = []
         for card, of_threshold in zip(cards, records, strict=True):
             buckets = published.length_buckets(card["dataset"])
-            row = card | metrics.summarize(of_threshold, buckets)
+            row = card | {"selected_on": _selected_on(config)}
+            row |= metrics.summarize(of_threshold, buckets)
             rows.append(report.with_paper(row))
         if config.eval.shuffled_text:
             shuffled = splits.with_shuffled_text(split, config.seed)
-            deaf = self._evaluator.collect(self._params, shuffled, self._thresholds[0])
-            rows[0]["oiou_shuffled_text"] = metrics.cumulative_iou(deaf)
+            rows[0]["oiou_shuffled_text"] = self._evaluator.oiou(
+                self._params, shuffled, self._thresholds[0]
+            )
         if jax.process_index() == 0:
             gallery.add_cases(folder / "figures", cases)
             for threshold, of_threshold in zip(self._thresholds, records, strict=True):
@@ -227,14 +246,20 @@ def _by_position(split: Split, records: list[dict]) -> dict[album.Position, dict
 def _open_others(config) -> list[Experiment]:
     """Opens the workdirs in a folder, each with its own configuration.
 
+    What is scored and how, where the data are and what it runs on follow `config`: a
+    run's own devices need not be at hand.
+
     Raises:
         FileNotFoundError: if there is none.
     """
     folder, runs = pathlib.Path(config.eval.checkpoints), []
     for path in sorted(folder.glob("*/config.json")):
         theirs = ml_collections.ConfigDict(read_config(path.parent))
-        theirs.eval = ml_collections.ConfigDict(config.eval.to_dict())
-        theirs.data.data_dir, theirs.parallel = config.data.data_dir, config.parallel
+        # How often a run was scored has to go with how often it was saved.
+        own = {"every_steps": theirs.eval.every_steps}
+        theirs.eval = ml_collections.ConfigDict(config.eval.to_dict() | own)
+        theirs.data.data_dir = config.data.data_dir
+        theirs.parallel, theirs.fsdp = config.parallel, config.fsdp
         run = experiment.start(theirs, str(path.parent), training=False)
         checkpoints = run.checkpoints(read_only=True)
         steps, best = checkpoints.steps(), checkpoints.best_step()

@@ -170,6 +170,20 @@ def test_little_moves_that_is_not_used_in_two_programs(
     assert len(compiled) - before == 2
 
 
+def test_the_sum_alone_takes_no_encoded_mask(shapes_workdir, opened, monkeypatch):
+    run, evaluator, params = opened(*shapes_workdir)
+    split = run.open_split("val")
+    records = evaluator.collect(params, split, 0.35)
+
+    def refuse(*_):
+        raise AssertionError("work that no sum needs")
+
+    monkeypatch.setattr("restr_jax.evaluation.evaluator.to_rle", refuse)
+    monkeypatch.setattr(preprocess, "stretch_mask", refuse)
+    oiou = evaluator.oiou(params, split, 0.35)
+    assert oiou == metrics.cumulative_iou(records) > 0
+
+
 def test_an_image_is_encoded_once(shapes_workdir, opened, monkeypatch):
     run, evaluator, params = opened(*shapes_workdir)
     encoded, real = [], evaluator._encode

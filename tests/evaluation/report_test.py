@@ -68,6 +68,16 @@ def test_the_report_states_score_paper_and_interval(tmp_path):
         assert part in text
 
 
+def test_a_score_of_the_split_that_chose_is_marked(tmp_path):
+    on = "gref/google:val"
+    # Rows of versions before name no choice.
+    rows = [row(10, 0.2), row(20, 0.3, selected_on=on), row(30, 0.4, selected_on=None)]
+    rows.append(row(20, 0.1, split="test", selected_on=on))
+    assert [report.chosen_here(r) for r in rows] == [False, True, False, False]
+    assert "too high" in report.to_markdown(rows)
+    assert "too high" not in report.to_markdown(rows[2:])
+
+
 def test_buckets_are_those_of_table_2():
     assert published.length_buckets("gref/google") == [
         (1, 5),

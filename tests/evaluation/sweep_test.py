@@ -84,6 +84,33 @@ def test_a_row_says_all_that_it_was_made_of(run_of):
     assert all({"ci95", "paper"} <= bucket.keys() for bucket in row["by_length"])
 
 
+def test_a_row_says_by_which_split_its_checkpoint_was_chosen(run_of, passes):
+    config, workdir = run_of
+    config.eval.splits = "val,test"
+
+    def chosen(checkpoints):
+        config.eval.checkpoints = checkpoints
+        rows = score_run.score_workdir(config, str(workdir))
+        assert json.loads((workdir / "eval" / "results.json").read_text()) == rows
+        return {(row["split"], row["step"]): row["selected_on"] for row in rows}
+
+    last = {("test", 8): None, ("val", 8): None}
+    assert chosen("latest") == last
+    # The same checkpoint is the best, which makes the scores no others.
+    best = dict.fromkeys(last, "shapes:val")
+    assert chosen("best") == best
+    assert passes == ["shapes:val", "shapes:test"]
+    # What is added does not take the mark away.
+    others = {("test", 4): None, ("val", 4): None}
+    assert chosen("all") == best | others
+    report = (workdir / "eval" / "report.md").read_text()
+    assert report.count("| this split (!) |") == 1
+    assert report.count("| shapes:val |") == 1
+    assert "Such a score is too high" in report
+    lines = (workdir / "eval" / "results.csv").read_text().splitlines()
+    assert [line.count("shapes:val") for line in lines] == [0, 0, 1, 0, 1]
+
+
 def test_a_killed_sweep_goes_on_where_it_stopped(run_of, tmp_path, monkeypatch):
     config, workdir = run_of
     config.eval.checkpoints, config.eval.splits = "all", "val,test"
@@ -190,6 +217,27 @@ def test_a_folder_of_workdirs_is_compared(make_workdir, tmp_path, caplog):
     config.eval.checkpoints = str(tmp_path)
     with pytest.raises(FileNotFoundError, match="folder without trained workdirs"):
         score_run.score_workdir(config, str(tmp_path / "compared"))
+
+
+def test_a_folder_of_workdirs_is_scored_on_the_devices_there_are(
+    shapes_workdir, tmp_path
+):
+    config, workdir = shapes_workdir
+    config, folder = copy.deepcopy(config), tmp_path / "runs"
+    shutil.copytree(workdir, folder / "a", ignore=shutil.ignore_patterns("eval"))
+    # Trained on sixteen devices, and scored and saved at other steps than this command.
+    theirs = json.loads((folder / "a" / "config.json").read_text())
+    theirs["fsdp"], theirs["parallel"], theirs["accumulate_steps"] = 16, "jit", 7
+    theirs["checkpoint_every_steps"] = theirs["eval"]["every_steps"] = 3
+    (folder / "a" / "config.json").write_text(json.dumps(theirs))
+    config.eval.checkpoints, config.eval.every_steps = str(folder), 4
+    (row,) = score_run.score_workdir(config, str(tmp_path / "compared"))
+    assert row["step"] == 8 and row["selected_on"] == "shapes:val"
+    config.parallel, config.fsdp = "pmap", 1
+    score_run.score_workdir(config, str(tmp_path / "again"))
+    config.parallel, config.fsdp = "jit", 16
+    with pytest.raises(ValueError, match="config.fsdp is 16"):
+        score_run.score_workdir(config, str(tmp_path / "again"))
 
 
 @pytest.mark.slow
