@@ -9,7 +9,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	&& echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo serve shipped docs test test-slow test-browser test-tf audit lint format
+.PHONY: demo serve shipped docs test test-slow test-browser test-tf test-gpu audit lint \
+	format
 
 .venv/demo: requirements.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: JAX has no \
@@ -73,6 +74,21 @@ docs: .venv/dev
 
 test-tf: .venv-tf/dev
 	.venv-tf/bin/python -m pytest -m tf tests/builders
+
+# In an environment of its own as well: the real compiler for NVIDIA GPUs, which needs no
+# GPU. CUDA's libraries are not installed, since nothing runs.
+.venv-gpu/dev: requirements.txt
+	test -x .venv-gpu/bin/python || $(PYTHON) -m venv --upgrade-deps .venv-gpu
+	.venv-gpu/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	version=$$(.venv-gpu/bin/python -c "import jaxlib; print(jaxlib.__version__)") && \
+	.venv-gpu/bin/pip install --quiet --disable-pip-version-check --no-deps \
+		jax-cuda12-pjrt==$$version jax-cuda12-plugin==$$version
+	touch $@
+
+# One training step for an H100; `python -m benchmarks.gpu_compile` has all cases.
+test-gpu: .venv-gpu/dev
+	.venv-gpu/bin/python -m benchmarks.gpu_compile --cases='^H100$$' \
+		--results=.venv-gpu/compiled.json
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -47,7 +47,8 @@ def reorder(
     A sum of one term and zeros: exact in any type, as a matrix product is not, and
     known to every compiler and exporter, as a gather is not.
     """
-    return jnp.where(order[..., None], x[..., None, :, :], 0).sum(-2)
+    wide = x.astype(sum_dtype(x))[..., None, :, :]
+    return jnp.where(order[..., None], wide, 0).sum(-2).astype(x.dtype)
 
 
 def weights(

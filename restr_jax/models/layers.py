@@ -71,9 +71,9 @@ def l2_normalize(x: Float[Array, "*b D"]) -> Float[Array, "*b D"]:
 
     The floor lies under the root, so that the gradient of a zero vector is finite.
     """
-    squares = jnp.square(x.astype(sum_dtype(x)))
-    scale = jax.lax.rsqrt(jnp.maximum(squares.sum(-1, keepdims=True), 1e-24))
-    return x * scale.astype(x.dtype)
+    wide = x.astype(sum_dtype(x))
+    squares = jnp.square(wide).sum(-1, keepdims=True)
+    return (wide * jax.lax.rsqrt(jnp.maximum(squares, 1e-24))).astype(x.dtype)
 
 
 def sinusoidal_positions(length: int, width: int) -> Float[np.ndarray, "T D"]:

@@ -109,7 +109,7 @@ class ReSTR(nn.Module):
                 upsample(patch_logits[..., None], size)[..., 0], patch_logits
             )
         gate = nn.sigmoid(logits) if self.sigmoid_gate else logits
-        masked = patches * gate[..., None].astype(patches.dtype)  # Eq. 10
+        masked = (patches * gate[..., None]).astype(patches.dtype)  # Eq. 10
         masked = masked.reshape(*masked.shape[:2], *grid, -1)
         seen = projected if self.decode_projected else visual
         seen = seen.reshape(seen.shape[0], 1, *grid, -1)

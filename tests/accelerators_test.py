@@ -1,0 +1,105 @@
+"""Every full-size program, lowered as a GPU or a TPU gets it, on a machine without."""
+
+import math
+import re
+
+import jax
+import pytest
+
+from configs import common
+from restr_jax import programs
+from restr_jax.models import attention
+
+VOCABULARY = 12_112  # Gref's
+KERNEL = re.compile(r"@(__cudnn\$fmha\w+)")
+# Six layers of language, twelve of vision, two of each encoder of the fusion.
+FUSED = {
+    "scoring-encode": 12,
+    "scoring-segment": 10,
+    "prediction-encode": 12,
+    "prediction-segment": 10,
+    "training": 22,
+}
+
+
+@pytest.fixture(autouse=True)
+def a_gpu(monkeypatch):
+    """Answers what JAX asks of a GPU for cuDNN's kernel, whose shape rules stay."""
+    from jax._src.cudnn import fused_attention_stablehlo as cudnn
+
+    monkeypatch.setattr(cudnn, "check_cudnn_version", lambda: 91000)
+    monkeypatch.setattr(cudnn, "check_compute_capability", lambda asked: True)
+    monkeypatch.setattr(attention, "fused_kernel_works", lambda: True)
+
+
+def lower(program, platform, preset="paper", dtype="bfloat16", **fusion):
+    config = common.get_config(preset=preset)
+    config.dtype = dtype
+    config.model.fusion.update(fusion)
+    images = 1 if program.startswith("prediction") else 8
+    # Tests multiply exactly; here, what users get counts.
+    with jax.default_matmul_precision("default"):
+        lowered = programs.lower(
+            program, config, VOCABULARY, jax.devices()[:1], images, platform=platform
+        )
+    return lowered.as_text()
+
+
+SUM = re.compile(
+    r"stablehlo\.reduce\(.*applies stablehlo\.add across dimensions = \[([\d, ]+)\]"
+    r" : \(tensor<([\dx]+)x(\w+)>.*"
+)
+
+
+def sums_in_bfloat16(text):
+    """Finds sums over axes, and scattered ones, that are made in bfloat16."""
+    found = []
+    for match in SUM.finditer(text):
+        sides = [int(side) for side in match[2].split("x")]
+        terms = math.prod(sides[int(axis)] for axis in match[1].split(","))
+        if match[3] == "bf16" and terms > 1:
+            found.append(match[0])
+    return found + re.findall(r"stablehlo\.add %.* : tensor<bf16>", text)
+
+
+@pytest.mark.parametrize("preset", ["paper", "released"])
+@pytest.mark.parametrize("program", programs.PROGRAMS)
+def test_every_attention_runs_in_cudnn_s_kernel_on_a_gpu(program, preset):
+    text = lower(program, "cuda", preset)
+    kernels = KERNEL.findall(text)
+    forward = [name for name in kernels if not name.endswith("Backward")]
+    # Without a bias, whose gradient would be computed for nothing.
+    assert set(forward) == {"__cudnn$fmhaSoftmax"}
+    assert len(forward) == FUSED[program]
+    backward = [name for name in kernels if name.endswith("Backward")]
+    assert len(backward) == (FUSED[program] if program == "training" else 0)
+    if program == "training":
+        assert sums_in_bfloat16(text) == []
+
+
+@pytest.mark.parametrize("kind", ["vme", "ime"])
+def test_so_does_the_attention_of_the_ablations(kind):
+    text = lower("scoring-segment", "cuda", kind=kind)
+    assert len(KERNEL.findall(text)) == 10
+
+
+@pytest.mark.parametrize("preset", ["paper", "released"])
+@pytest.mark.parametrize("program", ["training", "scoring-encode", "scoring-segment"])
+def test_a_tpu_gets_no_kernel_of_a_gpu(program, preset):
+    text = lower(program, "tpu", preset)
+    assert "stablehlo.dot_general" in text and "cudnn" not in text
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_float32_is_multiplied_in_float32(platform):
+    text = lower("training", platform, dtype="float32")
+    assert "cudnn" not in text
+    products = re.findall(r"stablehlo\.dot_general.*", text)
+    assert len(products) > 300
+    inexact = [line for line in products if line.count("HIGHEST") != 2]
+    assert inexact == []
+
+
+def test_an_unknown_program_is_refused():
+    with pytest.raises(ValueError, match="Unknown program 'eating'; it is one of"):
+        lower("eating", "cuda")
