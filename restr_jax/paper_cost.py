@@ -75,9 +75,10 @@ def _table_3b(get_config: Callable) -> list[Figure]:
         config.model.fusion.update(kind=kind, share_weights=shared)
         traced = trace_model(config.model, config.data.max_words)
         own = traced.variables["params"]["fusion"]
-        layers = count_parameters(own, lambda p: not p.startswith(_FUSION_LINEARS))
+        whole = count_parameters(own, lambda p: not p.startswith(_FUSION_LINEARS))
+        norms = count_parameters(own, lambda p: p.startswith("norm"))
         name = f"Table 3b, {name}"
-        found.append(_parameters(name, parameters, layers, layers))
+        found.append(_parameters(name, parameters, whole - norms, whole))
         reached = _as_printed(_fusion(traced, class_token=True))
         executed = _fusion(traced, class_token=False)
         found.append(_multiply_adds(name, macs, reached, executed))

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import AxisType, Mesh, NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
 logger = logging.getLogger(__name__)
@@ -223,6 +223,14 @@ class Parallel:
         longest = max(sides, key=lambda i: shape[i])
         spec = [FSDP_AXIS if i == longest else None for i in range(len(shape))]
         return NamedSharding(self._mesh, P(*spec))
+
+
+def describe_on(device: jax.Device, abstract: Any) -> Any:
+    """Adds to a tree of shapes that all of it lies on one device."""
+    on = SingleDeviceSharding(device)
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=on), abstract
+    )
 
 
 class _Pmapped:

@@ -9,13 +9,12 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import SingleDeviceSharding
 
 from restr_jax import precision, segmenter, train_state
 from restr_jax.evaluation import evaluator
 from restr_jax.models import build_model
 from restr_jax.optimizer import make_optimizer
-from restr_jax.parallel import Parallel
+from restr_jax.parallel import Parallel, describe_on
 from restr_jax.train_step import make_train_step
 
 # Scoring and prediction encode images and then segment an expression of each.
@@ -118,8 +117,5 @@ def _inference(
     inputs = (image,)
     if part == "segment":
         inputs = jax.eval_shape(encode, params, image), tokens
-    on = SingleDeviceSharding(devices[0])
-    placed = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=on), (params, *inputs)
-    )
+    placed = describe_on(devices[0], (params, *inputs))
     return jax.jit(encode if part == "encode" else segment), placed

@@ -153,7 +153,7 @@ class FusionEncoder(nn.Module):
         lengths = tokens.shape[-2] - padded if self.mask_padding else None
         tokens = encoder(tokens, lengths, **options)
         if self.norm_each:
-            norm = layer_norm(f"{name}_norm")
+            norm = layer_norm(f"norm_{name}")
         return tokens if norm is None else norm(tokens)
 
     def _check(self):
