@@ -86,6 +86,10 @@ def test_a_word_that_training_never_saw_is_answered_by_its_own_vector(
     # The table is frozen: it is to the bit as training started.
     run = experiment.start(config, str(tmp_path), training=False)
     np.testing.assert_array_equal(found, table_of(run.fresh_state().params))
+    checkpoints = run.checkpoints(read_only=True)
+    restored = checkpoints.restore(4, run.abstract_state()).state
+    checkpoints.close()
+    assert int(restored.step) == 4
 
 
 def test_a_frozen_table_has_no_moments_and_a_trained_one_has_two(config, tmp_path):
@@ -108,8 +112,9 @@ def small_step(frozen, words):
 
     config = common.get_config("tiny")
     config.model.image_size = (16, 16)
-    for part in ("vision", "language", "fusion"):
-        config.model[part].update(width=32, mlp_dim=32, num_heads=2, num_layers=2)
+    for part, layers in (("vision", 1), ("language", 1), ("fusion", 2)):
+        sizes = {"width": 32, "mlp_dim": 32, "num_heads": 2, "num_layers": layers}
+        config.model[part].update(sizes)
     config.optimizer.freeze_words = frozen
     config.optimizer.update(warmup_steps=0, learning_rate=0.1, clip_norm=1.0)
     config.dtype = "float32"
