@@ -127,6 +127,7 @@ def small_step(frozen, words):
         "box": np.array([[0, 0, 16, 16]] * 2, np.int32),
         "tokens": np.array([[[2, 3, 0, 0]], [[4, 1, 5, 0]]], np.int32),
         "valid": np.ones((2, 1), bool),
+        "row": np.arange(2, dtype=np.int32),
         "mask": rng.random((2, 1, 16, 16)) < 0.5,
     }
     params = train_state.init_params(model, 4, seed=0)

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 
 def sum_dtype(x: jax.Array) -> jnp.dtype:
@@ -21,7 +21,7 @@ def product_precision(x: jax.Array) -> jax.lax.Precision:
     return jax.lax.Precision.DEFAULT
 
 
-def share(x: Float[Array, "..."], shape: tuple[int, ...]) -> Float[Array, "..."]:
+def share(x: Array, shape: tuple) -> Array:
     """Broadcasts an array to a shape; its gradient is summed in float32.
 
     The gradient of a broadcast is a sum over all that share the array, such as the

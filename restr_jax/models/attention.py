@@ -48,7 +48,7 @@ def reorder(
     known to every compiler and exporter, as a gather is not.
     """
     wide = x.astype(sum_dtype(x))[..., None, :, :]
-    return jnp.where(order[..., None], wide, 0).sum(-2).astype(x.dtype)
+    return (order[..., None].astype(wide.dtype) * wide).sum(-2).astype(x.dtype)
 
 
 def weights(

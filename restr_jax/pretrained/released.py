@@ -220,6 +220,7 @@ def _read_config(
                 "share_weights": shared,
                 "zero_padding": True,
                 "mask_padding": False,
+                "norm_each": False,
                 "map_outputs": True,
             },
         }

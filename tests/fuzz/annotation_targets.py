@@ -72,7 +72,7 @@ _REFS = [
 def _make(refs, instances, problems):
     with documented():
         made = refer_annotations.make_annotations(
-            refs, instances, ("val",), FOLDER, problems
+            list(refs), instances, ("val",), FOLDER, problems
         )
         check_images(_all_images(made))
 

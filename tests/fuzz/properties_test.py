@@ -165,6 +165,7 @@ def test_plain_refs_of_any_protocol_are_read(said, number, other, protocol):
     path = write("plain.p", pickle.dumps([ref], protocol))
     (found,) = refer_annotations.read_refs(path, problems)
     assert problems.lines == []
+    del ref["tokens"]  # Nothing needs them.
     assert repr(found) == repr(ref)
 
 

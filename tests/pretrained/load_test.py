@@ -176,7 +176,9 @@ def test_what_no_shape_tells_of_another_run_is_compared(trained, tmp_path):
     config.init_from = str(other)
     with pytest.raises(ValueError, match="belong to another vocabulary"):
         experiment.start(config, str(tmp_path / "run"), training=True)
-    config.init_from, config.data.glove = str(workdir), "glove.txt"
+    glove = tmp_path / "glove.txt"
+    glove.write_text("red" + " 0.5" * config.model.language.width + "\n")
+    config.init_from, config.data.glove = str(workdir), str(glove)
     with pytest.raises(ValueError, match="leave out config.data.glove"):
         experiment.start(config, str(tmp_path / "run"), training=True)
 
