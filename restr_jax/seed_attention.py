@@ -32,11 +32,13 @@ def by_layer(
     # As the fusion lays tokens: patches, the seed, words, of which padding is last.
     at = layers[0].shape[-1] - tokens.shape[-1] - 1
     attention = jnp.stack([w[..., at, :].mean(-2) for w in layers], axis=-2)
-    patches, seed, words = jnp.split(attention, [at, at + 1], axis=-1)
+    seed, words = attention[..., at : at + 1], attention[..., at + 1 :]
     if model.fusion.mask_padding:
         back = attended_first(tokens != PAD_ID).swapaxes(-1, -2)
         words = reorder(back, words.swapaxes(-1, -2)).swapaxes(-1, -2)
-    return jnp.concatenate([patches, words, seed], axis=-1)
+    # ONNX knows no empty arrays: patches are there in VME only.
+    patches = [attention[..., :at]] if at else []
+    return jnp.concatenate([*patches, words, seed], axis=-1)
 
 
 def of_words(

@@ -10,7 +10,7 @@ from restr_jax.export import onnx
 def test_weights_are_stored_once(small, exported):
     count = sum(x.size for x in jax.tree.leaves(small.params))
     size = sum(path.stat().st_size for path in exported("onnx").glob("*.onnx"))
-    assert 4 * count < size < 4 * count + 250_000  # with the graphs
+    assert 4 * count < size < 4 * count + 270_000  # with the graphs
 
 
 def test_the_choice_of_platforms_is_back_afterwards():
