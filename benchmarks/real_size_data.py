@@ -270,7 +270,7 @@ def write_referit(root: pathlib.Path) -> None:
     pool = [
         (size, path)
         for size, share in _REFERIT_SIZES.items()
-        for path in write_pool(root / "pool" / f"{size[0]}", 2 * share, size)
+        for path in write_pool(root / "pool" / f"{size}", 2 * share, size)
     ]
     pool = [pool[place] for place in rng.permutation(len(pool))]
     masks = {size: _write_masks(root / "pool", size) for size in _REFERIT_SIZES}

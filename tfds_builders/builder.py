@@ -6,7 +6,7 @@ import concurrent.futures
 import hashlib
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 
 import tensorflow_datasets as tfds
 import tqdm
@@ -161,7 +161,8 @@ class ReferringBuilder(streamed.StreamedBuilder, skip_registration=True):
         """Maps in order and in parallel, not far ahead, with a progress display."""
         ahead: collections.deque = collections.deque()
         pool = concurrent.futures.ThreadPoolExecutor(self.num_workers)
-        with tqdm.tqdm(total=len(items), desc=what, disable=None) as progress:
+        total = len(items) if isinstance(items, Sized) else None
+        with tqdm.tqdm(total=total, desc=what, disable=None) as progress:
             try:
                 for item in items:
                     ahead.append(pool.submit(function, item))

@@ -5,43 +5,72 @@ COCO's files have hundreds of megabytes; parsed whole, they take several times t
 
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 _CHUNK = 1 << 20  # characters
 
 
-def entries(path: pathlib.Path, names: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+def entries(
+    path: pathlib.Path,
+    names: tuple[str, ...],
+    optional: tuple[str, ...] = (),
+    object_pairs_hook: Callable | None = None,
+) -> Iterator[tuple[str, Any]]:
     """Yields (name, entry) of the lists of these names, in the order of the file.
 
+    Args:
+        path: the file.
+        names: of lists that it has to have.
+        optional: names of others.
+        object_pairs_hook: as json.loads takes it, for what is in the lists.
+
     Raises:
-        ValueError: if the file is no JSON object, or lacks one of the lists.
-        RecursionError: if it is nested too deeply.
+        ValueError: if the file is no JSON object, or such a name has no list.
     """
     with path.open("rb") as file:
         encoding = json.detect_encoding(file.read(4))
     # Like json.loads, which passes on halves of characters.
     with path.open(encoding=encoding, errors="surrogatepass", newline="") as file:
-        text = _Text(file)
-        missing = set(names)
-        for name in text.items("{", "}"):
-            if name in names and text.peek() == "[":
-                missing.discard(name)
-                for _ in text.items("[", "]"):
-                    yield name, text.value()
-            else:
-                text.value()
-        if text.peek():
-            text.fail("more follows its end")
+        try:
+            yield from _entries(
+                _Text(file, object_pairs_hook), set(names), set(optional)
+            )
+        except UnicodeDecodeError as error:
+            raise ValueError(f"it is not {encoding.upper()} ({error})") from error
+        except RecursionError as error:
+            raise ValueError("its JSON is nested too deeply") from error
+
+
+def _entries(text: "_Text", missing: set[str], optional: set[str]) -> Iterator:
+    wanted, seen = missing | optional, set()
+    if text.peek() not in ("{", ""):
+        raise ValueError("it is not an object {...}")
+    for name in text.items("{", "}"):
+        if name in seen:
+            raise ValueError(f"it has the field {name!r} twice")
+        seen.add(name)
+        if name not in wanted:
+            text.value()
+        elif text.peek() == "[":
+            missing.discard(name)
+            for _ in text.items("[", "]"):
+                yield name, text.value()
+        else:
+            missing = {name}
+            break
     if missing:
         raise ValueError(f"it has no list of {', '.join(sorted(missing))}")
+    if text.peek():
+        text.fail("more follows its end")
 
 
 class _Text:
     """The text of a file, of which a part is in memory."""
 
-    def __init__(self, file):
-        self._file, self._decoder = file, json.JSONDecoder()
+    def __init__(self, file, object_pairs_hook: Callable | None):
+        self._file = file
+        self._decoder = json.JSONDecoder(object_pairs_hook=object_pairs_hook)
         self._part, self._place, self._before, self._ended = "", 0, 0, False
 
     def fail(self, what: str) -> None:

@@ -4,6 +4,7 @@ Nothing here trusts a file: pycocotools checks neither polygons nor runs, and cr
 reads past them, so they are checked before it sees them.
 """
 
+import array
 import io
 import pathlib
 import reprlib
@@ -31,6 +32,20 @@ def encode_mask(mask: np.ndarray) -> str:
     """Encodes a boolean mask [H, W] as COCO's compressed RLE."""
     rle = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
     return rle["counts"].decode("ascii")
+
+
+def compact(segmentation):
+    """Returns what `encode_segmentation` takes, with polygons in a fourth of memory."""
+    if isinstance(segmentation, list) and all(map(_is_polygon, segmentation)):
+        return [array.array("d", polygon) for polygon in segmentation]
+    return segmentation
+
+
+def _is_polygon(part) -> bool:
+    return isinstance(part, list) and all(
+        type(value) is float or (type(value) is int and abs(value) < 2**63)
+        for value in part
+    )
 
 
 def encode_segmentation(segmentation, height: int, width: int) -> str:

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import pathlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from tfds_builders import images, masks, own_coco
 from tfds_builders.annotations import (
@@ -96,7 +96,7 @@ def find_splits(root: pathlib.Path) -> dict[str, pathlib.Path]:
     return found
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class _Line:
     """What a line says.
 
@@ -181,10 +181,6 @@ def _upright_size(path: pathlib.Path) -> tuple[int, int]:
 def _read_lines(
     path: pathlib.Path, root: pathlib.Path, problems: Problems, in_threads: InThreads
 ) -> list[AnnotatedImage]:
-    content = path.read_bytes().split(b"\n")
-    numbered = [(n, line) for n, line in enumerate(content, start=1) if line.strip()]
-    if not numbered:
-        raise ValueError(f"{path} has no line; write one for each expression.")
     reader = _LineReader(root)
 
     def read(item: tuple[int, bytes]) -> tuple[int, _Line | str]:
@@ -196,12 +192,15 @@ def _read_lines(
     # The lines of each object, by image.
     gathered: dict[str, dict[tuple, list[_Line]]] = {}
     categories: dict[tuple, _Line] = {}
-    for number, line in in_threads(read, numbered, path.name):
+    number = 0
+    for number, line in in_threads(read, _numbered(path), path.name):
         complaint = (
             line if isinstance(line, str) else _gather(line, gathered, categories)
         )
         if complaint:
             problems.add(f"{path}, line {number}", complaint)
+    if not number:
+        raise ValueError(f"{path} has no line; write one for each expression.")
     return [
         AnnotatedImage(
             image_id=image,
@@ -211,6 +210,14 @@ def _read_lines(
         )
         for image, of_image in gathered.items()
     ]
+
+
+def _numbered(path: pathlib.Path) -> Iterator[tuple[int, bytes]]:
+    """Yields the lines that are not blank with their numbers."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield number, line.removesuffix(b"\n")
 
 
 def _gather(

@@ -4,10 +4,11 @@ An annotation without expressions is an object that nobody refers to.
 """
 
 import difflib
+import itertools
 import pathlib
 from collections import Counter
 
-from tfds_builders import images, masks
+from tfds_builders import images, json_stream, masks
 from tfds_builders.annotations import (
     AnnotatedImage,
     Problems,
@@ -24,7 +25,7 @@ from tfds_builders.own_entries import (
     check_fields,
     check_upright,
     inside,
-    parse_json,
+    without_repeats,
 )
 
 _IMAGE = {"id": ID, "file_name": TEXT, "height": PIXELS, "width": PIXELS}
@@ -36,6 +37,12 @@ _ANNOTATION = {
 }
 _ANNOTATION_OPTIONAL = {"category_id": ID}
 _CATEGORY = {"id": ID, "name": TEXT}
+# What is kept of an entry while a file is read.
+_KEPT = {
+    "images": tuple(_IMAGE),
+    "annotations": (*_ANNOTATION, *_ANNOTATION_OPTIONAL),
+    "categories": tuple(_CATEGORY),
+}
 
 
 def read_split(
@@ -52,9 +59,9 @@ def read_split(
     Raises:
         ValueError: if it is not a file of this form, or refers to nothing.
     """
-    content = _read_file(path)
+    content = _read_file(path, problems)
     referred = _by_id(
-        _referred_to(content["annotations"], path, problems),
+        content["annotations"],
         _ANNOTATION,
         f"{path}, annotation",
         problems,
@@ -90,16 +97,18 @@ def read_split(
     ]
 
 
-def _read_file(path: pathlib.Path) -> dict[str, list]:
-    """Returns images, annotations and categories, of which the last may be absent."""
+def _read_file(path: pathlib.Path, problems: Problems) -> dict[str, list]:
+    """Returns images, categories, and the annotations that are referred to."""
+    content: dict[str, list] = {"images": [], "annotations": [], "categories": []}
+    annotations = itertools.count()
     try:
-        content = parse_json(path.read_bytes())
-        if not isinstance(content, dict):
-            raise ValueError("it is not an object {...}")
-        content.setdefault("categories", [])
-        for part in ("images", "annotations", "categories"):
-            if not isinstance(content.get(part), list):
-                raise ValueError(f"it has no list of {part}")
+        for part, entry in json_stream.entries(
+            path, ("images", "annotations"), ("categories",), without_repeats
+        ):
+            if part != "annotations" or _is_referred_to(
+                entry, next(annotations), path, problems
+            ):
+                content[part].append(_compact(entry, _KEPT[part]))
     except ValueError as error:
         raise ValueError(
             f"{path} is not in COCO's format: {error}. Every .json file of this folder "
@@ -117,15 +126,28 @@ def _expressions(annotation):
     return isinstance(annotation, dict) and annotation.get("expressions")
 
 
-def _referred_to(annotations: list, path: pathlib.Path, problems: Problems) -> list:
-    """Leaves out annotations without expressions; misspelt, they are a problem."""
-    for i, annotation in enumerate(annotations):
-        if isinstance(annotation, dict) and "expressions" not in annotation:
-            # Programs add fields of their own: an unknown one alone is no problem.
-            for field in difflib.get_close_matches("expressions", annotation):
-                what = f"unknown field {field!r}; is it 'expressions'?"
-                problems.add(f"{path}, annotation {_name(annotation, i)}", what)
-    return [a for a in annotations if not isinstance(a, dict) or _expressions(a)]
+def _is_referred_to(
+    annotation, place: int, path: pathlib.Path, problems: Problems
+) -> bool:
+    """Returns whether it has expressions; misspelt, they are a problem."""
+    if not isinstance(annotation, dict):
+        return True  # Named later, with what else is wrong.
+    if "expressions" not in annotation:
+        # Programs add fields of their own: an unknown one alone is no problem.
+        for field in difflib.get_close_matches("expressions", annotation):
+            what = f"unknown field {field!r}; is it 'expressions'?"
+            problems.add(f"{path}, annotation {_name(annotation, place)}", what)
+    return bool(_expressions(annotation))
+
+
+def _compact(entry, fields: tuple[str, ...]):
+    """Keeps these fields of an entry; a file has many more."""
+    if not isinstance(entry, dict):
+        return entry
+    kept = {field: entry[field] for field in fields if field in entry}
+    if "segmentation" in kept:
+        kept["segmentation"] = masks.compact(kept["segmentation"])
+    return kept
 
 
 def _by_id(

@@ -4,12 +4,12 @@ import json
 import pathlib
 import reprlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from PIL import ExifTags, Image
 
 # Maps a function over items in order, and shows progress under a name.
-InThreads = Callable[[Callable, list, str], Iterator]
+InThreads = Callable[[Callable, Iterable, str], Iterator]
 
 # What a field may hold: its types, and how to say so.
 Kind = tuple[tuple[type, ...], str]
@@ -28,7 +28,7 @@ def parse_json(content: bytes):
     try:
         # Some editors begin a file with a mark of its encoding.
         text = content.decode("utf-8-sig")
-        return json.loads(text, object_pairs_hook=_without_repeats)
+        return json.loads(text, object_pairs_hook=without_repeats)
     except UnicodeDecodeError as error:
         raise ValueError(f"it is not UTF-8 ({error})") from error
     except json.JSONDecodeError as error:
@@ -37,10 +37,15 @@ def parse_json(content: bytes):
             f"it is not JSON ({error.msg}: {line}column {error.colno})"
         ) from error
     except RecursionError as error:
-        raise ValueError("it is not JSON that makes sense here, so deep") from error
+        raise ValueError("its JSON is nested too deeply") from error
 
 
-def _without_repeats(pairs: list[tuple]) -> dict:
+def without_repeats(pairs: list[tuple]) -> dict:
+    """Makes a dict of the fields of a JSON object.
+
+    Raises:
+        ValueError: if two have one name.
+    """
     fields = dict(pairs)
     if len(fields) < len(pairs):
         counts = Counter(name for name, _ in pairs)

@@ -56,7 +56,9 @@ def test_encodings_are_those_of_json(encoding, tmp_path):
     ("content", "message"),
     [
         ("", "expected {, character 0"),
-        ("[]", "expected {"),
+        ("[]", "it is not an object"),
+        ('{"images": [], "images": []}', "it has the field 'images' twice"),
+        ('{"images": [' + "[" * 99_999, "nested too deeply"),
         ('{"images": [], "annotations": []', "expected ,"),
         ('{"images": [], "annotations": [],}', "expected a name"),
         ('{"images": [1 2], "annotations": []}', "expected ,, character 14"),

@@ -61,7 +61,7 @@ def read(root):
     problems = Problems()
 
     def one_by_one(function, items, what):
-        assert len(items) and what
+        assert what
         return map(function, items)
 
     annotations = own_annotations.read_annotations(root, problems, one_by_one)
@@ -145,7 +145,7 @@ def line(**changes):
 FAULTS = {
     b"{'image': 1}": "it is not JSON (Expecting property name",
     b'{"image": "a.png", "expr': "it is not JSON (Unterminated string",
-    b"[" * 100_000: "it is not JSON",
+    b"[" * 100_000: "its JSON is nested too deeply",
     b'{"image": "\xe4"}': "it is not UTF-8",
     b'{"mask": 1, "mask": 2}': "it has the field 'mask' twice",
     b"[1]": "it is [1], expected {...}",

@@ -1,11 +1,12 @@
 import copy
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tfds_builders import own_annotations
+from tfds_builders import json_stream, own_annotations, own_coco
 from tfds_builders.annotations import Problems
 
 # Columns 1, 2 of rows 1 to 3 of 6 x 8 pixels; its runs as COCO spells them.
@@ -204,3 +205,21 @@ def test_a_file_of_another_form_is_refused(content, message, root):
     with pytest.raises(ValueError, match=message) as raised:
         read(root, content)
     assert f"{root}/train.json" in str(raised.value)
+
+
+def test_a_large_file_takes_little_memory(root, monkeypatch):
+    monkeypatch.setattr(json_stream, "_CHUNK", 1 << 16)
+    outline = [float(number % 7) for number in range(400)]
+    nobodys = {"image_id": 1, "segmentation": [outline]}
+    others = [nobodys | {"id": number} for number in range(100, 3_100)]
+    content = CONTENT | {"annotations": others + CONTENT["annotations"]}
+    (root / "train.json").write_text(json.dumps(content))
+    size = (root / "train.json").stat().st_size
+    del content, others
+    tracemalloc.start()
+    kept = own_coco._read_file(root / "train.json", Problems())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [entry["id"] for entry in kept["annotations"]] == [10, 11, 20]
+    # Read whole, it takes more than five times its bytes.
+    assert size > 5e6 and peak < 0.2 * size
