@@ -2,10 +2,14 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
 import pytest
+from flax.traverse_util import flatten_dict
+
+from configs import gref
 
 ROOT = pathlib.Path(__file__).parent.parent
 # The command as it is, up to training: what JAX would see of a node's GPUs.
@@ -60,3 +64,21 @@ def test_other_ids_are_refused_in_one_line(ids):
     done = show(f"--local_device_ids={ids}")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "give whole numbers from 0 on, as in --local_device_ids=0,1" in done.stderr
+
+
+def test_the_commands_for_clusters_train_as_many_images_as_the_paper():
+    text = (ROOT / "docs" / "scaling.md").read_text().replace("\\\n", "")
+    commands = re.findall(r"^ +.*main\.py.*config=configs/gref.*$", text, re.MULTILINE)
+    assert len(commands) == 4
+    for command in commands:
+        config = gref.get_config()
+        images = config.batch_size * config.optimizer.total_steps
+        found = re.findall(r"--config\.([\w.]+)=(\S+)", command)
+        given = {k: v if k.startswith("data.data") else float(v) for k, v in found}
+        assert set(given) <= set(flatten_dict(config.to_dict(), sep="."))
+        batch, steps = given["batch_size"], given["optimizer.total_steps"]
+        assert batch * steps == images and steps == 10 * given["optimizer.warmup_steps"]
+        rate = 1e-5 * (batch / 8) ** 0.5
+        assert abs(given["optimizer.learning_rate"] - rate) < 0.02 * rate
+        flags = re.findall(r"--(?!config\.)(\w+)", command.partition("main.py")[2])
+        assert all(f'"{flag}"' in (ROOT / "main.py").read_text() for flag in flags)
