@@ -80,7 +80,8 @@ def _parts(leaf: Any) -> Iterator[tuple[np.ndarray, tuple[int, ...], list[int]]]
             starts = [side.start or 0 for side in shard.index]
             yield np.asarray(shard.data), leaf.shape, starts
     else:
-        yield np.asarray(leaf), np.shape(leaf), [0] * np.ndim(leaf)
+        dtype = jax.dtypes.canonicalize_dtype(np.result_type(leaf))
+        yield np.asarray(leaf, dtype), np.shape(leaf), [0] * np.ndim(leaf)
 
 
 def _sum(part: np.ndarray, whole: tuple[int, ...], starts: list[int]) -> int:

@@ -43,7 +43,13 @@ def whole(config, tmp_path_factory):
 
 
 def run_main(config, folder, workdir, processes, devices, *extra):
-    """Runs main.py to its end in so many processes of so many devices each."""
+    """Runs main.py to its end, which has to be a good one."""
+    for code, errors in ends_of(config, folder, workdir, processes, devices, *extra):
+        assert code == 0, errors
+
+
+def ends_of(config, folder, workdir, processes, devices, *extra):
+    """Runs main.py in so many processes of so many devices; returns how each ended."""
     (folder / "config.py").write_text(CONFIG.format(config.to_json()))
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -75,8 +81,8 @@ def run_main(config, folder, workdir, processes, devices, *extra):
             )
         )
     said = [process.communicate(timeout=400)[1] for process in started]
-    for process, errors in zip(started, said, strict=True):
-        assert process.returncode == 0, errors
+    codes = [process.returncode for process in started]
+    return list(zip(codes, said, strict=True))
 
 
 def assert_same_end(whole, workdir):
@@ -127,3 +133,40 @@ def test_two_processes_train_checkpoint_and_score_as_one(config, whole, tmp_path
     shutil.rmtree(workdir / "eval")
     run_main(config, tmp_path, workdir, 1, 1, "--mode=eval")
     assert_same_end(whole, workdir)
+
+
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_a_run_under_the_device_order_of_a_tpu_ends_the_same(
+    config, whole, tmp_path, monkeypatch, mode
+):
+    real = jax.make_mesh
+
+    def make_mesh(shape, names, *, devices, **options):
+        devices = [devices[i] for i in (0, 1, 2, 3, 7, 6, 5, 4)]  # of a v5e 2x4
+        return real(shape, names, devices=devices, **options)
+
+    monkeypatch.setattr(jax, "make_mesh", make_mesh)
+    config = config.copy_and_resolve_references()
+    config.parallel = mode
+    train.train_and_evaluate(config, str(tmp_path))
+    assert_same_end(whole, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--config.batch_size=6"], "config.batch_size is 6, which 4 devices"),
+        (["--config.fsdp=3"], "config.fsdp is 3 with config.parallel=jit"),
+        (["--config.fsdp=2", "--config.parallel=pmap"], "and to be 1 with pmap"),
+    ],
+)
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_devices_cannot_share_is_said_by_every_process(
+    config, tmp_path, processes, extra, message
+):
+    devices = 4 // processes
+    workdir = tmp_path / "run"
+    for code, errors in ends_of(config, tmp_path, workdir, processes, devices, *extra):
+        assert code == 1 and "Traceback" not in errors, errors
+        assert len([line for line in errors.splitlines() if message in line]) == 1
+    assert not workdir.exists()
