@@ -22,7 +22,7 @@ from unittest import mock
 import jax
 import numpy as np
 
-from benchmarks.tpu_compile import VOCABULARY
+from benchmarks.compile_ahead import VOCABULARY
 from configs import gref
 from restr_jax import train_state
 from restr_jax.checkpoint import Checkpoints
