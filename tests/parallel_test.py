@@ -23,16 +23,24 @@ def batch_of(run, size):
 
 @pytest.fixture(scope="module")
 def start(tiny_config, tmp_path_factory):
-    """Starts a run without stochastic depth, which each device draws for itself."""
+    """Starts a run that drops half of the last branches of each encoder."""
 
-    def make(**changes):
+    def make(rate=0.5, **changes):
         config = tiny_config("shapes")
-        config.model.vision.drop_path_rate = config.model.fusion.drop_path_rate = 0.0
+        config.model.vision.drop_path_rate = config.model.fusion.drop_path_rate = rate
         config.update(changes)
         folder = str(tmp_path_factory.mktemp("run"))
         return experiment.start(config, folder, training=True)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def one(start):
+    """Five steps of one device: the batch, losses, parameters and a count."""
+    run = start()
+    batch = batch_of(run, 16)
+    return batch, *five_steps(run, None, batch)
 
 
 def five_steps(run, parallel, batch):
@@ -64,20 +72,18 @@ def assert_close_params(ours, theirs):
 
 
 @pytest.mark.parametrize(("mode", "fsdp"), [("jit", 1), ("pmap", 1), ("jit", 4)])
-def test_eight_devices_equal_one(start, mode, fsdp, monkeypatch):
+def test_eight_devices_equal_one(start, one, mode, fsdp, monkeypatch):
     # The arrays of so small a model would all be left whole.
     monkeypatch.setattr("restr_jax.parallel._LEAST_SHARDED", 64)
-    run = start()
-    batch = batch_of(run, 16)
-    one = five_steps(run, None, batch)
+    batch, losses, params, count = one
     parallel = Parallel(mode, fsdp)
     assert parallel.num_devices == 8
-    many = five_steps(run, parallel, batch)
+    many = five_steps(start(), parallel, batch)
     # Devices add in another order: float32 rounding, and what five updates that divide
     # by its square root make of it.
-    np.testing.assert_allclose(many[0], one[0], rtol=1e-5)
-    assert many[2] == one[2] == batch["valid"].sum()
-    assert_close_params(many[1], one[1])
+    np.testing.assert_allclose(many[0], losses, rtol=1e-5)
+    assert many[2] == count == batch["valid"].sum()
+    assert_close_params(many[1], params)
     qkv = many[1]["vision"]["encoder"]["block_0"]["attention"]["qkv"]["kernel"]
     held = {shard.data.size for shard in qkv.addressable_shards}
     assert held == {qkv.size // fsdp}
@@ -86,39 +92,50 @@ def test_eight_devices_equal_one(start, mode, fsdp, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, whole, many[1])
 
 
-def test_a_batch_in_parts_is_the_batch(start):
-    batch = batch_of(start(), 16)
-    whole, parts = (
-        five_steps(
-            start(accumulate_steps=n, batch_size=32),
-            Parallel("jit", devices=jax.devices()[:4]),
-            batch,
-        )
-        for n in (1, 4)
-    )
-    np.testing.assert_allclose(parts[0], whole[0], rtol=1e-5)
-    assert parts[2] == whole[2]
-    assert_close_params(parts[1], whole[1])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_rows_in_any_order_train_alike(start, one, parts):
+    # As the order of devices or of processes may have it; pmap sees blocks of rows.
+    batch, losses, params, _ = one
+    order = np.random.default_rng(0).permutation(16)
+    mixed = {name: array[order] for name, array in batch.items()}
+    run = start(accumulate_steps=parts, batch_size=16)
+    other = five_steps(run, Parallel("pmap"), mixed)
+    np.testing.assert_allclose(other[0], losses, rtol=1e-5)
+    assert_close_params(other[1], params)
 
 
-def test_recomputing_changes_no_update_and_no_draw(start):
-    # With stochastic depth, which has to be drawn alike the second time.
-    fusion = {"drop_path_rate": 0.5}
-    kept = start(model={"fusion": fusion})
-    again = start(model={"fusion": fusion, "remat": "layer"})
-    batch = batch_of(kept, 8)
-    one, other = five_steps(kept, None, batch), five_steps(again, None, batch)
-    np.testing.assert_allclose(other[0], one[0], rtol=1e-5)
-    assert_close_params(other[1], one[1])
+def test_a_batch_in_parts_with_recomputed_layers_is_the_batch(start, one):
+    # Stochastic depth has to be drawn alike the second time.
+    batch, losses, params, count = one
+    run = start(accumulate_steps=4, batch_size=32, model={"remat": "layer"})
+    parts = five_steps(run, Parallel("jit", devices=jax.devices()[:4]), batch)
+    np.testing.assert_allclose(parts[0], losses, rtol=1e-5)
+    assert parts[2] == count
+    assert_close_params(parts[1], params)
 
 
-def test_bfloat16_trains_float32_parameters(start):
-    full, half = start(), start(dtype="bfloat16")
-    batch = batch_of(full, 8)
-    one, other = five_steps(full, None, batch), five_steps(half, None, batch)
+def test_draws_cost_no_message_between_devices(start):
+    def collectives(rate):
+        run, parallel = start(rate), Parallel("jit")
+        batch = batch_of(run, 16)
+        step = make_train_step(run.model, run.optimizer, run.config)
+        state = run.abstract_state()
+        lowered = parallel.train_step(step, state).lower(state, parallel.feed(batch))
+        text = lowered.compile().as_text()
+        names = ("all-reduce", "all-gather", "collective-permute", "all-to-all")
+        return {name: text.count(f" {name}(") for name in names}
+
+    without = collectives(0.0)
+    assert without["all-reduce"]
+    assert collectives(0.5) == without
+
+
+def test_bfloat16_trains_float32_parameters(start, one):
+    batch, losses, _, _ = one
+    half = five_steps(start(dtype="bfloat16"), None, batch)
     # 8 bits of mantissa.
-    np.testing.assert_allclose(other[0], one[0], rtol=1e-2)
-    assert {x.dtype for x in jax.tree.leaves(other[1])} == {jnp.dtype("float32")}
+    np.testing.assert_allclose(half[0], losses, rtol=1e-2)
+    assert {x.dtype for x in jax.tree.leaves(half[1])} == {jnp.dtype("float32")}
 
 
 @pytest.mark.parametrize(

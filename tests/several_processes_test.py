@@ -27,8 +27,6 @@ def get_config():
 @pytest.fixture(scope="module")
 def config(tiny_config):
     config = tiny_config("shapes")
-    # Under pmap each device draws its own; here it only keeps the runs short.
-    config.model.vision.drop_path_rate = config.model.fusion.drop_path_rate = 0.0
     config.eval.shuffled_text = False
     config.eval.num_figures = 0
     return config
