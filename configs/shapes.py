@@ -3,7 +3,7 @@
     python -m tfds_builders.prepare shapes --data_dir=data
     python main.py --config=configs/shapes.py --workdir=runs/shapes
 
-The default trains for six minutes on two CPU cores, `:long` for four times as long.
+The default trains for eight minutes on two CPU cores, `:long` for five times as long.
 `:released` is the authors' program instead of the print.
 """
 
