@@ -125,6 +125,23 @@ def differences(one: dict, other: dict) -> list[str]:
     return [name for name in one if not equal(one[name], other[name])]
 
 
+def straight_run(scenario: Scenario, folder: pathlib.Path) -> pathlib.Path:
+    """Returns the workdir of a run that nothing kills; it is run once in a folder."""
+    _, file = chaos_data.write_config(folder)
+    workdir = _workdir(scenario, folder, "straight")
+    if not (workdir / "eval" / "results.json").exists():
+        run = Run(scenario, file, workdir)
+        codes = run.wait()
+        if any(codes):
+            raise RuntimeError(f"It ended with {codes}; see {run.log.name}.")
+    return workdir
+
+
+def _workdir(scenario: Scenario, folder: pathlib.Path, kind: str) -> pathlib.Path:
+    name = scenario.name.replace(" ", "-").replace(",", "")
+    return folder / f"{name}-{kind}"
+
+
 def torment(
     scenario: Scenario, folder: pathlib.Path, kills: int, seed: int
 ) -> tuple[collections.Counter, list[str], int]:
@@ -141,12 +158,10 @@ def torment(
         started.
     """
     config, file = chaos_data.write_config(folder)
-    name = scenario.name.replace(" ", "-").replace(",", "")
-    straight, broken = folder / f"{name}-straight", folder / f"{name}-broken"
-    run = Run(scenario, file, straight)
-    codes = run.wait()
-    if any(codes):
-        raise RuntimeError(f"The straight run ended with {codes}; see {run.log.name}.")
+    straight, broken = (
+        straight_run(scenario, folder),
+        _workdir(scenario, folder, "broken"),
+    )
     rng, hit, starts = random.Random(seed), collections.Counter(), 0
     while True:
         run, starts = Run(scenario, file, broken), starts + 1

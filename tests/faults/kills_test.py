@@ -22,20 +22,31 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 SECONDS = 300  # to wait for anything; a busy machine is no failure
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Holds the data and the runs that nothing disturbs, each made once."""
+    return tmp_path_factory.mktemp("kills")
+
+
+@pytest.fixture
+def file(folder):
+    """The configuration of a run of 60 steps."""
+    return chaos_data.write_config(folder)[1]
+
+
 @pytest.mark.parametrize("scenario", [chaos.SCENARIOS[0], chaos.SCENARIOS[-1]])
-def test_a_run_killed_at_random_ends_bit_equal(scenario, tmp_path):
-    hit, differs, starts = chaos.torment(scenario, tmp_path, kills=3, seed=1)
+def test_a_run_killed_at_random_ends_bit_equal(scenario, folder):
+    hit, differs, starts = chaos.torment(scenario, folder, kills=3, seed=1)
     assert (hit.total(), differs, starts) == (3, [], 4)
 
 
-def test_pmap_in_two_processes_resumes_and_ends_as_in_one(tmp_path):
+def test_pmap_in_two_processes_resumes_and_ends_as_in_one(folder):
     scenario = chaos_run.Scenario("two", processes=2, devices=2, parallel="pmap")
-    hit, differs, starts = chaos.torment(scenario, tmp_path, kills=1, seed=2)
+    hit, differs, starts = chaos.torment(scenario, folder, kills=1, seed=2)
     assert (hit.total(), differs, starts) == (1, [], 2)
     alone = chaos_run.Scenario("one", devices=4, parallel="pmap")
-    run = chaos_run.Run(alone, tmp_path / "config.py", tmp_path / "one")
-    assert run.wait() == [0]
-    one, two = (chaos.digest(tmp_path / name) for name in ("one", "two-straight"))
+    runs = (chaos.straight_run(s, folder) for s in (alone, scenario))
+    one, two = map(chaos.digest, runs)
     # Between processes gradients are added in another order: float32 rounding, and
     # what 60 updates that divide by its square root make of it.
     compare = functools.partial(np.testing.assert_allclose, atol=2e-4)
@@ -54,28 +65,27 @@ def wait_for(condition, run):
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize(("processes", "told"), [(1, 0), (2, 0), (2, 1)])
-def test_sigterm_saves_the_step_and_says_so(tmp_path, processes, told):
-    _, file = chaos_data.write_config(tmp_path)
-    scenario = chaos_run.Scenario("told", processes=processes)
+@pytest.mark.parametrize(
+    ("scenario", "told"),
+    [(chaos.SCENARIOS[0], 0), (chaos.SCENARIOS[-1], 0), (chaos.SCENARIOS[-1], 1)],
+)
+def test_sigterm_saves_the_step_and_says_so(folder, file, tmp_path, scenario, told):
     run = chaos_run.Run(scenario, file, tmp_path / "run")
     wait_for(run.lines, run)
     os.kill(run.processes[told].pid, signal.SIGTERM)
-    assert run.wait() == [preemption.EXIT_CODE] * processes
+    assert run.wait() == [preemption.EXIT_CODE] * scenario.processes
     said = (tmp_path / "run.log").read_text()
     (step,) = set(re.findall(r"Told to stop \(SIGTERM\)\. Step (\d+) is saved", said))
     assert 5 <= int(step) < 60 and "Traceback" not in said
     assert (tmp_path / "run" / "checkpoints" / step).is_dir()
-    assert chaos_run.Run(scenario, file, tmp_path / "run").wait() == [0] * processes
-    assert (
-        chaos_run.Run(scenario, file, tmp_path / "straight").wait() == [0] * processes
-    )
-    one, other = (chaos.digest(tmp_path / name) for name in ("run", "straight"))
+    again = chaos_run.Run(scenario, file, tmp_path / "run")
+    assert again.wait() == [0] * scenario.processes
+    straight = chaos.straight_run(scenario, folder)
+    one, other = map(chaos.digest, (tmp_path / "run", straight))
     assert chaos.differences(one, other) == []
 
 
-def test_sigterm_while_starting_ends_with_the_same_code(tmp_path):
-    _, file = chaos_data.write_config(tmp_path)
+def test_sigterm_while_starting_ends_with_the_same_code(file, tmp_path):
     run = chaos_run.Run(chaos.SCENARIOS[0], file, tmp_path / "run")
     log = tmp_path / "run.log"
     wait_for(lambda: "computing in" in log.read_text(), run)
@@ -85,8 +95,7 @@ def test_sigterm_while_starting_ends_with_the_same_code(tmp_path):
     assert not list(tmp_path.glob("run/checkpoints/*"))
 
 
-def test_two_trainers_at_once_do_not_share_a_workdir(tmp_path):
-    _, file = chaos_data.write_config(tmp_path)
+def test_two_trainers_at_once_do_not_share_a_workdir(file, tmp_path):
     first = chaos_run.Run(chaos.SCENARIOS[0], file, tmp_path / "run")
     wait_for(first.lines, first)
     second = chaos_run.Run(chaos.SCENARIOS[0], file, tmp_path / "run")
@@ -97,9 +106,8 @@ def test_two_trainers_at_once_do_not_share_a_workdir(tmp_path):
     )
 
 
-def test_a_killed_data_worker_ends_the_run_with_a_word(tmp_path):
+def test_a_killed_data_worker_ends_the_run_with_a_word(file, tmp_path):
     psutil = pytest.importorskip("psutil")
-    _, file = chaos_data.write_config(tmp_path)
     run = chaos_run.Run(chaos_run.Scenario("one", workers=1), file, tmp_path / "run")
     wait_for(run.lines, run)
     workers = [
@@ -119,8 +127,7 @@ def test_a_killed_data_worker_ends_the_run_with_a_word(tmp_path):
     assert "config.data.num_workers" in line
 
 
-def test_a_device_without_enough_memory_is_said(tmp_path):
-    _, file = chaos_data.write_config(tmp_path)
+def test_a_device_without_enough_memory_is_said(file, tmp_path):
     command = [sys.executable, "main.py", f"--config={file}"]
     command += [f"--workdir={tmp_path / 'run'}"]
     command += ["--config.data.max_words=500000"]  # attention of 100 TB
@@ -152,8 +159,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def test_training_and_prediction_ask_nothing_of_the_network(tmp_path):
-    _, file = chaos_data.write_config(tmp_path)
+def test_training_and_prediction_ask_nothing_of_the_network(file, tmp_path):
     scene = ROOT / "restr_jax" / "shipped" / "shapes" / "examples" / "scene-1.png"
     for arguments in (
         ["main.py", f"--config={file}", f"--workdir={tmp_path / 'run'}"],
