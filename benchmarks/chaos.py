@@ -93,7 +93,7 @@ def digest(workdir: pathlib.Path) -> dict:
     run = experiment.start(config, str(workdir), training=False)
     checkpoints = run.checkpoints(read_only=True)
     last, best = checkpoints.steps()[-1], checkpoints.best_step()
-    state = checkpoints.restore(last, run.abstract_state()).state
+    state = checkpoints.restore(last, run.abstract_state).state
     checkpoints.close()
     history = [
         {key: value for key, value in json.loads(line).items() if key not in _TIMED}

@@ -1,6 +1,7 @@
 """What training, scoring and predicting have in common: a config made into objects."""
 
 import dataclasses
+import functools
 import logging
 import pathlib
 from collections.abc import Iterable
@@ -47,8 +48,9 @@ class Experiment:
     model: ReSTR
     optimizer: optax.GradientTransformation
 
+    @functools.cached_property
     def abstract_state(self) -> TrainState:
-        """Returns shapes and shardings of the state, without computing it."""
+        """Shapes and shardings of the state; the model is traced once for them."""
         abstract = jax.eval_shape(
             lambda: train_state.create(self._params(), self.optimizer)
         )
@@ -115,7 +117,7 @@ class Experiment:
         params = checkpoint.read_params(str(folder))
         shapes = [
             {path: tuple(x.shape) for path, x in flatten_dict(tree, sep="/").items()}
-            for tree in (params, self.abstract_state().params)
+            for tree in (params, self.abstract_state.params)
         ]
         strict.check(
             *shapes,
@@ -245,7 +247,7 @@ def start(config, workdir: str, *, training: bool) -> Experiment:
         config, pathlib.Path(workdir), parallel, vocabulary, model, optimizer
     )
     # A model that cannot be built, or not from these weights, claims no workdir.
-    abstract = run.abstract_state()
+    abstract = run.abstract_state
     if training and not path.exists():
         run.given_params(abstract.params)
     # The first process claims it, the others find it claimed.

@@ -84,7 +84,7 @@ def _train(
             contextlib.closing(_batches(run, train_split, first))
         )
         train_step = run.parallel.train_step(
-            make_train_step(run.model, run.optimizer, config), run.abstract_state()
+            make_train_step(run.model, run.optimizer, config), run.abstract_state
         )
         writer = MetricWriter(str(run.workdir), first, progress.lines)
         profiler = Profiler(config.profile, run.workdir / "profile", first)
@@ -142,7 +142,7 @@ def _train(
 
 def _begin(run: Experiment, checkpoints) -> Restored:
     """Returns what the workdir's last whole checkpoint holds, or a new beginning."""
-    restored = checkpoints.restore_latest(run.abstract_state())
+    restored = checkpoints.restore_latest(run.abstract_state)
     if restored is None:
         logger.info("starting in %s", run.workdir)
         return Restored(run.fresh_state(), Progress(), scored=False)

@@ -119,7 +119,7 @@ def test_draws_cost_no_message_between_devices(start):
         run, parallel = start(rate), Parallel("jit")
         batch = batch_of(run, 16)
         step = make_train_step(run.model, run.optimizer, run.config)
-        state = run.abstract_state()
+        state = run.abstract_state
         lowered = parallel.train_step(step, state).lower(state, parallel.feed(batch))
         text = lowered.compile().as_text()
         names = ("all-reduce", "all-gather", "collective-permute", "all-to-all")

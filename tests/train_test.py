@@ -27,7 +27,7 @@ def final_state(config, workdir):
     run = experiment.start(config, str(workdir), training=False)
     checkpoints = run.checkpoints()
     last = checkpoints.steps()[-1]
-    state = checkpoints.restore(last, run.abstract_state()).state
+    state = checkpoints.restore(last, run.abstract_state).state
     checkpoints.close()
     return jax.device_get(state)
 
@@ -153,7 +153,7 @@ def test_glove_vectors_start_the_word_table(tiny_config, tmp_path, testdata):
     run = experiment.start(config, str(tmp_path), training=True)
     table = run.fresh_state().params["language"]["words"]["embedding"]
     row = table[run.vocabulary.words.index("of")]
-    drawn = run.abstract_state().params["language"]["words"]["embedding"]
+    drawn = run.abstract_state.params["language"]["words"]["embedding"]
     assert table.shape == drawn.shape
     # The vector of "of" in glove.6B.300d starts so.
     np.testing.assert_allclose(row[:3], [-0.076947, -0.021211, 0.21271], atol=1e-6)

@@ -87,7 +87,7 @@ def test_a_word_that_training_never_saw_is_answered_by_its_own_vector(
     run = experiment.start(config, str(tmp_path), training=False)
     np.testing.assert_array_equal(found, table_of(run.fresh_state().params))
     checkpoints = run.checkpoints(read_only=True)
-    restored = checkpoints.restore(4, run.abstract_state()).state
+    restored = checkpoints.restore(4, run.abstract_state).state
     checkpoints.close()
     assert int(restored.step) == 4
 
@@ -96,7 +96,7 @@ def test_a_frozen_table_has_no_moments_and_a_trained_one_has_two(config, tmp_pat
     for frozen, copies in ((True, 0), (False, 2)):
         config.optimizer.freeze_words = frozen
         run = experiment.start(config, str(tmp_path / str(frozen)), training=True)
-        state = run.abstract_state()
+        state = run.abstract_state
         shape = table_of_shape(state.params)
         shapes = [x.shape for x in jax.tree.leaves(state.opt_state)]
         assert shapes.count(shape) == copies

@@ -17,10 +17,11 @@ from restr_jax.evaluation.evaluator import Evaluator
 def make_workdir(tiny_config, tmp_path_factory):
     """Makes a workdir with checkpoints of noisy weights, the last of which is best."""
 
-    def make(dataset="shapes", steps=(4, 8), folder=None):
+    def make(dataset="shapes", steps=(4, 8), folder=None, num_figures=0):
         config = tiny_config(dataset)
         config.optimizer.total_steps = 12
         config.eval.shuffled_text = False
+        config.eval.num_figures = num_figures  # Drawing takes longer than scoring.
         workdir = folder or tmp_path_factory.mktemp("workdir")
         run = experiment.start(config, str(workdir), training=True)
         checkpoints = run.checkpoints()

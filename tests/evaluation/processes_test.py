@@ -34,7 +34,7 @@ def predictions(workdir):
 
 
 def test_two_processes_score_what_one_does(make_workdir, tmp_path, count_flips):
-    config, workdir = make_workdir()
+    config, workdir = make_workdir(num_figures=1)
     both = shutil.copytree(workdir, tmp_path / "both")
     score_run.score_workdir(config, str(workdir))
     with socket.socket() as free:

@@ -24,7 +24,7 @@ def restore(config, workdir):
     run = experiment.start(config, str(workdir), training=False)
     checkpoints = run.checkpoints()
     try:
-        restored = checkpoints.restore_latest(run.abstract_state())
+        restored = checkpoints.restore_latest(run.abstract_state)
         return restored._replace(state=jax.device_get(restored.state))
     finally:
         checkpoints.close()
@@ -129,7 +129,7 @@ def test_a_full_disk_is_said_with_what_is_left(copied, monkeypatch):
     shutil.rmtree(workdir / "checkpoints" / "8")
     run = experiment.start(config, str(workdir), training=True)
     checkpoints = run.checkpoints()
-    restored = checkpoints.restore_latest(run.abstract_state())
+    restored = checkpoints.restore_latest(run.abstract_state)
 
     def refuse(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -25,7 +25,7 @@ def read_metrics(workdir):
 def final_state(config, workdir):
     run = experiment.start(config, str(workdir), training=False)
     checkpoints = run.checkpoints()
-    restored = checkpoints.restore_latest(run.abstract_state())
+    restored = checkpoints.restore_latest(run.abstract_state)
     checkpoints.close()
     return jax.device_get(restored.state)
 

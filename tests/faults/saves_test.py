@@ -30,7 +30,7 @@ def config(trained):
 def restored(config, workdir, step):
     run = experiment.start(config, str(workdir), training=False)
     checkpoints = run.checkpoints(read_only=True)
-    found = checkpoints.restore(step, run.abstract_state())
+    found = checkpoints.restore(step, run.abstract_state)
     checkpoints.close()
     return jax.device_get(found.state), found.progress, found.scored
 

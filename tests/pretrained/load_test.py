@@ -18,7 +18,7 @@ def flat(params):
 def given_params(config, folder):
     """Returns what a new run gets of the weights that its configuration names."""
     run = experiment.start(config, str(folder), training=True)
-    return run.given_params(run.abstract_state().params)
+    return run.given_params(run.abstract_state.params)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def trained(tiny_config, tmp_path_factory, random_params):
     run = experiment.start(config, str(workdir), training=True)
     checkpoints, saved = run.checkpoints(), {}
     for step in (4, 8):
-        params = random_params(run.abstract_state().params)
+        params = random_params(run.abstract_state.params)
         params["vision"]["norm"]["bias"] += step
         checkpoints.save(step, train_state.create(params, run.optimizer), None)
         saved[step] = flat(params)
