@@ -7,5 +7,24 @@ import jax
 
 def init(module, *inputs, seed):
     """Draws the variables of a Flax module."""
-    draw = jax.jit(functools.partial(module.init, deterministic=True))
-    return draw(jax.random.key(seed), *inputs)
+    return _initialiser(module)(jax.random.key(seed), *inputs)
+
+
+def apply(module, variables, *inputs, method=None, **options):
+    """Applies a Flax module without dropout; one of a kind is traced once."""
+    return _applied(module, method, tuple(options.items()))(variables, *inputs)
+
+
+@functools.cache
+def _initialiser(module):
+    return jax.jit(functools.partial(module.init, deterministic=True))
+
+
+@functools.cache
+def _applied(module, method, options):
+    def run(variables, *inputs):
+        return module.apply(
+            variables, *inputs, deterministic=True, method=method, **dict(options)
+        )
+
+    return jax.jit(run)

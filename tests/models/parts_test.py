@@ -3,7 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiled import init
+from compiled import apply, init
 
 from restr_jax.models import Decoder, FusionEncoder, LanguageEncoder, VisionEncoder
 from restr_jax.models.upsampling import upsample
@@ -68,7 +68,7 @@ def test_an_image_of_another_size_gets_resized_positions():
     def encode(height, width, **changes):
         other = vision(**(fields | changes))
         image = jnp.zeros((1, height, width, 3))
-        return other.apply({"params": params}, image, deterministic=True)
+        return apply(other, {"params": params}, image)
 
     def normalised(table):
         return nn.LayerNorm(epsilon=1e-5).apply({"params": params["norm"]}, table)
@@ -107,10 +107,10 @@ def test_a_class_token_is_seen_by_the_patches_and_dropped():
         assert params["positions"].shape == (1, 7, 8)
     assert not params["positions"][0, 0].any()  # It lies nowhere in the grid.
     np.testing.assert_array_equal(params["positions"][0, 1:], sinusoidal_grid(2, 3, 8))
-    features = model.apply({"params": params}, image, deterministic=True)
+    features = apply(model, {"params": params}, image)
     assert features.shape == (1, 6, 8)
     params["class_token"] += random(1, 1, 8)
-    changed = model.apply({"params": params}, image, deterministic=True)
+    changed = apply(model, {"params": params}, image)
     assert (jnp.abs(changed - features).max(-1) > 1e-4).all()
 
 
@@ -162,17 +162,17 @@ def test_padding_changes_no_word_and_its_row_gets_no_gradient():
     model = language()
     short, long = jnp.array([[3, 5, 2]]), jnp.array([[3, 5, 2, 0, 0, 0]])
     variables = init(model, long, seed=0)
-    few, _ = model.apply(variables, short, deterministic=True)
-    many, mask = model.apply(variables, long, deterministic=True)
+    few, _ = apply(model, variables, short)
+    many, mask = apply(model, variables, long)
     assert mask.tolist() == [[True, True, True, False, False, False]]
     # Sums over more terms, the added ones zero, in another order.
     np.testing.assert_allclose(many[:, :3], few, rtol=0, atol=1e-6)
 
     def words_sum(params):
-        words, _ = model.apply({"params": params}, long, deterministic=True)
+        words, _ = apply(model, {"params": params}, long)
         return (words[:, :3] ** 3).sum()
 
-    gradient = jax.grad(words_sum)(variables["params"])["words"]["embedding"]
+    gradient = jax.jit(jax.grad(words_sum))(variables["params"])["words"]["embedding"]
     rows = jnp.abs(gradient).sum(-1) > 0
     assert rows.tolist() == [i in (3, 5, 2) for i in range(9)]
 
@@ -184,7 +184,7 @@ def test_words_can_be_projected_to_the_width_of_the_fusion():
         model = language(project=project)
         variables = init(model, tokens, seed=0)
         params[project] = variables["params"]
-        words[project], _ = model.apply(variables, tokens, deterministic=True)
+        words[project], _ = apply(model, variables, tokens)
     assert words[False].shape == (1, 3, 8) and words[True].shape == (1, 3, 10)
     assert "project" not in params[False]
     assert params[True]["norm"]["scale"].shape == (10,)
@@ -194,8 +194,8 @@ def test_unmasked_padding_changes_the_words():
     tokens = jnp.array([[3, 5, 0, 0]])
     masked, unmasked = language(), language(mask_padding=False)
     variables = init(masked, tokens, seed=0)
-    one, mask = masked.apply(variables, tokens, deterministic=True)
-    other, same = unmasked.apply(variables, tokens, deterministic=True)
+    one, mask = apply(masked, variables, tokens)
+    other, same = apply(unmasked, variables, tokens)
     assert mask.tolist() == same.tolist() == [[True, True, False, False]]
     assert (jnp.abs(one - other)[0, :2].max(-1) > 1e-4).all()
 
@@ -218,7 +218,7 @@ def fuse(model, visual, words=None, seed=0):
     mask = jnp.ones(words.shape[:-1], bool)
     arguments = visual, words, mask
     variables = init(model, *arguments, seed=seed)
-    return model.apply(variables, *arguments, deterministic=True)
+    return apply(model, variables, *arguments)
 
 
 @pytest.mark.parametrize("kind", ["cme", "vme", "ime"])
@@ -262,8 +262,8 @@ def test_outputs_can_be_mapped_by_a_matrix_each(kind):
     mapped, plain = fusion(kind, map_outputs=True), fusion(kind)
     params = init(mapped, *arguments, seed=0)["params"]
     other = {k: v for k, v in params.items() if not k.endswith("_map")}
-    one = mapped.apply({"params": params}, *arguments, deterministic=True)
-    two = plain.apply({"params": other}, *arguments, deterministic=True)
+    one = apply(mapped, {"params": params}, *arguments)
+    two = apply(plain, {"params": other}, *arguments)
     for ours, bare, name in zip(
         one[1:], two[1:], ("patch_map", "classifier_map"), strict=True
     ):
@@ -282,7 +282,7 @@ def test_padding_counts_in_the_fusion_as_its_fields_say(kind):
 
     def differ(**fields):
         one, two = (
-            fusion(kind, **fields).apply(variables, visual, w, mask, deterministic=True)
+            apply(fusion(kind, **fields), variables, visual, w, mask)
             for w in (words, other)
         )
         return bool((one.classifier != two.classifier).any())
@@ -312,15 +312,18 @@ def decode_as_printed(params, visual, masked):
 def test_linear_before_upsampling_equals_the_paper_s_order():
     visual, masked = random(1, 3, 2, 8), random(1, 3, 2, 8, seed=1)
     model = Decoder(patch_size=8, width=8)
-    variables = model.init(jax.random.key(0), visual, masked)
-    ours = model.apply(variables, visual, masked)
-    printed = decode_as_printed(variables["params"], visual, masked)
+    variables = jax.jit(model.init)(jax.random.key(0), visual, masked)
+    ours = jax.jit(model.apply)(variables, visual, masked)
+    printed = jax.jit(decode_as_printed)(variables["params"], visual, masked)
     assert ours.shape == (1, 24, 16)
     # Exact in real numbers; float32 rounding of sums in another order.
     np.testing.assert_allclose(ours, printed, rtol=0, atol=2e-6)
 
     def both(function):
-        return jax.grad(lambda v, m: (function(v, m) ** 2).sum(), argnums=(0, 1))
+        def total(visual, masked):
+            return (function(visual, masked) ** 2).sum()
+
+        return jax.jit(jax.grad(total, argnums=(0, 1)))
 
     for one, other in zip(
         both(lambda v, m: model.apply(variables, v, m))(visual, masked),

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiled import init
+from compiled import apply, init
 
 from configs import common, gref
 from restr_jax.models import ReSTR, build_model
@@ -29,15 +29,16 @@ def small():
     return model, variables, image, tokens
 
 
-def run(model, variables, *arguments, method=None):
-    # Compiled, as users run it.
-    return jax.jit(lambda v, *a: model.apply(v, *a, deterministic=True, method=method))(
-        variables, *arguments
-    )
+def fuse(model, *inputs, deterministic):
+    return model.fusion(*inputs, deterministic=deterministic)
+
+
+def decode(model, variables, *inputs):
+    return jax.jit(lambda v, *x: model.bind(v).decoder(*x))(variables, *inputs)
 
 
 def test_every_expression_gets_a_mask_and_a_patch_map(small):
-    output = run(*small)
+    output = apply(*small)
     assert output.pixel_logits.shape == (2, 3, 32, 64)
     assert output.patch_logits.shape == (2, 3, 4, 8)
     # Different words, different masks.
@@ -46,14 +47,14 @@ def test_every_expression_gets_a_mask_and_a_patch_map(small):
 
 def test_padded_words_cannot_change_the_mask(small):
     model, variables, image, tokens = small
-    output = run(model, variables, image, tokens)
+    output = apply(model, variables, image, tokens)
     embedding = variables["params"]["language"]["words"]["embedding"]
     changed = jax.tree.map(lambda x: x, variables)
     changed["params"]["language"]["words"]["embedding"] = embedding.at[0].set(1e3)
-    poisoned = run(model, changed, image, tokens)
+    poisoned = apply(model, changed, image, tokens)
     np.testing.assert_array_equal(output.pixel_logits, poisoned.pixel_logits)
     longer = jnp.pad(tokens, [(0, 0), (0, 0), (0, 7)])
-    padded = run(model, variables, image, longer)
+    padded = apply(model, variables, image, longer)
     # Sums over more terms, the added ones zero, in another order.
     np.testing.assert_allclose(
         padded.pixel_logits, output.pixel_logits, rtol=0, atol=1e-5
@@ -62,10 +63,10 @@ def test_padded_words_cannot_change_the_mask(small):
 
 def test_expressions_and_images_do_not_influence_each_other(small):
     model, variables, image, tokens = small
-    together = run(model, variables, image, tokens).pixel_logits
+    together = apply(model, variables, image, tokens).pixel_logits
     for b in range(2):
         for k in range(3):
-            alone = run(
+            alone = apply(
                 model, variables, image[b : b + 1], tokens[b : b + 1, k : k + 1]
             )
             # Other shapes compile to other orders of summation.
@@ -76,11 +77,11 @@ def test_expressions_and_images_do_not_influence_each_other(small):
 
 def test_the_parts_in_turn_are_the_whole(small):
     model, variables, image, tokens = small
-    visual = run(model, variables, image, method=ReSTR.encode_image)
+    visual = apply(model, variables, image, method=ReSTR.encode_image)
     assert visual.shape == (2, 32, 16)  # once per image: no axis of expressions
-    words, mask = run(model, variables, tokens, method=ReSTR.encode_text)
-    parts = run(model, variables, visual, words, mask, method=ReSTR.segment)
-    whole = run(model, variables, image, tokens)
+    words, mask = apply(model, variables, tokens, method=ReSTR.encode_text)
+    parts = apply(model, variables, visual, words, mask, method=ReSTR.segment)
+    whole = apply(model, variables, image, tokens)
     for one, other in zip(parts, whole, strict=True):
         # Compiled as three programs and as one.
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
@@ -88,17 +89,16 @@ def test_the_parts_in_turn_are_the_whole(small):
 
 def test_the_patch_map_gates_what_the_decoder_sees(small):
     model, variables, image, tokens = small
-    visual = run(model, variables, image, method=ReSTR.encode_image)
-    words, mask = run(model, variables, tokens, method=ReSTR.encode_text)
-    bound = model.bind(variables)
-    fused = bound.fusion(visual, words, mask, deterministic=True)
+    visual = apply(model, variables, image, method=ReSTR.encode_image)
+    words, mask = apply(model, variables, tokens, method=ReSTR.encode_text)
+    fused = apply(model, variables, visual, words, mask, method=fuse)
     # Eq. 9 and Eq. 10, written out for one expression.
     z, e = np.asarray(fused.patches[1, 2]), np.asarray(fused.classifier[1, 2])
     probability = 1 / (1 + np.exp(-(z @ e) / np.sqrt(16)))
     masked = (z * probability[:, None]).reshape(4, 8, 16)
     seen = fused.projected[1].reshape(4, 8, 16)
-    decoded = bound.decoder(seen, jnp.asarray(masked))
-    output = run(model, variables, image, tokens)
+    decoded = decode(model, variables, seen, masked)
+    output = apply(model, variables, image, tokens)
     np.testing.assert_allclose(
         output.patch_logits[1, 2].ravel(), z @ e / 4, rtol=0, atol=1e-5
     )
@@ -109,42 +109,34 @@ def test_each_reading_of_the_patch_map_is_a_field_of_its_own(small):
     model, variables, image, tokens = small
     fields = {"scale_scores": False, "sigmoid_gate": False, "decode_projected": False}
     other = model.clone(**fields)
-    visual = run(model, variables, image, method=ReSTR.encode_image)
-    words, mask = run(model, variables, tokens, method=ReSTR.encode_text)
-    bound = model.bind(variables)
-    fused = bound.fusion(visual, words, mask, deterministic=True)
+    visual = apply(model, variables, image, method=ReSTR.encode_image)
+    words, mask = apply(model, variables, tokens, method=ReSTR.encode_text)
+    fused = apply(model, variables, visual, words, mask, method=fuse)
     z, e = np.asarray(fused.patches[1, 2]), np.asarray(fused.classifier[1, 2])
     masked = (z * (z @ e)[:, None]).reshape(4, 8, 16)
-    decoded = bound.decoder(visual[1].reshape(4, 8, 16), jnp.asarray(masked))
-    output = run(other, variables, image, tokens)
+    decoded = decode(model, variables, visual[1].reshape(4, 8, 16), masked)
+    output = apply(other, variables, image, tokens)
     np.testing.assert_allclose(
         output.patch_logits[1, 2].ravel(), z @ e, rtol=0, atol=2e-5
     )
     np.testing.assert_allclose(output.pixel_logits[1, 2], decoded, rtol=0, atol=2e-4)
     # One at a time, each moves the mask.
-    default = run(model, variables, image, tokens).pixel_logits
+    default = apply(model, variables, image, tokens).pixel_logits
     for name, value in fields.items():
-        changed = run(model.clone(**{name: value}), variables, image, tokens)
+        changed = apply(model.clone(**{name: value}), variables, image, tokens)
         assert jnp.abs(changed.pixel_logits - default).max() > 1e-3, name
 
 
 def test_images_of_another_size_are_segmented_at_theirs(small):
     model, variables, _, tokens = small
     image = jax.random.normal(jax.random.key(2), (2, 48, 40, 3))
-    output = run(model, variables, image, tokens)
+    output = apply(model, variables, image, tokens)
     assert output.pixel_logits.shape == (2, 3, 48, 40)
     assert output.patch_logits.shape == (2, 3, 6, 5)
-    visual = run(model, variables, image, method=ReSTR.encode_image)
-    words, mask = run(model, variables, tokens, method=ReSTR.encode_text)
-    parts = model.apply(
-        variables,
-        visual,
-        words,
-        mask,
-        deterministic=True,
-        image_size=(48, 40),
-        method=ReSTR.segment,
-    )
+    visual = apply(model, variables, image, method=ReSTR.encode_image)
+    words, mask = apply(model, variables, tokens, method=ReSTR.encode_text)
+    given = variables, visual, words, mask
+    parts = apply(model, *given, image_size=(48, 40), method=ReSTR.segment)
     np.testing.assert_allclose(
         parts.pixel_logits, output.pixel_logits, rtol=0, atol=1e-5
     )
@@ -157,7 +149,7 @@ def test_without_the_decoder_the_enlarged_patch_map_is_the_mask(small):
     bare = build_model(config, VOCAB)
     variables = init(bare, image, tokens, seed=0)
     assert set(variables["params"]) == {"vision", "language", "fusion"}
-    output = run(bare, variables, image, tokens)
+    output = apply(bare, variables, image, tokens)
     assert output.pixel_logits.shape == (2, 3, 32, 64)
     corners = output.pixel_logits[..., ::31, ::63]
     # Corners are aligned, so they are kept as they are.
