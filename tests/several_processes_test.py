@@ -58,7 +58,6 @@ def ends_of(config, folder, workdir, processes, devices, *extra):
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": str(devices),
         "JAX_DEFAULT_MATMUL_PRECISION": "highest",
-        "XLA_FLAGS": "",
     }
     started = []
     for i in range(processes):

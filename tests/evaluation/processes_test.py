@@ -1,5 +1,4 @@
 import json
-import os
 import pathlib
 import shutil
 import socket
@@ -44,7 +43,6 @@ def test_two_processes_score_what_one_does(make_workdir, tmp_path, count_flips):
         subprocess.Popen(
             [sys.executable, "-c", SCORE, str(process), str(port), str(both)],
             cwd=ROOT,
-            env=os.environ | {"XLA_FLAGS": ""},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
