@@ -31,7 +31,8 @@ class Case:
     Attributes:
         target: the chip, by its name in the benchmark's table of targets.
         program: one of `restr_jax.programs.PROGRAMS`.
-        batch: images, over all chips; 0: the largest multiple of 8 that fits.
+        batch: images, over all chips; 0: the largest multiple of 8 that fits if memory
+            grows with the batch as it does from 8 to 64.
         chips: how many.
         preset: of the configuration.
         mode: config.parallel.
@@ -201,10 +202,11 @@ def _in_process(module: str, case: Case, environment: dict[str, str]) -> dict:
 
 
 def _largest(case: Case, roomy: str, compiled: Callable[[Case], dict]) -> dict:
-    """Compiles the largest batch that fits.
+    """Compiles the batch that fills the memory.
 
     Memory grows in proportion to the batch, next to what is held once. By how much is
-    seen on a roomy target, where the compiler does not have to save any.
+    seen on a roomy target, where the compiler does not have to save any. Where memory
+    is short, the compiler may compute some values twice, so that still more fits.
     """
     small = compiled(dataclasses.replace(case, batch=8))
     few, many = (

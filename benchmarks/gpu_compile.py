@@ -167,9 +167,11 @@ def run(case: Case) -> dict:
     described = topologies.get_topology_desc(
         "",
         platform="cuda",
-        topology=f"1x{case.chips}x1",
+        topology=f"1x1x{case.chips}",
         target_config=card.to_proto(),
     )
+    # One machine: a process scores on its own devices only.
+    assert {device.process_index for device in described.devices} == {0}
     memory = card.memory / compile_ahead.GIB
     return compile_ahead.compile_case(case, list(described.devices), round(memory, 1))
 
@@ -209,7 +211,7 @@ def to_markdown(rows: list[dict]) -> str:
         mode = row["mode"] + (f", fsdp {row['fsdp']}" if row["fsdp"] > 1 else "")
         if row["remat"] != "none":
             mode += f", remat {row['remat']}"
-        batch = f"{row['batch']}{' (largest)' if row.get('largest') else ''}"
+        batch = f"{row['batch']}{' (full)' if row.get('largest') else ''}"
         cells = [row[k] for k in ("target", "chips", "program", "preset", "dtype")]
         kernels = {k.removeprefix("__cudnn$"): n for k, n in row["kernels"].items()}
         cells += [mode, batch, "yes" if row["fits"] else "no"]
