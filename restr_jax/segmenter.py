@@ -74,9 +74,20 @@ class Prediction:
         return masks.to_mask(self.logits, self.threshold)
 
     @property
+    def found(self) -> bool:
+        """Whether any pixel is in the mask; else nothing fits the expression."""
+        return bool(self.mask.any())
+
+    @property
     def score(self) -> float:
-        """The mean probability of the mask's pixels; 0 if it is empty."""
-        return float(self.probability[self.mask].mean()) if self.mask.any() else 0.0
+        """The mean probability of the mask's pixels.
+
+        Of an empty mask it is the highest probability of the image, which is below the
+        threshold: how near the model was to finding something.
+        """
+        if not self.found:
+            return float(self.probability.max())
+        return float(self.probability[self.mask].mean())
 
 
 class EncodedImage:

@@ -294,4 +294,9 @@ def _in_words(row: dict) -> str:
         said.append(f"with their texts shuffled {row['oiou_shuffled_text']:.4f}")
     kinds = row.get("by_kind", {}).items()
     said += [f"{kind} {k['oiou']:.4f}" for kind, k in kinds]
+    if "n_acc" in row:
+        said.append(
+            f"of {row['num_no_target']} that fit nothing {row['n_acc']:.4f} empty, of "
+            f"the others {1 - row['t_acc']:.4f}"
+        )
     return ", ".join(said)
