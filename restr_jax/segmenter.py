@@ -75,19 +75,14 @@ class Prediction:
 
     @property
     def found(self) -> bool:
-        """Whether any pixel is in the mask; else nothing fits the expression."""
+        """True if any pixel is in the mask; else nothing fits the expression."""
         return bool(self.mask.any())
 
     @property
     def score(self) -> float:
-        """The mean probability of the mask's pixels.
-
-        Of an empty mask it is the highest probability of the image, which is below the
-        threshold: how near the model was to finding something.
-        """
-        if not self.found:
-            return float(self.probability.max())
-        return float(self.probability[self.mask].mean())
+        """The mean probability of the mask's pixels; if it is empty, the highest one."""
+        inside = self.probability[self.mask]
+        return float(inside.mean() if self.found else self.probability.max())
 
 
 class EncodedImage:

@@ -170,6 +170,21 @@ def chosen_here(row: dict) -> bool:
     return row.get("selected_on") == f"{row['dataset']}:{row['split']}"
 
 
+def in_words(row: dict) -> str:
+    """Says the main numbers of a row in a line."""
+    said = [f"oIoU {row['oiou']:.4f} over {row['num_expressions']} expressions"]
+    if "oiou_shuffled_text" in row:
+        said.append(f"with their texts shuffled {row['oiou_shuffled_text']:.4f}")
+    kinds = row.get("by_kind", {}).items()
+    said += [f"{kind} {k['oiou']:.4f}" for kind, k in kinds]
+    if "n_acc" in row:
+        said.append(
+            f"of {row['num_no_target']} that fit nothing {row['n_acc']:.4f} empty, of "
+            f"the others {1 - row['t_acc']:.4f}"
+        )
+    return ", ".join(said)
+
+
 def _main_cells(row: dict) -> list:
     precision, stretched = row["precision"], row["stretched"]
     return [
