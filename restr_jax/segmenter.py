@@ -80,7 +80,7 @@ class Prediction:
 
     @property
     def score(self) -> float:
-        """The mean probability of the mask's pixels; if it is empty, the highest one."""
+        """The mean probability of the mask's pixels; of an empty one the highest."""
         inside = self.probability[self.mask]
         return float(inside.mean() if self.found else self.probability.max())
 
