@@ -195,10 +195,10 @@ def with_shuffled_text(split: Split, seed: int) -> Split:
     What a model scores on it is a baseline that ignores the text. Sentences that fit
     nothing stay where they are: an empty answer to them would lower it.
     """
-    moved = [
-        [has_object(split.source[i], k) for k in range(len(sentences))]
-        for i, sentences in enumerate(split.sentences)
-    ]
+    moved = []
+    for i, sentences in enumerate(split.sentences):
+        record = split.source[i]
+        moved.append([has_object(record, k) for k in range(len(sentences))])
     flat = [
         s
         for sentences, chosen in zip(split.sentences, moved, strict=True)
