@@ -10,8 +10,8 @@
 The structure is the paper's, in the size of a DeiT-Tiny. What is not in the paper is a
 key of its own, set below with its reason. The default sees 1.3 million expressions:
 eleven hours at a second a step of two CPU cores. `:short` stops after a fifth of it. A
-GPU takes the same with `--config.batch_size=64 --config.data.num_workers=12`. `:S/16` is
-the next larger size, for a DeiT-Small and GloVe of width 300.
+GPU takes the same with `--config.batch_size=64 --config.data.num_workers=12`. The next
+larger size, `:S/16`, is for a DeiT-Small and GloVe of width 300.
 """
 
 import ml_collections
