@@ -76,7 +76,7 @@ def make_optimizer(config) -> optax.GradientTransformation:
 
 
 def frozen_of(config) -> Callable[[tuple], bool] | None:
-    """Returns what tells by a parameter's path whether it stays as it starts.
+    """Returns a predicate of parameters' paths, true for those that are not trained.
 
     Those are parts whose `lr_scale` is 0, and the word table with `freeze_words`.
 

@@ -87,7 +87,7 @@ def with_frozen(params: Any, is_frozen: Callable[[tuple], bool]) -> Any:
 
     Args:
         params: a tree of dictionaries.
-        is_frozen: tells by a parameter's path whether it is one of them.
+        is_frozen: predicate of a parameter's path, true for those.
     """
     return jax.tree.map_with_path(
         lambda path, x: jax.lax.stop_gradient(x) if is_frozen(path) else x, params

@@ -10,7 +10,7 @@ def draw_factors(rng: np.random.Generator, strength: float) -> np.ndarray:
     """Draws a factor for brightness, contrast and colour each.
 
     Args:
-        rng: what draws.
+        rng: source of randomness.
         strength: from 0 to below 1; factors lie from 1 - strength to 1 + strength.
 
     Returns:

@@ -60,7 +60,7 @@ def fold(arrays: dict[str, np.ndarray], expected: Statistics) -> dict[str, np.nd
     Args:
         arrays: by path, float32, with the patch embedding: a kernel of rows in the
             order (row, column, channel), and its bias.
-        expected: what the weights were trained with.
+        expected: statistics that the weights were trained with.
 
     Returns:
         The arrays, with another patch embedding.
