@@ -40,6 +40,19 @@ PRESETS = {
 # Sizes by name: what they change in config.model.
 SIZES = {
     "B/16": {},
+    # A fusion and a decoder as wide as the vision encoder: theirs is the greater part
+    # of the work where an image has several expressions.
+    "S/16": {
+        "vision": {"width": 384, "num_heads": 6, "mlp_dim": 1536},
+        "language": {"num_layers": 4, "num_heads": 6, "mlp_dim": 1200},
+        "fusion": {"width": 384, "num_heads": 6, "mlp_dim": 1536},
+    },
+    "Ti/16": {
+        "vision": {"width": 192, "num_heads": 3, "mlp_dim": 768},
+        # As wide as GloVe's 50-d vectors.
+        "language": {"width": 50, "num_layers": 2, "num_heads": 5, "mlp_dim": 200},
+        "fusion": {"width": 192, "num_heads": 3, "mlp_dim": 768},
+    },
     "tiny": {
         "patch_size": 8,
         "image_size": (64, 64),
@@ -116,6 +129,7 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     data.resize = "stretch"  # to image_size: "stretch", or "letterbox" or "released",
     # which keep an image's shape; the latter with the released program's filters
     data.flip = False  # mirror half of the examples, exchanging left and right in words
+    data.color_jitter = 0.0  # brightness, contrast and colour vary by 1 -+ this share
     data.max_words = 20  # L, words per expression; later ones are cut off
     data.expressions_per_image = 1  # K in training; 1 as in the paper
     data.tokenizer = "paper"  # or "released": how sentences are cut, unknown words' id
@@ -191,6 +205,7 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     config.loss = loss = ml_collections.ConfigDict()
     loss.patch_weight = 0.1  # lambda of Eq. 12
     loss.patch_threshold = 0.8  # tau of Eq. 11, share of a patch; 0: any one pixel
+    loss.dice_weight = 0.0  # of a dice term, which is not in the paper; 0: none
 
     config.optimizer = optimizer = ml_collections.ConfigDict()
     optimizer.total_steps = 400_000
@@ -207,11 +222,13 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     # that step, which costs time, and memory for a copy of the parameters, in every
     # one; the learning rate follows the step's number all the same
     optimizer.lr_scale = lr_scale = ml_collections.ConfigDict()
-    lr_scale.vision = 1.0  # times learning_rate; 0 freezes the part
+    lr_scale.vision = 1.0  # times learning_rate; 0 freezes the part, without moments
     lr_scale.language = 1.0
     lr_scale.fusion = 1.0
     lr_scale.decoder = 1.0
     optimizer.freeze_words = False  # the word table stays as it starts, or is trained
+    optimizer.ema_decay = 0.0  # of an average of the parameters over the steps, such as
+    # 0.999, that is scored and exported in their place; 0: none
 
     config.eval = evaluation = ml_collections.ConfigDict()
     evaluation.every_steps = 5_000  # steps; a multiple of checkpoint_every_steps

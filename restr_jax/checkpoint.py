@@ -1,6 +1,7 @@
 """Checkpoints: the only module that knows orbax."""
 
 import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -21,7 +22,7 @@ from restr_jax.train_state import Progress, TrainState
 logger = logging.getLogger(__name__)
 
 _policies = ocp.training.preservation_policies
-_STATE = "state"
+_STATE, _AVERAGE = "state", "average"
 METRIC = "oiou"  # what "best" means: the validation split's cumulative IoU
 _NO_PROGRESS = Progress()
 _ASIDE = "damaged"  # folder of a workdir for checkpoints that cannot be read
@@ -48,6 +49,8 @@ class Restored(NamedTuple):
 def read_params(folder: str) -> Any:
     """Reads the parameters alone of one checkpoint of any run.
 
+    Of a run that averages them, those are the average.
+
     Args:
         folder: ``WORKDIR/checkpoints/STEP``; nothing in it changes.
 
@@ -63,14 +66,15 @@ def read_params(folder: str) -> Any:
     try:
         with context:
             metadata = ocp.checkpointables_metadata(folder)
+            name = _AVERAGE if metadata.metadata[_STATE].get(_AVERAGE) else "params"
             wanted = jax.tree.map(
                 lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape),
-                metadata.metadata[_STATE]["params"],
+                metadata.metadata[_STATE][name],
             )
             mute_echoes()
-            loaded = ocp.load_checkpointables(folder, {_STATE: {"params": wanted}})
-            params = loaded[_STATE]["params"]
-            fingerprint.check(metadata.custom_metadata, {"params": params})
+            loaded = ocp.load_checkpointables(folder, {_STATE: {name: wanted}})
+            params = loaded[_STATE][name]
+            fingerprint.check(metadata.custom_metadata, {name: params})
     # Orbax and what it reads with raise many things where bytes are missing or others.
     except Exception as error:
         raise DamagedCheckpointError(
@@ -80,10 +84,17 @@ def read_params(folder: str) -> Any:
 
 
 def _parts(state: TrainState) -> dict[str, Any]:
-    return {
-        "params": state.params,
-        "rest": {"step": state.step, "opt_state": state.opt_state},
-    }
+    """Returns the trees whose checksums a checkpoint holds."""
+    rest = _tree(state)
+    parts = {name: rest.pop(name) for name in ("params", _AVERAGE) if name in rest}
+    return parts | {"rest": rest}
+
+
+def _tree(state: TrainState) -> dict[str, Any]:
+    """Returns what is stored: without an average nothing stands for it."""
+    names = (field.name for field in dataclasses.fields(state))
+    tree = {name: getattr(state, name) for name in names}
+    return {name: x for name, x in tree.items() if x is not None}
 
 
 class Checkpoints:
@@ -217,7 +228,7 @@ class Checkpoints:
         with self._explained(step):
             self._checkpointer.save_checkpointables_async(
                 step,
-                {_STATE: state},
+                {_STATE: _tree(state)},
                 overwrite=True,
                 metrics=None if oiou is None else {METRIC: oiou},
                 custom_metadata=fingerprint.sign(card),
@@ -246,8 +257,10 @@ class Checkpoints:
         self.wait()
         try:
             metadata = self._checkpointer.checkpointables_metadata(step)
-            loaded = self._checkpointer.load_checkpointables(step, {_STATE: abstract})
-            state, card = loaded[_STATE], metadata.custom_metadata
+            loaded = self._checkpointer.load_checkpointables(
+                step, {_STATE: _tree(abstract)}
+            )
+            state, card = TrainState(**loaded[_STATE]), metadata.custom_metadata
             fingerprint.check(card, _parts(state))
             if (metadata.metrics or {}).get(METRIC) != card[METRIC]:
                 raise ValueError("its score is not the one that was saved")

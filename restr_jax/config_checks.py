@@ -6,6 +6,8 @@ import pathlib
 from restr_jax.data.preprocess import RESIZE_MODES
 from restr_jax.files import read_json, unwritable, write_whole
 
+_PARTS = ("vision", "language", "fusion", "decoder")
+
 # Keys that a run may change when it resumes, or that only scoring reads.
 _FREE_KEYS = (
     "eval.",
@@ -52,6 +54,15 @@ _COUNTS = (
 _COUNTS_OR_NONE = ("data.min_word_count", "data.glove_words")
 
 
+# Keys that are numbers: from, to below, and one to begin with.
+_SHARES = (
+    ("data.color_jitter", 0, 1, 0.3),
+    ("optimizer.ema_decay", 0, 1, 0.999),
+    ("loss.dice_weight", 0, float("inf"), 1.0),
+    *((f"optimizer.lr_scale.{p}", 0, float("inf"), 0.1) for p in _PARTS),
+)
+
+
 def check_config(config) -> None:
     """Checks what has to hold between the keys of a configuration.
 
@@ -72,6 +83,13 @@ def check_config(config) -> None:
             f"config.data.word_dropout is {dropout!r}; it has to be a probability "
             "from 0 to below 1, such as 0.1."
         )
+    for key, least, most, such_as in _SHARES:
+        value = flat[key]
+        if type(value) not in (int, float) or not least <= value < most:
+            raise ValueError(
+                f"config.{key} is {value!r}; it has to be a number from {least} to "
+                f"below {most}, such as {such_as}."
+            )
     sides = tuple(config.model.image_size)
     if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
         raise ValueError(

@@ -51,9 +51,7 @@ class Experiment:
     @functools.cached_property
     def abstract_state(self) -> TrainState:
         """Shapes and shardings of the state; the model is traced once for them."""
-        abstract = jax.eval_shape(
-            lambda: train_state.create(self._params(), self.optimizer)
-        )
+        abstract = jax.eval_shape(lambda: self._create(self._params()))
         return self.parallel.describe(abstract)
 
     def given_params(self, like: Any) -> dict[str, np.ndarray]:
@@ -102,7 +100,12 @@ class Experiment:
                 path,
             )
             params = train_state.with_word_vectors(params, table)
-        return self.parallel.place(train_state.create(params, self.optimizer))
+        elif self.config.optimizer.freeze_words and "language" not in parts:
+            logger.warning(
+                "config.optimizer.freeze_words keeps random word vectors; give "
+                "config.data.glove to keep GloVe's"
+            )
+        return self.parallel.place(self._create(params))
 
     def params(self, step: int) -> Any:
         """Reads the parameters alone of one checkpoint.
@@ -139,6 +142,10 @@ class Experiment:
     def open_training(self) -> Split:
         """Opens what is trained on, see `open_training`."""
         return open_training(self.config.data)
+
+    def _create(self, params: Any) -> TrainState:
+        averaged = bool(self.config.optimizer.ema_decay)
+        return train_state.create(params, self.optimizer, averaged=averaged)
 
     def _params(self) -> Any:
         config = self.config

@@ -1,10 +1,13 @@
 """The training loss (Eqs. 11 and 12), in logits throughout."""
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
 from restr_jax.models.restr import Segmentation
+
+_SMOOTHING = 1.0  # pixels
 
 
 def patch_labels(
@@ -23,6 +26,24 @@ def patch_labels(
     return (cut.mean(axis=(-3, -1)) > threshold).astype(jnp.float32)
 
 
+def dice_losses(
+    logits: Float[Array, "*b H W"], mask: Float[Array, "*b H W"]
+) -> Float[Array, "*b"]:
+    """Returns 1 - (2 sum(p m) + s) / (sum(p) + sum(m) + s) of each mask.
+
+    It counts a small object as much as a large one. The smoothing s, one pixel, defines
+    it for an empty mask: 0 if nothing is predicted either, near 1 from a few pixels on.
+
+    Args:
+        logits: of the probabilities p.
+        mask: m, 0 or 1.
+    """
+    probability = jax.nn.sigmoid(logits)
+    common = (probability * mask).sum(axis=(-2, -1))
+    both = probability.sum(axis=(-2, -1)) + mask.sum(axis=(-2, -1))
+    return 1.0 - (2.0 * common + _SMOOTHING) / (both + _SMOOTHING)
+
+
 def segmentation_losses(
     output: Segmentation,
     mask: Float[Array, "B K H W"],
@@ -31,8 +52,11 @@ def segmentation_losses(
     patch_size: int,
     patch_threshold: float,
     patch_weight: float,
+    dice_weight: float = 0.0,
 ) -> dict[str, Float[Array, ""]]:
     """Computes the losses of Eq. 12, summed over the valid expressions.
+
+    A dice term (`dice_losses`), which is not in the paper, is added where it counts.
 
     Sums and a count, and no mean, so that devices can add theirs up exactly.
 
@@ -43,18 +67,25 @@ def segmentation_losses(
         patch_size: P.
         patch_threshold: tau of Eq. 11.
         patch_weight: lambda of Eq. 12.
+        dice_weight: of the dice term; 0 computes none.
 
     Returns:
-        Sums "loss", "pixel_loss" and "patch_loss", and "count", the valid expressions.
+        Sums "loss", "pixel_loss" and "patch_loss", with a dice term "dice_loss", and
+        "count", the valid expressions.
     """
     cross_entropy = optax.sigmoid_binary_cross_entropy
     labels = patch_labels(mask, patch_size, patch_threshold)
     pixel = cross_entropy(output.pixel_logits, mask).mean(axis=(-2, -1))
     patch = cross_entropy(output.patch_logits, labels).mean(axis=(-2, -1))
     pixel, patch = (jnp.where(valid, loss, 0.0).sum() for loss in (pixel, patch))
-    return {
+    sums = {
         "loss": pixel + patch_weight * patch,
         "pixel_loss": pixel,
         "patch_loss": patch,
         "count": valid.sum().astype(jnp.float32),
     }
+    if dice_weight:
+        each = dice_losses(output.pixel_logits, mask)
+        sums["dice_loss"] = jnp.where(valid, each, 0.0).sum()
+        sums["loss"] += dice_weight * sums["dice_loss"]
+    return sums

@@ -1,5 +1,6 @@
 """AdamW with a linear warm-up and a polynomial decay, from optax."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -30,8 +31,8 @@ def make_schedule(config) -> optax.Schedule:
 def make_optimizer(config) -> optax.GradientTransformation:
     """Returns AdamW as ``config`` (the ``optimizer`` part) describes it.
 
-    Each part of the model learns at the schedule's rate times its own scale, so a
-    scale of 0 freezes it. A frozen word table has no moments and no weight decay.
+    Each part of the model learns at the schedule's rate times its own scale. What is
+    frozen (`frozen_of`) has no moments and no weight decay.
 
     Raises:
         ValueError: if the decay mask is unknown, or the warm-up is not shorter than
@@ -61,10 +62,40 @@ def make_optimizer(config) -> optax.GradientTransformation:
         ),
         optax.partition(scales, _parts),
     )
-    if not config.freeze_words:
+    is_frozen = frozen_of(config)
+    if is_frozen is None:
         return optimizer
-    kinds = {"trained": optimizer, "frozen": optax.set_to_zero()}
-    return optax.partition(kinds, _kinds)
+
+    def kinds(params):
+        return jax.tree.map_with_path(
+            lambda path, _: "frozen" if is_frozen(path) else "trained", params
+        )
+
+    both = {"trained": optimizer, "frozen": optax.set_to_zero()}
+    return optax.partition(both, kinds)
+
+
+def frozen_of(config) -> Callable[[tuple], bool] | None:
+    """Returns a predicate of parameters' paths, true for those that are not trained.
+
+    Those are parts whose `lr_scale` is 0, and the word table with `freeze_words`.
+
+    Args:
+        config: the ``optimizer`` part of a configuration.
+
+    Returns:
+        None if everything is trained.
+    """
+    parts = {part for part, scale in config.lr_scale.items() if not scale}
+    words = config.freeze_words
+    if not parts and not words:
+        return None
+
+    def is_frozen(path) -> bool:
+        names = [key.key for key in path[:2]]
+        return names[0] in parts or (words and names == ["language", "words"])
+
+    return is_frozen
 
 
 def with_schedule_at(opt_state: Any, step: jax.Array) -> Any:
@@ -102,14 +133,3 @@ def _parts(params):
         part: jax.tree.map(lambda _, part=part: part, tree)
         for part, tree in params.items()
     }
-
-
-def _kinds(params):
-    """Labels the word table as frozen and every other parameter as trained."""
-    return jax.tree.map_with_path(
-        lambda path, _: "frozen" if _is_word_table(path) else "trained", params
-    )
-
-
-def _is_word_table(path) -> bool:
-    return [key.key for key in path[:2]] == ["language", "words"]

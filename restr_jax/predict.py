@@ -168,6 +168,15 @@ def predict(
             ):
                 row = _write(folder, f"{name}-{n}", image, prediction)
                 row = {"image": str(request.path)} | row
+                if not prediction.found:
+                    logger.info(
+                        "%s: nothing found for %r (the highest probability is %.2f, "
+                        "below %.2f)",
+                        request.path,
+                        prediction.expression,
+                        prediction.score,
+                        threshold,
+                    )
                 print(json.dumps(row, ensure_ascii=False), file=file, flush=True)
                 rows.append(row)
     logger.info("%d masks are in %s", len(rows), folder)
@@ -191,6 +200,7 @@ def _write(
         "expression": prediction.expression,
         "unknown_words": prediction.unknown,
         "mask_file": path.name,
+        "found": prediction.found,
         "area": int(mask.sum()),
         "score": prediction.score,
         "threshold": prediction.threshold,

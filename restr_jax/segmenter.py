@@ -74,9 +74,15 @@ class Prediction:
         return masks.to_mask(self.logits, self.threshold)
 
     @property
+    def found(self) -> bool:
+        """True if any pixel is in the mask; else nothing fits the expression."""
+        return bool(self.mask.any())
+
+    @property
     def score(self) -> float:
-        """The mean probability of the mask's pixels; 0 if it is empty."""
-        return float(self.probability[self.mask].mean()) if self.mask.any() else 0.0
+        """The mean probability of the mask's pixels; of an empty one the highest."""
+        inside = self.probability[self.mask]
+        return float(inside.mean() if self.found else self.probability.max())
 
 
 class EncodedImage:

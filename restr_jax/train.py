@@ -111,7 +111,7 @@ def _train(
             if to_score and (step % config.eval.every_steps == 0 or is_last):
                 window.sums_so_far(step)  # Raises before a useless state is scored.
                 cut = config.eval.thresholds[0]
-                params = run.parallel.to_score(state.params)
+                params = run.parallel.to_score(state.scored)
                 try:
                     oiou = evaluator.oiou(params, val_split, cut)
                 except PreemptedError as error:
@@ -160,6 +160,7 @@ def _batches(run: Experiment, split: Split, first: int):
         num_workers=config.data.num_workers,
         mirror=config.data.flip,
         word_dropout=config.data.word_dropout,
+        color_jitter=config.data.color_jitter,
         skip_bad=config.data.skip_bad,
         process_index=jax.process_index(),
         process_count=jax.process_count(),

@@ -1,6 +1,7 @@
 """What training carries from step to step."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -23,11 +24,19 @@ class TrainState:
         step: updates done so far, an int32 scalar.
         params: the model's parameters.
         opt_state: the optimizer's moments.
+        average: an average of the parameters over the steps, of as much memory as
+            they take, or None.
     """
 
     step: Any
     params: Any
     opt_state: Any
+    average: Any = None
+
+    @property
+    def scored(self) -> Any:
+        """The parameters to score and export: the average where there is one."""
+        return self.params if self.average is None else self.average
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,13 +82,45 @@ def with_word_vectors(params: Any, table: Float[np.ndarray, "V E"]) -> Any:
     return dict(params, language=language)
 
 
-def with_frozen_words(params: Any) -> Any:
-    """Returns the parameters with a word table that no gradient reaches."""
-    language = params["language"]
-    language = dict(language, words=jax.lax.stop_gradient(language["words"]))
-    return dict(params, language=language)
+def with_frozen(params: Any, is_frozen: Callable[[tuple], bool]) -> Any:
+    """Returns the parameters, some of which no gradient reaches.
+
+    Args:
+        params: a tree of dictionaries.
+        is_frozen: predicate of a parameter's path, true for those.
+    """
+    return jax.tree.map_with_path(
+        lambda path, x: jax.lax.stop_gradient(x) if is_frozen(path) else x, params
+    )
 
 
-def create(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
-    """Returns the state before the first update."""
-    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+def create(
+    params: Any, optimizer: optax.GradientTransformation, *, averaged: bool = False
+) -> TrainState:
+    """Returns the state before the first update.
+
+    Args:
+        params: the model's parameters.
+        optimizer: what updates them.
+        averaged: also keep an average of them.
+    """
+    # A copy, since a step reuses the memory of both.
+    average = jax.tree.map(jnp.copy, params) if averaged else None
+    step = jnp.zeros((), jnp.int32)
+    return TrainState(step, params, optimizer.init(params), average)
+
+
+def averaged(average: Any, params: Any, step: Any, decay: float) -> Any:
+    """Returns the average of the parameters after a step.
+
+    It decays faster at first, by (1 + step) / (10 + step), so that the first weights
+    are soon forgotten.
+
+    Args:
+        average: before the step.
+        params: after the step.
+        step: updates done before this one, a scalar.
+        decay: weight of the average so far, from 0 to 1.
+    """
+    decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return optax.incremental_update(params, average, 1.0 - decay)

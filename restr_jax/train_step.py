@@ -10,8 +10,8 @@ import optax
 from restr_jax import inputs, precision
 from restr_jax.losses import segmentation_losses
 from restr_jax.models import ReSTR
-from restr_jax.optimizer import make_schedule, with_schedule_at
-from restr_jax.train_state import TrainState, with_frozen_words
+from restr_jax.optimizer import frozen_of, make_schedule, with_schedule_at
+from restr_jax.train_state import TrainState, averaged, with_frozen
 
 
 def make_train_step(
@@ -31,11 +31,12 @@ def make_train_step(
     """
     dtype = precision.compute_dtype(config.dtype)
     schedule = make_schedule(config.optimizer)
+    is_frozen = frozen_of(config.optimizer)
 
     def loss_sum(params: Any, batch: dict, key: jax.Array):
         image = inputs.normalise(batch["image"], batch["box"])
-        if config.optimizer.freeze_words:
-            params = with_frozen_words(params)
+        if is_frozen is not None:
+            params = with_frozen(params, is_frozen)  # No backward pass goes there.
         params, image = precision.cast((params, image), dtype)
         output = model.apply(
             {"params": params},
@@ -52,6 +53,7 @@ def make_train_step(
             patch_size=config.model.patch_size,
             patch_threshold=config.loss.patch_threshold,
             patch_weight=config.loss.patch_weight,
+            dice_weight=config.loss.dice_weight,
         )
         sums["bad_images"] = jnp.sum(~batch["valid"].any(-1), dtype=jnp.float32)
         return sums["loss"], sums
@@ -68,21 +70,25 @@ def make_train_step(
         opt_state = with_schedule_at(state.opt_state, state.step)
         updates, opt_state = optimizer.update(gradient, opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
+        average = state.average
+        if average is not None:
+            decay = config.optimizer.ema_decay
+            average = averaged(average, params, state.step, decay)
         # A product, which a CPU has at hand, where optax.tree.norm sums up squares.
         norm = jnp.sqrt(optax.tree.vdot(gradient, gradient))
         finite = jnp.isfinite(sums["loss"]) & jnp.isfinite(norm)
         if config.optimizer.nonfinite == "skip":
             # Nothing is updated before all of the gradient is known, which costs memory
             # and time: not where the run ends anyway.
-            params, opt_state = jax.tree.map(
+            params, opt_state, average = jax.tree.map(
                 lambda new, old: jnp.where(finite, new, old),
-                (params, opt_state),
-                (state.params, state.opt_state),
+                (params, opt_state, average),
+                (state.params, state.opt_state, state.average),
             )
         sums["gradient_norm"] = norm
         sums["nonfinite"] = 1.0 - finite.astype(jnp.float32)
         sums["learning_rate"] = jnp.asarray(schedule(state.step), jnp.float32)
-        return TrainState(state.step + 1, params, opt_state), sums
+        return TrainState(state.step + 1, params, opt_state, average), sums
 
     return step
 

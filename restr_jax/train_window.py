@@ -104,8 +104,9 @@ class Window:
         count = sum(sums["count"] for sums in good)
         means = {}
         if count:
-            for name in ("loss", "pixel_loss", "patch_loss"):
-                means[name] = sum(sums[name] for sums in good) / count
+            for name in ("loss", "pixel_loss", "patch_loss", "dice_loss"):
+                if name in good[0]:
+                    means[name] = sum(sums[name] for sums in good) / count
             means["gradient_norm"] = sum(s["gradient_norm"] for s in good) / len(good)
         speed = self._timed / seconds
         means |= {

@@ -58,3 +58,41 @@ def test_large_logits_give_a_finite_loss():
     sums = losses(pixel, -pixel[..., :1, :1], np.zeros((1, 1, 2, 2)), [[True]])
     np.testing.assert_allclose(sums["pixel_loss"], 1e4)
     assert sums["patch_loss"] == 0
+
+
+def with_dice(pixel, mask, valid, weight):
+    pixel = jnp.asarray(pixel, jnp.float32)
+    return segmentation_losses(
+        Segmentation(pixel, pixel[..., :1, :1]),
+        jnp.asarray(mask, jnp.float32),
+        jnp.asarray(valid),
+        patch_size=2,
+        patch_threshold=0.8,
+        patch_weight=0.1,
+        dice_weight=weight,
+    )
+
+
+def test_the_dice_term_by_hand():
+    # Probabilities 3/4, 1/4, 1/2 and 1/2.
+    three = np.log(3.0)
+    pixel = np.array([[[[three, -three], [0.0, 0.0]]]])
+    mask = np.array([[[[1, 0], [1, 0]]]])
+    sums = with_dice(pixel, mask, [[True]], 2.0)
+    dice = 1 - (2 * (3 / 4 + 1 / 2) + 1) / (2 + 2 + 1)
+    np.testing.assert_allclose(sums["dice_loss"], dice, rtol=1e-6)
+    plain = with_dice(pixel, mask, [[True]], 0.0)
+    assert "dice_loss" not in plain
+    np.testing.assert_allclose(sums["loss"], plain["loss"] + 2 * dice, rtol=1e-6)
+
+
+def test_dice_of_an_empty_mask_is_the_share_that_should_not_be():
+    nothing = np.zeros((1, 2, 2, 2))
+    pixel = np.stack([np.full((2, 2), -40.0), np.zeros((2, 2))])[None]
+    # No probability: 1 - 1 / 1. Two pixels' worth: 1 - 1 / 3.
+    for valid, expected in (([[True, False]], 0.0), ([[False, True]], 2 / 3)):
+        sums = with_dice(pixel, nothing, valid, 1.0)
+        np.testing.assert_allclose(sums["dice_loss"], expected, atol=1e-6)
+    both = with_dice(pixel, nothing, [[True, True]], 1.0)
+    np.testing.assert_allclose(both["dice_loss"], 2 / 3, rtol=1e-6)
+    assert both["count"] == 2

@@ -162,3 +162,15 @@ def test_the_command_predicts_with_the_shipped_model(tmp_path, photographs, caps
         cli.main(["predict", "absent.jpg", "-e", "red circle"])
     with pytest.raises(SystemExit, match="There is no trained model in nowhere"):
         cli.main([*arguments, str(tmp_path), "--model=nowhere"])
+
+
+def test_nothing_found_is_said_with_what_came_next(
+    model, tmp_path, photographs, caplog
+):
+    requests = predict.find_requests([str(photographs[0])], ["red circle"])
+    with caplog.at_level("INFO"):
+        (row,) = predict.predict(model, requests, str(tmp_path), 0.9999999)
+    assert not row["found"] and row["area"] == 0 and row["score"] < 0.9999999
+    highest = f"the highest probability is {row['score']:.2f}, below 1.00"
+    assert f"nothing found for 'red circle' ({highest})" in caplog.text
+    assert not np.asarray(Image.open(tmp_path / row["mask_file"])).any()

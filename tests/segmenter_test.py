@@ -86,9 +86,14 @@ def test_a_threshold_cuts_the_probability(shipped, scene):
         image.segment("square", threshold=1.5)
 
 
-def test_an_empty_mask_scores_nothing(shipped, scene):
-    prediction = shipped.encode(scene.image).segment("square", threshold=0.999999999)
-    assert not prediction.mask.any() and prediction.score == 0.0
+def test_an_empty_mask_scores_what_missed_the_threshold(shipped, scene):
+    image = shipped.encode(scene.image)
+    found = image.segment("square")
+    assert found.found and found.score >= 0.5
+    nothing = image.segment("square", threshold=0.999999999)
+    assert not nothing.found and not nothing.mask.any()
+    assert nothing.score == pytest.approx(found.probability.max())
+    assert nothing.score <= nothing.threshold
 
 
 def test_a_loaded_workdir_says_what_scoring_says(trained):

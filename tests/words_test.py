@@ -12,7 +12,7 @@ import safetensors.numpy
 import restr_jax
 from restr_jax import experiment, model_files, train, train_state
 from restr_jax.models import build_model
-from restr_jax.optimizer import make_optimizer
+from restr_jax.optimizer import frozen_of, make_optimizer
 from restr_jax.train_step import make_train_step
 
 TRAINING_LACKS = "crimson", "zebra"
@@ -217,11 +217,13 @@ def test_many_words_do_not_admit_as_many_layers(tmp_path):
         restr_jax.load(tmp_path)
 
 
-def test_no_gradient_reaches_frozen_words():
+def test_no_gradient_reaches_frozen_words(config):
+    config.optimizer.freeze_words = True
+    is_frozen = frozen_of(config.optimizer)
     params = {"language": {"words": {"embedding": jnp.ones((2, 3))}, "b": jnp.ones(3)}}
 
     def total(params):
-        language = train_state.with_frozen_words(params)["language"]
+        language = train_state.with_frozen(params, is_frozen)["language"]
         return (language["words"]["embedding"] * language["b"]).sum()
 
     gradient = jax.grad(total)(params)["language"]

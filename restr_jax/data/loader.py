@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from restr_jax.data import flip, preprocess
+from restr_jax.data import flip, jitter, preprocess
 from restr_jax.data.splits import Split
 from restr_jax.data.text import PAD_ID, Vocabulary
 
@@ -20,7 +20,7 @@ class Example:
         tokens: int32 [K, L].
         valid: bool [K]; false where the image had no further expression.
         masks: the objects' masks, one per valid expression; the same array for
-            expressions of the same object.
+            expressions of the same object, empty for those that fit nothing.
         record: number of the record in its split.
         chosen: which of the record's expressions these are.
         sentences: what they say.
@@ -35,6 +35,10 @@ class Example:
     chosen: np.ndarray
     sentences: list[str]
     fields: dict
+
+    def object_of(self, k: int) -> int:
+        """Returns which of the record's objects expression k means; -1: none."""
+        return int(self.fields["expressions"]["object"][self.chosen[k]])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +68,7 @@ class Loader:
         *,
         mirrored: bool = False,
         dropped: np.ndarray | None = None,
+        color_factors: np.ndarray | None = None,
     ) -> Example:
         """Loads the chosen expressions (at most K) of one record.
 
@@ -73,6 +78,7 @@ class Loader:
             mirrored: exchange left and right, in the pixels and in the sentences.
             dropped: bool [len(chosen), L], places whose words become unknown; an
                 expression that would lose all of its words keeps them.
+            color_factors: [3], see `jitter.vary`.
 
         Raises:
             ValueError: if record or image cannot be read; the message names it.
@@ -81,6 +87,8 @@ class Loader:
         name = f"{self.split.name}, image {fields['image_id'].decode()}"
         image = preprocess.decode_image(fields["image"], name)
         image = preprocess.mirror(image) if mirrored else image
+        if color_factors is not None:
+            image = jitter.vary(image, color_factors)
         tokens = np.zeros((self.expressions, self.max_words), np.int32)
         valid = np.arange(self.expressions) < len(chosen)
         masks, sentences = [], []
@@ -96,6 +104,9 @@ class Loader:
             same = first.setdefault(place, k)
             if same < k:
                 masks.append(masks[same])
+                continue
+            if place < 0:
+                masks.append(np.zeros(image.shape[:2], bool))  # It fits nothing.
                 continue
             counts = fields["objects"]["mask"][place]
             full = preprocess.decode_mask(counts, image.shape[:2])

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import grain
 import numpy as np
 
+from restr_jax.data import jitter
 from restr_jax.data.loader import Batch, Example, Loader
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class _MakeBatch:
         seed: of all that is drawn.
         mirror: whether half of the examples are mirrored.
         word_dropout: probability that a word is read as unknown.
+        color_jitter: strength of `jitter.draw_factors`; 0 leaves colours alone.
         skip_bad: whether what cannot be read is left out.
         rows: of the whole batch, this process's.
     """
@@ -43,6 +45,7 @@ class _MakeBatch:
     seed: int
     mirror: bool
     word_dropout: float
+    color_jitter: float
     skip_bad: bool
     rows: slice
 
@@ -54,7 +57,7 @@ class _MakeBatch:
     def _example(self, position: int, group: int) -> Example:
         record, part = self.groups[group]
         epoch = position // len(self.groups)
-        # One generator for both: NumPy fills up seeds with zeros, so another one,
+        # One generator for the three: NumPy fills up seeds with zeros, so another one,
         # seeded with the part as well, would be this one again for part 0.
         rng = np.random.default_rng((self.seed, epoch, record))
         count, length = len(self.loader.split.sentences[record]), self.loader.max_words
@@ -67,8 +70,19 @@ class _MakeBatch:
         k = self.loader.expressions
         chosen = order[part * k : (part + 1) * k]
         dropped = None if dropped is None else dropped[chosen]
+        factors = None
+        if self.color_jitter:
+            # Never the generator above: no part's seed ends with zero.
+            own = np.random.default_rng((self.seed, epoch, record, part + 1))
+            factors = jitter.draw_factors(own, self.color_jitter)
         try:
-            return self.loader.load(record, chosen, mirrored=mirrored, dropped=dropped)
+            return self.loader.load(
+                record,
+                chosen,
+                mirrored=mirrored,
+                dropped=dropped,
+                color_factors=factors,
+            )
         except ValueError as error:
             if not self.skip_bad:
                 raise
@@ -85,6 +99,7 @@ def train_batches(
     num_workers: int,
     mirror: bool = False,
     word_dropout: float = 0.0,
+    color_jitter: float = 0.0,
     skip_bad: bool = False,
     process_index: int = 0,
     process_count: int = 1,
@@ -103,6 +118,7 @@ def train_batches(
         num_workers: processes that make batches for this one; 0 takes threads.
         mirror: mirror half of the examples, see `Loader.load`.
         word_dropout: probability that a word is read as unknown, see `Loader.load`.
+        color_jitter: strength of `jitter.draw_factors`; 0 leaves colours alone.
         skip_bad: leave out what cannot be read, in whose place nothing is valid.
         process_index: which of the processes that train this is.
         process_count: how many train, b = B / process_count rows each.
@@ -130,7 +146,9 @@ def train_batches(
     drawn = drawn.batch(batch_size, batch_fn=list)[start_step:]
     # Little ahead, for batches are large; and a worker is quickest with one thread.
     threads, ahead = (1, 2) if num_workers else (4, 8)
-    make = _MakeBatch(loader, groups, seed, mirror, word_dropout, skip_bad, rows)
+    make = _MakeBatch(
+        loader, groups, seed, mirror, word_dropout, color_jitter, skip_bad, rows
+    )
     stream = drawn.map(make).to_iter_dataset(
         grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
     )

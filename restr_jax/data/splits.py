@@ -184,13 +184,30 @@ def join(parts: Sequence[Split], without: set[str]) -> Split:
     )
 
 
-def with_shuffled_text(split: Split, seed: int) -> Split:
-    """Deals the sentences of a split out anew, at random over all its objects.
+def has_object(record: dict, expression: int) -> bool:
+    """Returns whether an expression of a record means an object, or fits nothing."""
+    return int(record["expressions"]["object"][expression]) >= 0
 
-    What a model scores on it is what it scores without listening.
+
+def with_shuffled_text(split: Split, seed: int) -> Split:
+    """Shuffles the sentences of a split over all its objects.
+
+    What a model scores on it is a baseline that ignores the text. Sentences that fit
+    nothing stay where they are: an empty answer to them would lower it.
     """
-    flat = [s for sentences in split.sentences for s in sentences]
+    moved = []
+    for i, sentences in enumerate(split.sentences):
+        record = split.source[i]
+        moved.append([has_object(record, k) for k in range(len(sentences))])
+    flat = [
+        s
+        for sentences, chosen in zip(split.sentences, moved, strict=True)
+        for s in itertools.compress(sentences, chosen)
+    ]
     order = np.random.default_rng(seed).permutation(len(flat))
     shuffled = iter(flat[i] for i in order)
-    dealt = [[next(shuffled) for _ in sentences] for sentences in split.sentences]
+    dealt = [
+        [next(shuffled) if m else s for s, m in zip(sentences, chosen, strict=True)]
+        for sentences, chosen in zip(split.sentences, moved, strict=True)
+    ]
     return dataclasses.replace(split, sentences=dealt)

@@ -16,7 +16,8 @@ _MAX_LISTED_WORDS = 60
 _HEADINGS = """<tr>
 <th title="each patch's probability to be part of the mask">patches</th>
 <th>words, and the attention each gets</th>
-<th class="number" title="mean probability of the mask's pixels">score</th>
+<th class="number" title="mean probability of the mask's pixels; the highest of the
+image, if nothing is found">score</th>
 <th class="number" title="the mask's share of the image">area</th>
 <th class="number" title="from the words to the mask">time</th>
 </tr>"""
@@ -114,6 +115,11 @@ def _write_words(found: Answer, color: tuple[int, int, int]) -> str:
             f"{html.escape(word)} <small>{share:.0%}</small></span>"
         )
     notes = []
+    if not said.found:
+        notes.append(
+            f"Nothing found: the highest probability is {said.score:.2f}, below "
+            f"{said.threshold:.2f}."
+        )
     if said.unknown:
         listed = ", ".join(dict.fromkeys(said.unknown))
         notes.append(f"The model does not know: {listed}.")

@@ -224,6 +224,8 @@ class Evaluator:
         self, example: Example, k: int, own: np.ndarray, _: np.ndarray, threshold: float
     ) -> tuple[int, int]:
         truth = example.masks[k]
+        if example.object_of(k) < 0:
+            return 0, 0  # No part of oIoU.
         logits = preprocess.restore(own, truth.shape, self._config.data.resize)
         return metrics.overlap(to_mask(logits, threshold), truth)
 
@@ -249,8 +251,11 @@ class Evaluator:
                 stretched = {"stretched_mask": to_rle(small)}
             else:
                 small = preprocess.stretch_mask(mask, own.shape)
-            record = ids | _overlap("", mask, truth)
+            record = ids | {"empty": not mask.any()}
+            record |= _overlap("", mask, truth)
             record |= _overlap("stretched_", small, small_truth)
+            if record["no_target"]:
+                record["iou"] = float(record["empty"])
             records.append(record | {"mask": to_rle(mask)} | stretched)
         position = example.record, int(example.chosen[k])
         return Scored(position, tuple(records), example, k, logits, patch_logits)
@@ -268,10 +273,11 @@ def _overlap(prefix: str, mask: np.ndarray, truth: np.ndarray) -> dict:
 def _ids(example: Example, k: int, max_words: int) -> dict:
     """Names the image, the object and the sentence as the data set does."""
     expressions, objects = example.fields["expressions"], example.fields["objects"]
-    i = example.chosen[k]
+    i, place = example.chosen[k], example.object_of(k)
     return {
         "image_id": example.fields["image_id"].decode(),
-        "object_id": objects["object_id"][expressions["object"][i]].decode(),
+        "object_id": objects["object_id"][place].decode() if place >= 0 else "",
+        "no_target": place < 0,
         "sent_id": expressions["sent_id"][i].decode(),
         "kind": expressions["kind"][i].decode(),
         "expression": example.sentences[k],

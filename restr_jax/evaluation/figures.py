@@ -43,7 +43,8 @@ def draw_prediction(
         ),
     ]
     if truth is not None:
-        panels.append(("ground truth", overlay.draw(image, [truth]), {}))
+        title = "ground truth" if truth.any() else "ground truth: nothing fits"
+        panels.append((title, overlay.draw(image, [truth]), {}))
     height, width = image.shape[:2]
     extent = (0, width, height, 0)
     figure, axes = plt.subplots(

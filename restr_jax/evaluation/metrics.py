@@ -3,6 +3,10 @@
 A record is a dict with at least `image_id`, `length` (words), `kind`, `intersection`
 and `union` (pixels at the image's own size), and, if the masks were also compared at
 the network's input size, `stretched_intersection` and `stretched_union`.
+
+Of an expression that fits nothing `no_target` is true, and its union is the prediction.
+Where a split has such expressions, `empty` says of every record whether its prediction
+is an empty mask.
 """
 
 import numpy as np
@@ -45,13 +49,19 @@ def summarize(
     Returns:
         num_images, num_expressions, oiou, miou, precision, ci95 (of oiou), by_length,
         stretched (the first three again) where it was compared, and by_kind where the
-        data set has kinds.
+        data set has kinds; all of the expressions that mean an object. Where others fit
+        nothing, also what `generalized` returns.
 
     Raises:
-        ValueError: if there is no record.
+        ValueError: if no record is of an expression that means an object.
     """
+    everything = records
+    records = [r for r in records if not r.get("no_target")]
     if not records:
-        raise ValueError("There is no expression to score; the split is empty.")
+        raise ValueError(
+            "There is no expression to score; the split is empty, or has only "
+            "expressions that fit nothing."
+        )
     summary = {
         "num_images": len({r["image_id"] for r in records}),
         "num_expressions": len(records),
@@ -78,7 +88,30 @@ def summarize(
             kind: {"count": len(group), "oiou": cumulative_iou(group)}
             for kind, group in groups.items()
         }
+    if len(records) < len(everything):
+        summary |= generalized(everything)
     return summary
+
+
+def generalized(records: list[dict]) -> dict:
+    """Computes the scores of gRefCOCO, over all expressions.
+
+    Returns:
+        num_no_target, the expressions that fit nothing; n_acc, the share of them that
+        an empty mask answers; t_acc, the share of the others that none does; giou, the
+        mean IoU, where an empty truth has 1 if the answer is empty and else 0; and
+        ciou, all intersections over all unions.
+    """
+    nothing = np.array([r["no_target"] for r in records])
+    empty = np.array([r["empty"] for r in records])
+    each = np.where(nothing, empty, ious(records))
+    return {
+        "num_no_target": int(nothing.sum()),
+        "n_acc": float(empty[nothing].mean()),
+        "t_acc": float(1.0 - empty[~nothing].mean()),
+        "giou": float(each.mean()),
+        "ciou": cumulative_iou(records),
+    }
 
 
 def bootstrap_interval(records: list[dict], seed: int = 0) -> tuple[float, float]:

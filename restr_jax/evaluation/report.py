@@ -105,6 +105,13 @@ _CHOSEN_NOTE = [
     "Such a score is too high by what choosing gains; score another split, or a",
     "checkpoint that no score chose (config.eval.checkpoints=latest).",
 ]
+_GENERALIZED = ("n_acc", "t_acc", "giou", "ciou")
+_GENERALIZED_NOTE = [
+    "Expressions that fit nothing count in N-acc, T-acc, gIoU and cIoU alone. N-acc is",
+    "the share of them that an empty mask answers, T-acc the share of the others that",
+    "none does. gIoU and cIoU are mIoU and oIoU over both; an empty answer has IoU 1",
+    "where nothing fits, and any other 0.",
+]
 
 
 def to_markdown(rows: list[dict]) -> str:
@@ -118,6 +125,8 @@ def to_markdown(rows: list[dict]) -> str:
         "1000 draws of images.",
         "",
     ]
+    if any("n_acc" in row for row in rows):
+        lines += [*_GENERALIZED_NOTE, ""]
     lines += summary(rows)
     if any(chosen_here(row) for row in rows):
         lines += ["", *_CHOSEN_NOTE]
@@ -147,12 +156,33 @@ def to_markdown(rows: list[dict]) -> str:
                 ["kind", "expressions", "oIoU"],
                 [[kind, k["count"], _number(k["oiou"])] for kind, k in kinds],
             )
+        if "n_acc" in row:
+            lines += ["", "With the expressions that fit nothing:", ""]
+            lines += _table(
+                ["expressions that fit nothing", "N-acc", "T-acc", "gIoU", "cIoU"],
+                [[row["num_no_target"], *(_number(row[x]) for x in _GENERALIZED)]],
+            )
     return "\n".join(lines) + "\n"
 
 
 def chosen_here(row: dict) -> bool:
     """Returns whether a row's checkpoint was chosen by its score on the row's split."""
     return row.get("selected_on") == f"{row['dataset']}:{row['split']}"
+
+
+def in_words(row: dict) -> str:
+    """Says the main numbers of a row in a line."""
+    said = [f"oIoU {row['oiou']:.4f} over {row['num_expressions']} expressions"]
+    if "oiou_shuffled_text" in row:
+        said.append(f"with their texts shuffled {row['oiou_shuffled_text']:.4f}")
+    kinds = row.get("by_kind", {}).items()
+    said += [f"{kind} {k['oiou']:.4f}" for kind, k in kinds]
+    if "n_acc" in row:
+        said.append(
+            f"of {row['num_no_target']} that fit nothing {row['n_acc']:.4f} empty, of "
+            f"the others {1 - row['t_acc']:.4f}"
+        )
+    return ", ".join(said)
 
 
 def _main_cells(row: dict) -> list:

@@ -165,7 +165,9 @@ class _Sweep:
             for row in self._score(split, cards):
                 if main:
                     report.add_rows(self._folder, [row])
-                logger.info("%s, step %d: %s", split.name, self._step, _in_words(row))
+                logger.info(
+                    "%s, step %d: %s", split.name, self._step, report.in_words(row)
+                )
 
     def _mark(self, rows: list[dict]) -> None:
         """Marks rows that were scored before their checkpoint was chosen by a score."""
@@ -285,13 +287,3 @@ def _plot(folder: pathlib.Path, rows: list[dict]) -> None:
     for (dataset, split), row in last.items():
         name = f"iou-by-length-{dataset}-{split}.png"
         figures.plot_by_length(folder / "figures" / name, row)
-
-
-def _in_words(row: dict) -> str:
-    """Says the main numbers of a row in a line."""
-    said = [f"oIoU {row['oiou']:.4f} over {row['num_expressions']} expressions"]
-    if "oiou_shuffled_text" in row:
-        said.append(f"with their texts shuffled {row['oiou_shuffled_text']:.4f}")
-    kinds = row.get("by_kind", {}).items()
-    said += [f"{kind} {k['oiou']:.4f}" for kind, k in kinds]
-    return ", ".join(said)

@@ -91,12 +91,14 @@ def _expressions(split: splits.Split) -> Iterator[dict]:
             size = [image.height, image.width]
         objects, expressions = record["objects"], record["expressions"]
         for k, sentence in enumerate(sentences):
-            counts = objects["mask"][expressions["object"][k]]
+            is_meant = splits.has_object(record, k)
+            counts = objects["mask"][expressions["object"][k]] if is_meant else None
             yield {
                 "sent_id": expressions["sent_id"][k].decode(),
                 "image_id": record["image_id"].decode(),
                 "kind": expressions["kind"][k].decode(),
                 "length": len(tokenize(sentence)),
+                "no_target": not is_meant,
                 "truth": {"size": size, "counts": counts},
             }
 
@@ -123,7 +125,10 @@ def _compare(prediction: dict, truth: dict, stretch: tuple[int, int]) -> dict:
             f"width), its image {size}."
         )
     ours = _decode(prediction["mask"], truth["sent_id"])
-    theirs = preprocess.decode_mask(truth.pop("truth")["counts"], tuple(size))
+    counts = truth.pop("truth")["counts"]
+    theirs = np.zeros(size, bool)
+    if counts is not None:
+        theirs = preprocess.decode_mask(counts, tuple(size))
     own = prediction.get("stretched_mask")
     small = _decode(own, truth["sent_id"]) if own else None
     if small is None:
@@ -131,7 +136,8 @@ def _compare(prediction: dict, truth: dict, stretch: tuple[int, int]) -> dict:
     small_truth = preprocess.stretch_mask(theirs, small.shape)
     names = ("intersection", "union", "stretched_intersection", "stretched_union")
     overlaps = metrics.overlap(ours, theirs) + metrics.overlap(small, small_truth)
-    return truth | dict(zip(names, overlaps, strict=True))
+    found = {"empty": not ours.any()}
+    return truth | found | dict(zip(names, overlaps, strict=True))
 
 
 def _decode(rle: dict, name: str) -> np.ndarray:

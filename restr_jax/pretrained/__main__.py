@@ -15,7 +15,7 @@ import sys
 
 import restr_jax
 from restr_jax.files import in_one_line
-from restr_jax.pretrained import convert, load, vit, weight_files
+from restr_jax.pretrained import convert, load, pixels, vit, weight_files
 from restr_jax.pretrained.positions import METHODS, Grid
 
 
@@ -24,6 +24,13 @@ def _grid(text: str) -> Grid:
     if not (rows.isdecimal() and columns.isdecimal() and int(rows) and int(columns)):
         raise argparse.ArgumentTypeError(f"{text!r} is no grid like 30x30")
     return int(rows), int(columns)
+
+
+def _statistics(text: str) -> pixels.Statistics:
+    try:
+        return pixels.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _parse() -> argparse.Namespace:
@@ -59,6 +66,15 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--source_grid", type=_grid, help="of the input's positions, if no square"
     )
+    parser.add_argument(
+        "--pixels",
+        type=_statistics,
+        default="half",
+        metavar="NAME|MEAN/STD",
+        help="statistics of pixels that a ViT expects, folded into its patch "
+        f"embedding: {', '.join(pixels.STATISTICS)} (%(default)s), or numbers as in "
+        "0.485,0.456,0.406/0.229,0.224,0.225",
+    )
     arguments = parser.parse_args()
     if bool(arguments.export) != bool(arguments.workdir):
         parser.error("--export and --workdir go together")
@@ -74,7 +90,7 @@ def _convert(arguments: argparse.Namespace) -> None:
     print(convert.table(converted.rows))
     weights = load.Weights(
         arguments.input,
-        converted.arrays,
+        pixels.fold(converted.arrays, arguments.pixels),
         converted.grid,
         arguments.positions,
         converted.num_heads,
@@ -85,6 +101,7 @@ def _convert(arguments: argparse.Namespace) -> None:
         "source": pathlib.Path(arguments.input).name,
         "sha256": digest,
         "layout": layout,
+        "pixels": arguments.pixels._asdict(),
         "version": restr_jax.__version__,
     }
     load.write(arguments.output, weights, notes)

@@ -408,3 +408,19 @@ def test_only_grain_brings_jax_into_the_data_modules():
         "sys.exit('jax' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_an_expression_that_fits_nothing_has_an_empty_mask(shapes_dir, monkeypatch):
+    loader = make_loader(shapes_dir, 9)
+    record = dict(loader.split.source[0])
+    objects = np.array(record["expressions"]["object"])
+    objects[[2, 5]] = -1
+    record["expressions"] = record["expressions"] | {"object": objects}
+    monkeypatch.setattr(type(loader.split.source), "__getitem__", lambda *_: record)
+    example = loader.load(0, np.arange(9), mirrored=True)
+    filled = [bool(mask.any()) for mask in example.masks]
+    assert filled == [k not in (2, 5) for k in range(9)]
+    assert [example.object_of(k) for k in range(9)] == objects.tolist()
+    batch = loader.stack([example])
+    assert batch["valid"].all()
+    assert batch["mask"].any((-2, -1)).tolist() == [filled]

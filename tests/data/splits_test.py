@@ -11,7 +11,10 @@ from tfds_builders import prepare
 
 def make(name, records):
     """A split of {image: [sentence, ...]}; its records are their images' names."""
-    source = [{"image_id": image} for image in records]
+    source = [
+        {"image_id": image, "expressions": {"object": [0] * len(sentences)}}
+        for image, sentences in records.items()
+    ]
     return Split(name, source, list(records.values()), list(records))
 
 
@@ -102,3 +105,13 @@ def test_sentences_are_dealt_out_among_all_records():
     flat = [s for sentences in dealt.sentences for s in sentences]
     assert sorted(flat) == ["one", "three", "two", "zwei"]
     assert dealt.sentences != A.sentences and ids(dealt) == ids(A)
+
+
+def test_sentences_that_fit_nothing_stay_where_they_are():
+    source = [{"expressions": {"object": [0, -1]}}, {"expressions": {"object": [0, 1]}}]
+    sentences = [["one", "none"], ["two", "three"]]
+    split = splits.Split("a:val", source, sentences, ["a", "b"])
+    orders = [splits.with_shuffled_text(split, seed).sentences for seed in range(9)]
+    assert all(dealt[0][1] == "none" for dealt in orders)
+    assert len({dealt[0][0] for dealt in orders}) > 1
+    assert all(sorted(sum(dealt, [])) == sorted(sum(sentences, [])) for dealt in orders)

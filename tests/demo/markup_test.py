@@ -17,11 +17,11 @@ def photo():
     return Photo(image, (40, 80), 0.0123)
 
 
-def answer(expression, unknown=(), unread=0):
+def answer(expression, unknown=(), unread=0, top=9.0):
     """What a model says that puts the upper half of 4 x 8 pixels into the mask."""
     words = tuple(expression.split())
     logits = np.full((4, 8), -9.0, np.float32)
-    logits[:2] = 9.0
+    logits[:2] = top
     attention = np.arange(1, len(words) + 1, dtype=np.float32)
     outputs = (logits, np.zeros((2, 2), np.float32), attention / attention.sum())
     prediction = Prediction(
@@ -42,6 +42,14 @@ def test_a_row_says_words_attention_score_area_and_time(photo):
     assert "80 × 40 pixels, encoded once in 12 ms; all masks in 4 ms." in told
     assert told.count("data:image/png;base64,") == 1
     assert "does not know" not in told and "not read" not in told
+
+
+def test_a_row_without_a_mask_says_how_near_it_was(photo):
+    told = markup.write_answers(photo, [answer("zebra", top=-np.log(3.0))])
+    assert "Nothing found: the highest probability is 0.25, below 0.50." in told
+    assert '<td class="number">0.25</td>' in told
+    assert '<td class="number">0.0%</td>' in told
+    assert "Nothing found" not in markup.write_answers(photo, [answer("red")])
 
 
 def test_lines_have_colours_of_their_own(photo):

@@ -115,3 +115,34 @@ def test_three_masks_scored_by_hand():
     assert scores["precision"]["0.8"] == pytest.approx(1 / 3)
     strict = metrics.summarize(records, [], strictly=True)
     assert strict["precision"]["0.8"] == 0.0
+
+
+def answer(intersection, union, *, no_target=False, empty=False, **more):
+    answered = {"no_target": no_target, "empty": empty}
+    return record(intersection, union, **more) | answered
+
+
+def test_expressions_that_fit_nothing_are_scored_apart_by_hand():
+    meant = [answer(1, 2), answer(90, 100), answer(0, 8, empty=True)]
+    nothing = [
+        answer(0, 0, no_target=True, empty=True, kind="nothing", image="b"),
+        answer(0, 0, no_target=True, empty=True, image="c"),
+        answer(0, 40, no_target=True, kind="nothing", stretched=(0, 5)),
+    ]
+    summary = metrics.summarize(meant + nothing, [(1, 20)])
+    alone = metrics.summarize(meant, [(1, 20)])
+    # What the field knows is of the three that mean an object.
+    assert {key: summary[key] for key in alone} == alone
+    assert summary["num_expressions"] == 3 and summary["num_images"] == 1
+    assert summary["oiou"] == 91 / 110 and "by_kind" not in summary
+    assert summary["num_no_target"] == 3
+    assert summary["n_acc"] == pytest.approx(2 / 3)
+    assert summary["t_acc"] == pytest.approx(2 / 3)
+    assert summary["giou"] == pytest.approx((0.5 + 0.9 + 0 + 1 + 1 + 0) / 6)
+    assert summary["ciou"] == pytest.approx(91 / (2 + 100 + 8 + 40))
+
+
+def test_without_such_expressions_nothing_is_added():
+    assert "n_acc" not in metrics.summarize([answer(1, 2)], [])
+    with pytest.raises(ValueError, match="only expressions that fit nothing"):
+        metrics.summarize([answer(0, 0, no_target=True, empty=True)], [])

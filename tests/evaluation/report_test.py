@@ -86,3 +86,11 @@ def test_buckets_are_those_of_table_2():
         (11, 20),
     ]
     assert report.PAPER_OIOU["gref/google", "val"] == 0.5448
+
+
+def test_scores_of_what_fits_nothing_are_a_table_of_their_own():
+    scores = {"num_no_target": 7, "n_acc": 0.75, "t_acc": 0.9, "giou": 0.5, "ciou": 0.4}
+    text = report.to_markdown([row(10, 0.2), row(20, 0.3, **scores)])
+    assert "| 7 | 0.7500 | 0.9000 | 0.5000 | 0.4000 |" in text
+    assert text.count("N-acc") == 3  # two in the note, one in the table
+    assert "N-acc" not in report.to_markdown([row(10, 0.2)])

@@ -1,0 +1,38 @@
+"""Brightness, contrast and colour of training images, varied at random."""
+
+import numpy as np
+from PIL import Image, ImageEnhance
+
+_ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
+
+
+def draw_factors(rng: np.random.Generator, strength: float) -> np.ndarray:
+    """Draws a factor for brightness, contrast and colour each.
+
+    Args:
+        rng: source of randomness.
+        strength: from 0 to below 1; factors lie from 1 - strength to 1 + strength.
+
+    Returns:
+        float64 [3].
+    """
+    return rng.uniform(1.0 - strength, 1.0 + strength, len(_ENHANCERS))
+
+
+def vary(pixels: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Multiplies brightness, then contrast, then colour (saturation) of an image.
+
+    Contrast is the distance of a pixel from the image's mean grey, colour that from
+    its own grey; what leaves 0 to 255 is clipped.
+
+    Args:
+        pixels: uint8 RGB [H, W, 3].
+        factors: as `draw_factors` returns them; 1 changes nothing.
+
+    Returns:
+        uint8 RGB [H, W, 3].
+    """
+    image = Image.fromarray(pixels)
+    for enhancer, factor in zip(_ENHANCERS, factors, strict=True):
+        image = enhancer(image).enhance(float(factor))
+    return np.asarray(image)
