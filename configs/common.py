@@ -118,7 +118,7 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     config.fsdp = 1  # devices that share one copy of parameters and moments (jit only)
     config.preset = preset  # which of PRESETS; the keys below spell it out
     config.init_from = ""  # weights to start from: a file of restr_jax.pretrained's, a
-    # workdir, or one of its checkpoints; what is not in it, or "", starts from scratch
+    # workdir, one of its checkpoints, or an export; what it lacks starts from scratch
 
     config.data = data = ml_collections.ConfigDict()
     data.dataset = ml_collections.config_dict.placeholder(str)  # sets, by commas

@@ -66,13 +66,18 @@ def read(path: str | pathlib.Path, checkpoint_name: str = "best") -> Trained:
         ValueError: if it is damaged, or another version's.
     """
     folder = SHIPPED_FOLDER if str(path) == SHIPPED else pathlib.Path(path)
-    if (folder / _WEIGHTS).is_file():
+    if is_export(folder):
         home, params, origin = folder, _read_weights(folder / _WEIGHTS), str(path)
     else:
         at = _find_checkpoint(folder, checkpoint_name)
         home, origin = at.parent.parent, str(at)
         params = checkpoint.read_params(origin)
     return _assemble(home, params, origin)
+
+
+def is_export(folder: pathlib.Path) -> bool:
+    """True for a folder of weights, as `write` makes it."""
+    return (folder / _WEIGHTS).is_file()
 
 
 def write(trained: Trained, folder: pathlib.Path) -> None:

@@ -1,4 +1,4 @@
-"""Weights by our names, from a file or from a workdir, put into a model.
+"""Weights by our names, from a file, a workdir or an export, put into a model.
 
 A file is an `.npz` of arrays by the parameters' paths ("vision/norm/scale") and of
 `metadata`, a JSON text: what `python -m restr_jax.pretrained` writes.
@@ -13,7 +13,7 @@ import flax.traverse_util
 import jax.numpy as jnp
 import numpy as np
 
-from restr_jax import checkpoint
+from restr_jax import checkpoint, model_files
 from restr_jax.config_checks import read_config
 from restr_jax.models import ReSTR
 from restr_jax.pretrained import positions, strict, weight_files
@@ -81,20 +81,26 @@ def read(path: str | pathlib.Path) -> Weights:
     """Reads weights by our names.
 
     Args:
-        path: of a file that `write` wrote; or of a workdir, whose last checkpoint is
-            read; or of one checkpoint, ``WORKDIR/checkpoints/STEP``.
+        path: of a file that `write` wrote; of a workdir, whose last checkpoint is
+            read; of one checkpoint, ``WORKDIR/checkpoints/STEP``; or of a folder that
+            ``restr export --format=weights`` wrote.
 
     Raises:
         FileNotFoundError: if there is nothing.
         ValueError: if it holds anything else, or is damaged.
     """
     path = pathlib.Path(path)
+    if model_files.is_export(path):
+        trained = model_files.read(path)
+        return _of_trained(
+            str(path), trained.params, trained.config.model, trained.vocabulary.words
+        )
     if path.is_dir():
         return _read_checkpoint(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"There are no weights in {path} (config.init_from): no such file, and no "
-            "workdir."
+            f"There are no weights in {path} (config.init_from): no such file, workdir "
+            "or folder of exported weights."
         )
     arrays = weight_files.read_arrays(path)
     if _METADATA not in arrays:
@@ -142,13 +148,19 @@ def _read_checkpoint(path: pathlib.Path) -> Weights:
     model = read_config(workdir)["model"]
     words = (workdir / "vocabulary.txt").read_text(encoding="utf-8").splitlines()
     params = checkpoint.read_params(str(folder))
+    return _of_trained(str(folder), params, model, tuple(words))
+
+
+def _of_trained(
+    origin: str, params: Any, model: Any, words: tuple[str, ...]
+) -> Weights:
     return Weights(
-        str(folder),
+        origin,
         flax.traverse_util.flatten_dict(params, sep="/"),
         tuple(side // model["patch_size"] for side in model["image_size"]),
         "bilinear",
         {part: model[part]["num_heads"] for part in _PARTS_WITH_HEADS},
-        tuple(words),
+        words,
     )
 
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from restr_jax import experiment, train_state
+from restr_jax import experiment, model_files, train_state
 from restr_jax.pretrained import load
 
 
@@ -153,6 +153,18 @@ def test_a_run_can_start_from_another(trained, tmp_path, which, step):
     for path, array in saved[step].items():
         np.testing.assert_array_equal(found[path], array)
     assert sorted(p.name for p in workdir.rglob("*")) == before
+
+
+def test_a_run_can_start_from_an_export(trained, tmp_path):
+    config, workdir, saved = trained
+    model_files.write(model_files.read(workdir), tmp_path / "export")
+    config = config.copy_and_resolve_references()
+    config.init_from = str(tmp_path / "export")
+    found = given_params(config, tmp_path / "run")
+    assert found.keys() == saved[8].keys()
+    for path, array in saved[8].items():
+        np.testing.assert_array_equal(found[path], array.astype(np.float16))
+        assert found[path].dtype == np.float32
 
 
 def test_a_run_can_start_from_one_with_smaller_images(trained, tmp_path):
