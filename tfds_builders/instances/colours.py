@@ -1,0 +1,171 @@
+"""Dominant colours of objects, where the pixels are clear.
+
+Pixels are counted in the mask without its rim, which mixes with the ground. An object
+has a colour if most pixels show it, and lacks a colour if hardly any pixel does. In
+between lie the doubtful cases, of which nothing is said.
+"""
+
+import dataclasses
+
+import numpy as np
+from scipy import ndimage
+
+COLOURS = (
+    "black",
+    "white",
+    "gray",
+    "red",
+    "orange",
+    "brown",
+    "yellow",
+    "green",
+    "blue",
+    "purple",
+    "pink",
+)
+# Share of pixels that show a colour: at least, to have it; at most, to lack it.
+HAS, LACKS = 0.6, 0.12
+# Colours close enough that one pixel may count as either.
+_NEAR = {
+    "black": ("gray", "brown"),
+    "white": ("gray",),
+    "gray": ("black", "white", "blue"),
+    "red": ("orange", "pink", "brown"),
+    "orange": ("red", "brown", "yellow"),
+    "brown": ("orange", "red", "black"),
+    "yellow": ("orange",),
+    "green": (),
+    "blue": ("purple", "gray"),
+    "purple": ("blue", "pink"),
+    "pink": ("red", "purple"),
+}
+WORDS = {"gray": ("gray", "grey")}
+# Coats and feathers: strong colours there come from light, not from the animal.
+ANIMAL = frozenset({"black", "white", "brown", "orange", "gray"})
+CLOTHES = frozenset({"white", "red", "yellow", "green", "blue", "purple", "pink"})
+_BODIES = frozenset("cat dog horse sheep cow elephant bear bird".split())
+_PAINTED = frozenset(
+    """bicycle|car|motorcycle|bus|truck|boat|bench|backpack|umbrella|handbag|suitcase|
+tie|frisbee|snowboard|kite|skateboard|surfboard|bottle|cup|bowl|apple|chair|couch|bed|
+book|vase|teddy bear|toothbrush|train|keyboard|mouse|remote|cell phone|refrigerator|
+fire hydrant|toilet|sports ball|laptop""".replace("\n", "").split("|")
+)
+_LEAST_PIXELS = 100
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Colours:
+    """What is known of an object's colour.
+
+    Attributes:
+        has: the colour that it has for certain, or "".
+        lacks: colours that nobody would say of it.
+        clothes: a person's clear colour of clothes, or "".
+    """
+
+    has: str = ""
+    lacks: frozenset[str] = frozenset()
+    clothes: str = ""
+
+
+UNKNOWN = Colours()
+
+
+def near(one: str, other: str) -> bool:
+    """Returns whether two colours are the same or may be taken for each other."""
+    return one == other or other in _NEAR[one] or one in _NEAR[other]
+
+
+def classify(pixels: np.ndarray) -> np.ndarray:
+    """Returns for RGB pixels, uint8 [N, 3], the places in COLOURS, int [N]."""
+    rgb = pixels.astype(np.float32) / 255
+    value, least = rgb.max(-1), rgb.min(-1)
+    spread = np.maximum(value - least, 1e-6)
+    saturation = spread / np.maximum(value, 1e-6)
+    red, green, blue = rgb.T
+    hue = np.where(
+        value == red,
+        (green - blue) / spread % 6,
+        np.where(value == green, (blue - red) / spread + 2, (red - green) / spread + 4),
+    )
+    hue *= 60
+    names = np.select(
+        [
+            value < 0.2,
+            (saturation < 0.16) & (value > 0.72),
+            (saturation < 0.16) & (value < 0.3),
+            saturation < 0.16,
+            (hue < 12) | (hue >= 345),
+            hue < 45,
+            hue < 68,
+            hue < 165,
+            hue < 255,
+            hue < 290,
+        ],
+        [0, 1, 0, 2, 3, 4, 6, 7, 8, 9],
+        10,
+    )
+    # Dark or dull red and orange are brown; very pale colours are nearly white.
+    dull = ((names == 4) & ((value < 0.62) | (saturation < 0.55))) | (
+        (names == 3) & (value < 0.5) & (saturation < 0.6)
+    )
+    dull |= (names == 6) & ((value < 0.5) | (saturation < 0.35))
+    names[dull] = 5
+    names[(names == 3) & (value > 0.8) & (saturation < 0.45)] = 10
+    names[(value > 0.85) & (saturation < 0.22)] = 1
+    return names
+
+
+def measure(image: np.ndarray, mask: np.ndarray, category: str) -> Colours:
+    """Measures an object.
+
+    Args:
+        image: uint8 [h, w, 3], the object's box.
+        mask: bool [h, w].
+        category: its class.
+    """
+    person = category == "person"
+    allowed = ANIMAL if category in _BODIES else frozenset(COLOURS)
+    if not person and category not in _BODIES | _PAINTED:
+        return UNKNOWN
+    if person:
+        return Colours(clothes=_clothes(image, mask))
+    shares = _shares(image, _inner(mask))
+    if shares is None:
+        return UNKNOWN
+    has = ""
+    best = int(shares.argmax())
+    name = COLOURS[best]
+    seen = {c for c, share in zip(COLOURS, shares, strict=True) if share > LACKS}
+    rest = [c for c in seen - {name} if c not in _NEAR[name]]
+    if shares[best] >= HAS and not rest and name in allowed:
+        has = name
+    near = {n for c in seen for n in _NEAR[c]}
+    return Colours(has, (frozenset(COLOURS) - seen - near) & allowed)
+
+
+def _shares(image: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
+    pixels = image[mask]
+    if len(pixels) < _LEAST_PIXELS:
+        return None
+    return np.bincount(classify(pixels), minlength=len(COLOURS)) / len(pixels)
+
+
+def _inner(mask: np.ndarray) -> np.ndarray:
+    """Returns a mask without its rim, if that leaves half of it."""
+    steps = 2 if mask.sum() > 2_000 else 1
+    inner = ndimage.binary_erosion(mask, iterations=steps)
+    return inner if inner.sum() * 2 > mask.sum() else mask
+
+
+def _clothes(image: np.ndarray, mask: np.ndarray) -> str:
+    """Returns the colour of the trunk of a person who stands in full view, or ""."""
+    height, width = mask.shape
+    if height < 1.8 * width or height < 40:
+        return ""
+    trunk = slice(round(0.24 * height), round(0.46 * height))
+    shares = _shares(image[trunk], mask[trunk])
+    if shares is None:
+        return ""
+    name = COLOURS[int(shares.argmax())]
+    return name if shares.max() >= HAS and name in CLOTHES else ""
