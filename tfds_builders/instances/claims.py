@@ -20,10 +20,11 @@ LEAD, GAP, BOTTOM = 0.08, 0.05, 0.05
 LARGER, NEARER = 1.8, 1.4
 # An object that covers less than this share of the image may go unnoticed when counted.
 COUNTED = 0.004
-# Their bottoms say nothing of nearness: they fly, hang or lie on furniture.
-_NOT_GROUNDED = frozenset(
-    "airplane|bird|kite|frisbee|sports ball|clock|tv|traffic light|stop sign|tie|"
-    "umbrella".split("|")
+# Their bottoms say nothing of nearness: they fly, hang or are built in.
+NOT_GROUNDED = frozenset(
+    """airplane|bird|kite|baseball bat|tennis racket|baseball glove|toothbrush|tie|
+frisbee|sports ball|clock|tv|traffic light|stop sign|umbrella|sink|microwave|oven|
+refrigerator|toaster|hair drier""".replace("\n", "").split("|")
 )
 
 
@@ -205,7 +206,7 @@ def _larger(one: Thing, other: Thing) -> bool:
 
 def nearness(things: list[Thing]) -> Iterator[Pick]:
     """Yields the closest and the furthest, where bottoms and areas agree."""
-    if any(thing.category in _NOT_GROUNDED for thing in things):
+    if any(thing.category in NOT_GROUNDED for thing in things):
         return
     two = len(things) == 2
     order = sorted(range(len(things)), key=lambda i: -things[i].box[3])

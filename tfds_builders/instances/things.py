@@ -5,16 +5,19 @@ shares of the image, so that margins hold at any size.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 from pycocotools import mask as mask_util
+from scipy import ndimage
 
 from tfds_builders.instances import colours as painted
 from tfds_builders.instances import names
 
 # A same-class mask that covers so much of another, or shares so much with it, may be
-# the same object annotated twice.
-_CONTAINED, _SAME = 0.7, 0.3
+# the same object annotated twice. Masks that touch along so much of the smaller one's
+# outline may be parted in the wrong place.
+_CONTAINED, _SAME, _TOUCHING = 0.7, 0.3, 0.25
 
 
 @dataclasses.dataclass(slots=True)
@@ -99,27 +102,34 @@ def measure(
 
 
 def retire_doubtful(scene: Scene, min_area: float) -> None:
-    """Takes their expressions from objects that are tiny or may be annotated twice."""
+    """Takes the expressions from objects that are tiny, doubled or ill parted."""
     for thing in scene.things:
         thing.target &= thing.area >= min_area
-    things = scene.things
-    for i, one in enumerate(things):
+    mask = functools.cache(scene.mask)
+    for i, one in enumerate(scene.things):
         for j in range(i):
-            other = things[j]
-            if not (
-                names.fits(one.category, other.category) and _boxes_meet(one, other)
-            ):
+            other = scene.things[j]
+            # Neither would get expressions anyway.
+            if not (one.target or other.target) or not _boxes_meet(one, other):
                 continue
-            coded = [{"size": list(scene.size), "counts": t.mask} for t in (one, other)]
-            shared = int(mask_util.area(mask_util.merge(coded, intersect=True)))
-            pixels = scene.size[0] * scene.size[1]
-            least, both = min(one.area, other.area), one.area + other.area
-            share = shared / pixels
-            if share > _CONTAINED * least or share > _SAME * (both - share):
+            if names.fits(one.category, other.category) and _doubtful(mask(i), mask(j)):
                 one.target = other.target = False
+
+
+def _doubtful(one: np.ndarray, other: np.ndarray) -> bool:
+    """Returns whether two masks, bool [H, W], may belong to one object."""
+    shared = int((one & other).sum())
+    least, either = int(min(one.sum(), other.sum())), int((one | other).sum())
+    if shared > _CONTAINED * least or shared > _SAME * either:
+        return True
+    small, large = sorted((one, other), key=np.sum)
+    rim = small & ~ndimage.binary_erosion(small)
+    near = ndimage.binary_dilation(large)
+    return int((rim & near).sum()) > _TOUCHING * int(rim.sum())
 
 
 def _boxes_meet(one: Thing, other: Thing) -> bool:
     return all(
-        one.box[k] < other.box[k + 2] and other.box[k] < one.box[k + 2] for k in (0, 1)
+        one.box[k] <= other.box[k + 2] and other.box[k] <= one.box[k + 2]
+        for k in (0, 1)
     )

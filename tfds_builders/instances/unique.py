@@ -7,7 +7,7 @@ training sees the words of people who say more than they need to.
 from collections.abc import Iterator
 
 from tfds_builders.instances import forms, names
-from tfds_builders.instances.claims import Claim, colour_words
+from tfds_builders.instances.claims import NOT_GROUNDED, Claim, colour_words
 from tfds_builders.instances.groups import Group
 from tfds_builders.instances.things import Scene, Thing
 
@@ -31,7 +31,7 @@ def of_group(scene: Scene, group: Group, loose: bool) -> Iterator[Claim]:
 
     yield claim(forms.NAME)
     yield claim(forms.NAME)  # Twice as often as each addition.
-    for said in _places(thing):
+    for said in _places(thing, scene.pasted):
         yield claim(said)
         for word in colour_words(thing):
             yield claim(said, word)
@@ -50,7 +50,7 @@ def of_group(scene: Scene, group: Group, loose: bool) -> Iterator[Claim]:
         yield from _idle(thing, claim)
 
 
-def _places(thing: Thing) -> Iterator[tuple[str, ...]]:
+def _places(thing: Thing, pasted: bool) -> Iterator[tuple[str, ...]]:
     """Yields the forms of the place that an object has beyond doubt."""
     (left, top, right, bottom), (x, y) = thing.box, thing.center
     sides = [w for w, clear in (("left", x < 0.4), ("right", x > 0.6)) if clear]
@@ -64,6 +64,9 @@ def _places(thing: Thing) -> Iterator[tuple[str, ...]]:
         yield forms.VERTICAL[level]
     if 0.4 < x < 0.6 and 0.3 < y < 0.7:
         yield forms.MIDDLE
+    # Low and large is near, high and small is far, for what stands on the ground.
+    if pasted or thing.category in NOT_GROUNDED:
+        return
     if bottom > 0.85 and thing.area > 0.2:
         yield forms.FRONT
     if bottom < 0.6 and thing.area < 0.03:
