@@ -22,22 +22,26 @@ COLOURS = (
     "blue",
     "purple",
     "pink",
+    "tan",
 )
+# Between brown, orange and white: people differ, so nothing is said of it.
+_NAMELESS = "tan"
 # Share of pixels that show a colour: at least, to have it; at most, to lack it.
 HAS, LACKS = 0.6, 0.12
 # Colours close enough that one pixel may count as either.
 _NEAR = {
     "black": ("gray", "brown"),
-    "white": ("gray",),
-    "gray": ("black", "white", "blue"),
+    "white": ("gray", "tan"),
+    "gray": ("black", "white", "blue", "tan"),
     "red": ("orange", "pink", "brown"),
-    "orange": ("red", "brown", "yellow"),
-    "brown": ("orange", "red", "black"),
-    "yellow": ("orange",),
+    "orange": ("red", "brown", "yellow", "tan"),
+    "brown": ("orange", "red", "black", "tan"),
+    "yellow": ("orange", "tan"),
     "green": (),
     "blue": ("purple", "gray"),
     "purple": ("blue", "pink"),
-    "pink": ("red", "purple"),
+    "pink": ("red", "purple", "tan"),
+    "tan": ("brown", "orange", "white", "yellow", "pink", "gray"),
 }
 WORDS = {"gray": ("gray", "grey")}
 # Coats and feathers: strong colours there come from light, not from the animal.
@@ -105,12 +109,12 @@ def classify(pixels: np.ndarray) -> np.ndarray:
         [0, 1, 0, 2, 3, 4, 6, 7, 8, 9],
         10,
     )
-    # Dark or dull red and orange are brown; very pale colours are nearly white.
+    # Dark or dull red and orange are brown, lighter ones tan; the palest are white.
     dull = ((names == 4) & ((value < 0.62) | (saturation < 0.55))) | (
         (names == 3) & (value < 0.5) & (saturation < 0.6)
     )
     dull |= (names == 6) & ((value < 0.5) | (saturation < 0.35))
-    names[dull] = 5
+    names[dull] = np.where(value[dull] < 0.55, 5, COLOURS.index(_NAMELESS))
     names[(names == 3) & (value > 0.8) & (saturation < 0.45)] = 10
     names[(value > 0.85) & (saturation < 0.22)] = 1
     return names
@@ -125,7 +129,7 @@ def measure(image: np.ndarray, mask: np.ndarray, category: str) -> Colours:
         category: its class.
     """
     person = category == "person"
-    allowed = ANIMAL if category in _BODIES else frozenset(COLOURS)
+    allowed = ANIMAL if category in _BODIES else frozenset(COLOURS) - {_NAMELESS}
     if not person and category not in _BODIES | _PAINTED:
         return UNKNOWN
     if person:
