@@ -34,7 +34,7 @@ _FURTHEST = _split(
     "{d}most {n} | {d}most {n} | {n} furthest to the {d} | {n} farthest {d} | "
     "far {d} {n} | {n} on the far {d} | {n} on far {d} | {n} far {d} | "
     "{n} all the way to the {d} | {n} that is furthest {d} | {d} most {n} | "
-    "furthest {d} {n} | {n} furthest {d} | last {n} on the {d} | "
+    "furthest {d} {n} | {n} furthest {d} | "
     "{n} closest to the {d} edge"
 )
 SIDE = {d: tuple(f.replace("{d}", d) for f in _SIDE) for d in ("left", "right")}

@@ -217,5 +217,5 @@ slice of pizza, slice of cake, furniture, piece of furniture, utensil,
 piece of cutlery, electronic device, appliance, kitchen appliance, food, vehicle,
 automotive vehicle, fruit, vegetable, pew, stool, mattress, novel, textbook,
 creature, animal, mammal, beast, pet, farm animal, four legged animal, duck, hen,
-chicken, box, dryer, shears
+chicken, dryer, shears
 """
