@@ -24,6 +24,7 @@ one object of its image, with a margin, or none (`kind` "nothing", `object` -1).
 # Bytes of a record's masks and text; bytes of a stored pixel of what is encoded anew.
 _TEXT, _PIXEL = 9_000, 0.6
 _JPEG_QUALITY = 92
+_SCENE_TRIES = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -151,26 +152,34 @@ class Builder(ReferringBuilder):
         except (OSError, ValueError) as error:
             problems.add(str(image.path), str(error))
             return None
-        scene = source.read_scene(image.instances, image.photograph, pixels, faults)
-        rng = self._rng(image)
-        if image.scene >= 0:
-            pixels, scene = self._paster.paste(pixels, scene, rng)
-            encoded = False
-        things.retire_doubtful(scene, self._options.min_area)
-        said = wording.describe(
-            scene,
-            rng,
-            self._options.expressions,
-            self._options.nothing,
-            self._options.loose and image.split == "train",
-        )
+        below = source.read_scene(image.instances, image.photograph, pixels, faults)
+        pixels, scene, said = self._describe(image, pixels, below)
         if not said:
             faults["images without an object that can be told apart"] += 1
         with self._lock:
             self._faults.update(faults)
         content.seek(0)
-        content = content if encoded else _encode_jpeg(pixels)
+        if image.scene >= 0 or not encoded:
+            content = _encode_jpeg(pixels)
         return _record(image.image_id, content, scene, said) if said else None
+
+    def _describe(
+        self, image: _Planned, pixels: np.ndarray, scene: things.Scene
+    ) -> tuple[np.ndarray, things.Scene, list[wording.Said]]:
+        """Returns the pixels, pasted on or not, with their scene and expressions."""
+        rng, below = self._rng(image), pixels
+        most = self._options.expressions
+        loose = self._options.loose and image.split == "train"
+        # Some pasted scenes have no object that can be told apart.
+        for _ in range(_SCENE_TRIES if image.scene >= 0 else 1):
+            drawn = scene
+            if image.scene >= 0:
+                pixels, drawn = self._paster.paste(below, scene, rng)
+            things.retire_doubtful(drawn, self._options.min_area)
+            said = wording.describe(drawn, rng, most, self._options.nothing, loose)
+            if said:
+                break
+        return pixels, drawn, said
 
     def _rng(self, image: _Planned) -> np.random.Generator:
         """Returns a generator that depends on the image alone, not on its turn."""
