@@ -145,10 +145,7 @@ class Builder(ReferringBuilder):
         faults: Counter[str] = Counter()
         try:
             check_upright(image.path)
-            content = images.read_image(image.path)
-            with Image.open(content) as opened:
-                encoded = opened.format in ("JPEG", "PNG")
-                pixels = np.asarray(opened.convert("RGB"))
+            pixels, content = images.read_pixels(image.path)
         except (OSError, ValueError) as error:
             problems.add(str(image.path), str(error))
             return None
@@ -158,8 +155,7 @@ class Builder(ReferringBuilder):
             faults["images without an object that can be told apart"] += 1
         with self._lock:
             self._faults.update(faults)
-        content.seek(0)
-        if image.scene >= 0 or not encoded:
+        if image.scene >= 0 or content is None:
             content = _encode_jpeg(pixels)
         return _record(image.image_id, content, scene, said) if said else None
 

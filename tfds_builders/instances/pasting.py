@@ -155,8 +155,7 @@ def cut_out(
     if mask[0].any() or mask[:, 0].any() or mask[:, -1].any():
         return None
     try:
-        with Image.open(images.read_image(photograph.path)) as opened:
-            pixels = np.asarray(opened.convert("RGB"), np.float32)
+        pixels, _ = images.read_pixels(photograph.path)
     except (OSError, ValueError):
         return None
     if pixels.shape[:2] != photograph.size:
@@ -166,7 +165,7 @@ def cut_out(
     return Cutout(
         name,
         category,
-        pixels[crop],
+        pixels[crop].astype(np.float32),
         mask[crop].astype(np.float32),
         bool(mask[-1].any()),
     )
