@@ -26,8 +26,13 @@ COLOURS = (
 )
 # Between brown, orange and white: people differ, so nothing is said of it.
 _NAMELESS = "tan"
-# Share of pixels that show a colour: at least, to have it; at most, to lack it.
-HAS, LACKS = 0.6, 0.12
+# Share of pixels that show a colour: at least, to have it; at most, of a contrasting
+# colour beside it; at most, to lack it.
+HAS, BESIDE, LACKS = 0.55, 0.15, 0.12
+# Above this share, colours near to a colour are not lacked either.
+_MUCH = 0.3
+# Mean saturation below which a photograph is taken for one without colours.
+_MONOCHROME = 0.06
 # Colours close enough that one pixel may count as either.
 _NEAR = {
     "black": ("gray", "brown"),
@@ -52,8 +57,10 @@ _PAINTED = frozenset(
     """bicycle|car|motorcycle|bus|truck|boat|bench|backpack|umbrella|handbag|suitcase|
 tie|frisbee|snowboard|kite|skateboard|surfboard|bottle|cup|bowl|apple|chair|couch|bed|
 book|vase|teddy bear|toothbrush|train|keyboard|mouse|remote|cell phone|refrigerator|
-fire hydrant|toilet|sports ball|laptop""".replace("\n", "").split("|")
+fire hydrant|sports ball|laptop""".replace("\n", "").split("|")
 )
+# White in the light and gray in the shade.
+_WHITE = frozenset({"sheep", "cup", "bowl", "refrigerator"})
 _LEAST_PIXELS = 100
 
 
@@ -130,6 +137,8 @@ def measure(image: np.ndarray, mask: np.ndarray, category: str) -> Colours:
     """
     person = category == "person"
     allowed = ANIMAL if category in _BODIES else frozenset(COLOURS) - {_NAMELESS}
+    if category in _WHITE:
+        allowed -= {"gray"}
     if not person and category not in _BODIES | _PAINTED:
         return UNKNOWN
     if person:
@@ -137,15 +146,21 @@ def measure(image: np.ndarray, mask: np.ndarray, category: str) -> Colours:
     shares = _shares(image, _inner(mask))
     if shares is None:
         return UNKNOWN
-    has = ""
     best = int(shares.argmax())
     name = COLOURS[best]
-    seen = {c for c, share in zip(COLOURS, shares, strict=True) if share > LACKS}
-    rest = [c for c in seen - {name} if c not in _NEAR[name]]
-    if shares[best] >= HAS and not rest and name in allowed:
-        has = name
-    near = {n for c in seen for n in _NEAR[c]}
-    return Colours(has, (frozenset(COLOURS) - seen - near) & allowed)
+    found = dict(zip(COLOURS, shares.tolist(), strict=True))
+    clash = [c for c in found if found[c] > BESIDE and not near(c, name)]
+    clear = found[name] >= HAS and not clash and name in allowed
+    seen = {c for c in found if found[c] > LACKS}
+    seen |= {c for much in found if found[much] > _MUCH for c in _NEAR[much]}
+    return Colours(name if clear else "", (frozenset(COLOURS) - seen) & allowed)
+
+
+def is_monochrome(image: np.ndarray) -> bool:
+    """Returns whether a photograph, uint8 [H, W, 3], shows no colours."""
+    few = image[::4, ::4].astype(np.int32)
+    spread = few.max(-1) - few.min(-1)
+    return float((spread / np.maximum(few.max(-1), 1)).mean()) < _MONOCHROME
 
 
 def _shares(image: np.ndarray, mask: np.ndarray) -> np.ndarray | None:

@@ -187,10 +187,7 @@ car, truck, bus, train
 airplane, kite, bird
 traffic light, stop sign, parking meter
 bench, chair, couch, bed, toilet
-cat, dog, teddy bear
-horse, cow, sheep, zebra, giraffe, dog
-elephant, bear
-bear, teddy bear, dog
+bear, teddy bear
 backpack, handbag, suitcase
 skis, snowboard, skateboard, surfboard
 frisbee, sports ball, kite

@@ -14,7 +14,7 @@ from pycocotools import mask as mask_util
 from scipy import ndimage
 
 from tfds_builders import images, masks
-from tfds_builders.instances import source, things
+from tfds_builders.instances import colours, source, things
 
 # Share of the image that a pasted object covers before others hide it, and its scale.
 AREA, SCALE = (0.015, 0.2), (0.25, 1.8)
@@ -96,11 +96,12 @@ class Paster:
             named.append((f"{one.object_id}_pasted_{len(named)}", one.category))
         drawn = np.rint(canvas).clip(0, 255).astype(np.uint8)
         made = things.Scene(size, [], scene.blocked, scene.complete, pasted=True)
+        coloured = not colours.is_monochrome(pixels)
         for (name, category), mask, full in zip(named, visible, whole, strict=True):
             share = mask.sum() / full.sum()
             if mask.any():
                 thing = things.measure(
-                    name, category, mask, masks.encode_mask(mask), drawn
+                    name, category, mask, masks.encode_mask(mask), drawn, coloured
                 )
                 thing.target = bool(share >= VISIBLE)
                 made.things.append(thing)

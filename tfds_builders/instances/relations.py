@@ -74,12 +74,11 @@ def _of_pair(scene, group: Group, anchor: int, said, mask) -> Iterator[Claim]:
             continue
         if not nouns or not thing.target:
             continue
-        # Where the noun alone would do, the relation is true and needless.
-        kind = "relation" if len(members) > 1 else "name"
-        one = Claim(kind, target, nouns, forms.RELATIONS[word], anchors=said)
-        yield one
-        for colour in colour_words(thing) if kind == "relation" else ():
-            yield Claim("pair", target, nouns, one.forms, colour, said)
+        said_of = forms.RELATIONS[word]
+        yield Claim("relation", target, nouns, said_of, anchors=said)
+        # Where several could be meant, a relation is worth a second property.
+        for colour in colour_words(thing) if len(members) > 1 else ():
+            yield Claim("pair", target, nouns, said_of, colour, said)
 
 
 def _span(one: Thing, other: Thing, axis: int) -> float:

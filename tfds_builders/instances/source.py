@@ -19,7 +19,7 @@ from pycocotools import mask as mask_util
 
 from tfds_builders import json_stream, masks
 from tfds_builders.annotations import Problems
-from tfds_builders.instances import names, things
+from tfds_builders.instances import colours, names, things
 from tfds_builders.own_entries import (
     ID,
     PIXELS,
@@ -242,12 +242,14 @@ def read_scene(
     """
     size = photograph.size
     scene = things.Scene(size, [], complete=instances.complete)
-    blocked = set()
+    blocked, coloured = set(), not colours.is_monochrome(pixels)
     for name, category, counts in instances.masks(photograph, faults):
         if counts is None:
             blocked.add(category)
             continue
         mask = mask_util.decode({"size": list(size), "counts": counts}).astype(bool)
-        scene.things.append(things.measure(name, category, mask, counts, pixels))
+        scene.things.append(
+            things.measure(name, category, mask, counts, pixels, coloured)
+        )
     scene.blocked = frozenset(blocked)
     return scene

@@ -70,7 +70,12 @@ class Scene:
 
 
 def measure(
-    object_id: str, category: str, mask: np.ndarray, counts: str, image: np.ndarray
+    object_id: str,
+    category: str,
+    mask: np.ndarray,
+    counts: str,
+    image: np.ndarray,
+    coloured: bool = True,
 ) -> Thing:
     """Measures an object.
 
@@ -80,6 +85,7 @@ def measure(
         mask: bool [H, W] with a pixel at least.
         counts: the same mask as RLE.
         image: uint8 [H, W, 3].
+        coloured: the image shows colours, so that they can be measured.
     """
     height, width = mask.shape
     in_rows, in_columns = mask.sum(1), mask.sum(0)
@@ -97,7 +103,11 @@ def measure(
             float(rows @ in_rows[rows] / pixels + 0.5) / height,
         ),
         area=pixels / (height * width),
-        colours=painted.measure(image[crop], mask[crop], category),
+        colours=(
+            painted.measure(image[crop], mask[crop], category)
+            if coloured
+            else painted.UNKNOWN
+        ),
     )
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
@@ -20,9 +19,10 @@ from tfds_builders.instances.claims import Claim
 from tfds_builders.instances.groups import LOOSE, STRICT, WIDER
 from tfds_builders.instances.things import Scene
 
-# How often a word of each level is taken. Among strict names and hypernyms the first
-# are those that people say; they are taken twice as often as the second.
-_WEIGHTS = {STRICT: 8.0, WIDER: 2.0, LOOSE: 0.6}
+# How often a word of each level is taken. Class and hypernym names begin with the one
+# that people say; it counts so many times.
+_WEIGHTS = {STRICT: 1.5, WIDER: 0.6, LOOSE: 0.6}
+_FIRST = {STRICT: 7, WIDER: 4, LOOSE: 1}
 # They take neither an article nor an adjective.
 _PRONOUNS = ("someone", "somebody")
 # Shares of expressions with an article, with a filler before, and with one behind.
@@ -74,8 +74,8 @@ def describe(
     fitting = _choose(made, rng, most, set())
     if not fitting:
         return []
-    # A share of all, so the expected number follows that of the fitting ones.
-    wanted = nothing / (1 - nothing) * len(fitting)
+    # A share of all that will be kept.
+    wanted = nothing * min(most, len(fitting) / (1 - nothing))
     number = int(wanted) + int(rng.random() < wanted % 1)
     if number:
         empty = absent.of_scene(scene, found, rng, loose)
@@ -144,11 +144,11 @@ def word(claim: Claim, rng: np.random.Generator) -> str:
 
 
 def _noun(nouns: tuple[tuple[str, str], ...], rng: np.random.Generator) -> str:
-    ranks: Counter[str] = Counter()
+    seen: set[str] = set()
     weights = []
     for _, level in nouns:
-        weights.append(_WEIGHTS[level] / (1 + ranks[level] * (level != LOOSE)))
-        ranks[level] += 1
+        weights.append(_WEIGHTS[level] * (1 if level in seen else _FIRST[level]))
+        seen.add(level)
     share = np.array(weights) / sum(weights)
     return nouns[rng.choice(len(nouns), p=share)][0]
 
