@@ -143,9 +143,7 @@ def cut_out(
     instances: source.Instances, photograph: source.Photograph, place: int
 ) -> Cutout | None:
     """Cuts an object out of its photograph; None if it is small, torn or cut off."""
-    name, category, counts = list(instances.masks(photograph, collections.Counter()))[
-        place
-    ]
+    name, category, counts = instances.mask(photograph, place)
     if counts is None:
         return None
     mask = mask_util.decode({"size": list(photograph.size), "counts": counts})

@@ -6,6 +6,7 @@ They go to a temporary file entry by entry, and memory keeps their places there.
 
 import array
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -203,17 +204,20 @@ class Instances:
             if category is None:
                 faults["annotations of an unlisted category"] += 1
                 continue
-            name, counts = str(entry.get("id", "")), None
+            counts = None
             if not entry.get("segmentation"):
                 faults["annotations without a mask; their classes are not named"] += 1
             elif not entry.get("iscrowd"):
-                try:
-                    counts = masks.encode_segmentation(
-                        entry["segmentation"], *photograph.size
-                    )
-                except (ValueError, TypeError):
-                    faults["unreadable masks; their classes are not named"] += 1
-            yield name, category, counts
+                counts = _read_mask(entry, photograph)
+                unreadable = "unreadable masks; their classes are not named"
+                faults.update([unreadable] if counts is None else [])
+            yield str(entry.get("id", "")), category, counts
+
+    def mask(self, photograph: Photograph, place: int) -> tuple[str, str, str | None]:
+        """Returns the (id, class, RLE) of one that `cutouts` named."""
+        entry = next(itertools.islice(self.entries(photograph.key), place, None))
+        name, category = str(entry.get("id", "")), self._category(entry)
+        return name, category, _read_mask(entry, photograph)
 
     def cutouts(self) -> Iterator[tuple[str, Photograph, int]]:
         """Yields (class, photograph, place among its annotations) of all instances."""
@@ -227,6 +231,14 @@ class Instances:
         category = entry.get("category_id")
         known = isinstance(category, str | int) and category in self.categories
         return self.categories[category] if known else None
+
+
+def _read_mask(entry: dict, photograph: Photograph) -> str | None:
+    """Returns the RLE of an annotation, or None if it cannot be read."""
+    try:
+        return masks.encode_segmentation(entry["segmentation"], *photograph.size)
+    except (ValueError, TypeError):
+        return None
 
 
 def read_scene(
