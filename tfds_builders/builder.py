@@ -83,6 +83,14 @@ class ReferringBuilder(streamed.StreamedBuilder, skip_registration=True):
             if file in self.files() and not _is_file(root / file, known)
         ]
 
+    def make_record(self, image: AnnotatedImage, problems: Problems) -> dict | None:
+        """Returns an image's record, or None if nothing of it can be used."""
+        return make_record(image, problems)
+
+    def faults(self) -> list[str]:
+        """Returns what was built without, but is no reason to refuse to build."""
+        return []
+
     def _described(self, root: pathlib.Path, file: str) -> str:
         known = self.PUBLISHED_FILES.get(file)
         size = f" ({known['bytes']:,} bytes, sha256 {known['sha256']})" if known else ""
@@ -136,7 +144,7 @@ class ReferringBuilder(streamed.StreamedBuilder, skip_registration=True):
     ) -> Iterator[tuple[int, dict]]:
         def make(image: AnnotatedImage) -> tuple[dict | None, Problems]:
             own = Problems()
-            return make_record(image, own), own
+            return self.make_record(image, own), own
 
         def good() -> Iterator[dict]:
             what = f"{self.name}, {split}"
@@ -155,7 +163,7 @@ class ReferringBuilder(streamed.StreamedBuilder, skip_registration=True):
             # Only now, so that whatever is damaged in any split is said at once.
             if not self.skip_bad:
                 _refuse(problems)
-            self.info.metadata["skipped"] = list(problems.lines)
+            self.info.metadata["skipped"] = [*problems.lines, *self.faults()]
 
     def _in_threads(self, function: Callable, items: Iterable, what: str) -> Iterator:
         """Maps in order and in parallel, not far ahead, with a progress display."""

@@ -71,10 +71,13 @@ def _check_record(record: dict, built: Built, split: str, i: int) -> Iterator[st
                 yield f"the mask of object {name} has no pixel"
         except ValueError as error:
             yield f"the mask of object {name}: {error}"
-    # A scene may have objects that no sentence means; the reverse cannot be.
+    # A scene may have objects that no sentence means, and sentences that mean none.
     named, count = np.unique(expressions["object"]), len(objects["mask"])
-    if not set(named.tolist()) <= set(range(count)):
+    if not set(named.tolist()) <= set(range(-1, count)):
         yield f"expressions are for the objects {named.tolist()} of {count}"
+    for kind in np.asarray(expressions["kind"])[np.asarray(expressions["object"]) < 0]:
+        if kind != b"nothing":
+            yield f"an expression of the kind {kind.decode()!r} fits nothing"
     sentences = [sentence.decode() for sentence in expressions["sent"]]
     if not all(sentence.strip() for sentence in sentences):
         yield "an expression is empty"

@@ -81,3 +81,22 @@ def read_image(path: pathlib.Path) -> io.BytesIO:
     except Exception as error:
         raise ValueError(f"it is truncated or not an image ({error})") from error
     return io.BytesIO(content)
+
+
+def read_pixels(path: pathlib.Path) -> tuple[np.ndarray, io.BytesIO | None]:
+    """Reads an image file whole, and decodes it once.
+
+    Returns:
+        RGB pixels, uint8 [H, W, 3]; the file, if it is JPEG or PNG in RGB, or None.
+
+    Raises:
+        ValueError: if it is truncated or no image.
+    """
+    content = path.read_bytes()
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            kept = image.mode == "RGB" and image.format in ("JPEG", "PNG")
+            pixels = np.asarray(image.convert("RGB"))
+    except Exception as error:
+        raise ValueError(f"it is truncated or not an image ({error})") from error
+    return pixels, io.BytesIO(content) if kept else None

@@ -20,27 +20,32 @@ import shutil
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import tensorflow_datasets as tfds
 
 from tfds_builders import disk, published
 from tfds_builders.builder import ReferringBuilder
 from tfds_builders.built import Built
+from tfds_builders.instances import options
 
-DATASETS = ("gref", "unc", "unc_plus", "referit", "custom", "shapes")
+DATASETS = ("gref", "unc", "unc_plus", "referit", "custom", "instances", "shapes")
 
 
-def make_builder(name: str, data_dir: str) -> tfds.core.GeneratorBasedBuilder:
+def make_builder(
+    name: str, data_dir: str, given: Sequence[str] = ()
+) -> tfds.core.GeneratorBasedBuilder:
     """Returns the builder of a data set.
 
     Args:
         name: "unc", or with one of the data set's forms, "gref/umd". Your own sets are
-            "custom" or, with a name of yours, "custom/NAME".
+            "custom" or, with a name of yours, "custom/NAME"; so is "instances".
         data_dir: folder of all built data sets.
+        given: options of `instances`, "KEY=VALUE" each.
 
     Raises:
-        ValueError: if there is no such data set, or what is built of it is damaged.
+        ValueError: if there is no such data set or option, or what is built of it is
+            damaged.
     """
     dataset, _, form = name.partition("/")
     if dataset not in DATASETS:
@@ -50,6 +55,8 @@ def make_builder(name: str, data_dir: str) -> tfds.core.GeneratorBasedBuilder:
     config = form or None
     if dataset == "custom" and form:
         config = tfds.core.BuilderConfig(name=form)
+    elif dataset == "instances":
+        config = options.make(form or "default", list(given))
     elif form and form not in builder.builder_configs:
         raise ValueError(
             f"The data set {dataset!r} has no form {form!r}; it has "
@@ -77,6 +84,7 @@ def prepare(
     *,
     skip_bad: bool = False,
     num_workers: int | None = None,
+    given: Sequence[str] = (),
 ) -> str:
     """Builds one data set unless it is built already.
 
@@ -86,6 +94,7 @@ def prepare(
         manual_dir: folder of what the user downloaded, for data sets that need it.
         skip_bad: leave out what is wrong instead of refusing to build.
         num_workers: threads that read images; by default one per core.
+        given: options of `instances`, "KEY=VALUE" each.
 
     Returns:
         The folder of the built data set.
@@ -94,7 +103,7 @@ def prepare(
         FileNotFoundError: if a needed file is missing.
         ValueError: if a file is not what it should be.
     """
-    builder = make_builder(name, data_dir)
+    builder = make_builder(name, data_dir, given)
     if not builder.data_path.exists():
         _configure(builder, manual_dir, skip_bad, num_workers)
         _build(builder, manual_dir)
@@ -108,6 +117,7 @@ def prepare_all(
     *,
     skip_bad: bool,
     num_workers: int | None,
+    given: Sequence[str] = (),
 ) -> Iterator[str]:
     """Checks the files of all data sets, then builds one after the other.
 
@@ -117,6 +127,7 @@ def prepare_all(
         manual_dir: see `prepare`.
         skip_bad: see `prepare`.
         num_workers: see `prepare`.
+        given: see `prepare`.
 
     Yields:
         What was built, with its counts and how they differ from the published ones.
@@ -126,7 +137,7 @@ def prepare_all(
             too small for all of them.
         ValueError: before anything is built, with all that is wrong.
     """
-    builders = {name: make_builder(name, data_dir) for name in names}
+    builders = {name: make_builder(name, data_dir, given) for name in names}
     new = {n: b for n, b in builders.items() if not b.data_path.exists()}
     wrong = []
     for name, builder in new.items():
@@ -249,6 +260,13 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--report", action="store_true", help="describe built data sets instead"
     )
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help=f"of instances, once for each KEY of {', '.join(options.KEYS)}",
+    )
     return parser.parse_args()
 
 
@@ -268,6 +286,7 @@ def _run(arguments: argparse.Namespace) -> None:
         arguments.manual_dir,
         skip_bad=arguments.skip_bad,
         num_workers=arguments.num_workers,
+        given=arguments.option,
     ):
         print(line, flush=True)
 

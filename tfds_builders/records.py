@@ -4,17 +4,20 @@ A record:
 
     image       the encoded file, height x width x 3, uint8
     image_id    the source's name of the image
-    objects     each referred object of the image that belongs to the split:
+    objects     the objects of the image that belong to the split; `instances` also
+                stores those that no expression fits, as alternatives in scoring:
         object_id  the source's name of the object (its annotation)
         ref_id     the source's name of the referring task
         category   what the source says it is, or ""
         mask       COCO's compressed RLE (pycocotools) at the image's size
-    expressions  each sentence for one of these objects:
-        object   the object's place in `objects`
+    expressions  each sentence for one of these objects, or for none:
+        object   the object's place in `objects`, or -1 where nothing in the image
+                 fits; such an expression has no entry in `objects`
         sent_id  the source's name of the sentence
         sent     the cleaned sentence, which models are trained on
         raw      the sentence as it was typed
-        kind     what sort of thinking it needs, where the source says so, or ""
+        kind     what sort of thinking it needs, where the source says so, or "";
+                 "nothing" for an expression that fits nothing
 
 A mask as RLE is exact, small, and decoded only when its object is drawn. Sentences are
 not nested in their objects: a sequence inside a sequence is ragged, and TFDS writes
@@ -26,7 +29,8 @@ The metadata:
     sentences     the sentences of every record, by split
     image_ids     the image of every record, by split
     num_objects   the number of objects of every record, by split
-    skipped       what --skip_bad left out, a line each
+    skipped       what --skip_bad left out, and what `instances` was built without,
+                  a line each
 
 They follow the order of the records, so that a reader can plan an epoch, make a
 vocabulary or find shared images without opening one.

@@ -76,7 +76,7 @@ def describe(built: Built) -> dict:
 def _describe_split(built: Built, split: str) -> dict:
     sentences = [s for record in built.metadata["sentences"][split] for s in record]
     lengths = np.array([len(_WORD.findall(s)) for s in sentences])
-    areas, per_object, categories = _look_at_records(built, split)
+    areas, per_object, categories, kinds = _look_at_records(built, split)
     return {
         **built.counts()[split],
         "words": {
@@ -92,6 +92,8 @@ def _describe_split(built: Built, split: str) -> dict:
         "objects_per_image": _histogram(built.metadata["num_objects"][split]),
         "expressions_per_object": _histogram(per_object),
         "categories": dict(categories.most_common(20)),
+        "kinds": dict(sorted(kinds.items())),
+        "fit_nothing": kinds["nothing"],
         "mask_area": np.histogram(areas, _AREA_EDGES)[0].tolist(),
         "mask_area_edges": _AREA_EDGES,
     }
@@ -101,9 +103,9 @@ def _between(lengths: np.ndarray, low: int, high: int) -> int:
     return np.count_nonzero((low <= lengths) & (lengths <= high))
 
 
-def _look_at_records(built: Built, split: str) -> tuple[list, list, Counter]:
-    """Returns mask areas, expressions of each object, and categories."""
-    areas, per_object, categories = [], [], Counter()
+def _look_at_records(built: Built, split: str) -> tuple[list, list, Counter, Counter]:
+    """Returns mask areas, expressions of each object, categories, and kinds."""
+    areas, per_object, categories, kinds = [], [], Counter(), Counter()
     records = built.records(split)
     for i in tqdm.trange(len(records), desc=f"{built.name}, {split}", disable=None):
         objects, expressions = records[i]["objects"], records[i]["expressions"]
@@ -111,9 +113,11 @@ def _look_at_records(built: Built, split: str) -> tuple[list, list, Counter]:
             size = [image.height, image.width]
         rles = [{"size": size, "counts": counts} for counts in objects["mask"]]
         areas += (mask_util.area(rles) / (size[0] * size[1])).tolist()
-        per_object += np.bincount(expressions["object"], minlength=len(rles)).tolist()
+        fitting = [place for place in expressions["object"] if place >= 0]
+        per_object += np.bincount(fitting, minlength=len(rles)).tolist()
+        kinds.update(k.decode() for k in expressions["kind"] if k)
         categories.update(c.decode() for c in objects["category"] if c)
-    return areas, per_object, categories
+    return areas, per_object, categories, kinds
 
 
 def _vocabulary(built: Built, train: str) -> dict:
@@ -191,11 +195,26 @@ def to_markdown(card: dict) -> str:
         for split, counts, total in zip(card["splits"], shares, totals, strict=True)
     ]
     lines += table(["split", *names], rows)
+    lines += _kind_lines(card)
     lines += ["", "![lengths](lengths.png)", "", "![areas](areas.png)", ""]
     lines += ["![objects](objects.png)", "", *_vocabulary_lines(card["vocabulary"])]
     lines += ["## Left out when it was built", ""]
     lines += [f"* {line}" for line in card["skipped"]] or ["Nothing."]
     return "\n".join(lines) + "\n"
+
+
+def _kind_lines(card: dict) -> list[str]:
+    """Returns the table of kinds, where the data set has any."""
+    kinds = sorted({kind for s in card["splits"].values() for kind in s["kinds"]})
+    if not kinds:
+        return []
+    lines = ["", "## Expressions by kind", ""]
+    lines += ["Those of the kind nothing fit no object of their image.", ""]
+    rows = [
+        [split, *(f"{s['kinds'].get(kind, 0):,}" for kind in kinds)]
+        for split, s in card["splits"].items()
+    ]
+    return lines + table(["split", *kinds], rows)
 
 
 def _buckets(card: dict) -> list[list[dict]]:

@@ -1,0 +1,1 @@
+"""`instances`: referring expressions made by rule from COCO-format instances."""

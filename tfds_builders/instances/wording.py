@@ -1,0 +1,160 @@
+"""Chooses claims, in equal share of kinds and objects, and puts them into words."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable
+
+import numpy as np
+
+from tfds_builders.instances import (
+    absent,
+    claims,
+    forms,
+    groups,
+    names,
+    relations,
+    unique,
+)
+from tfds_builders.instances.claims import Claim
+from tfds_builders.instances.groups import LOOSE, STRICT, WIDER
+from tfds_builders.instances.things import Scene
+
+# How often a word of each level is taken. Class and hypernym names begin with the one
+# that people say; it counts so many times.
+_WEIGHTS = {STRICT: 1.5, WIDER: 0.6, LOOSE: 0.6}
+_FIRST = {STRICT: 7, WIDER: 4, LOOSE: 1}
+# They take neither an article nor an adjective.
+_PRONOUNS = ("someone", "somebody")
+# Shares of expressions with an article, with a filler before, and with one behind.
+_THE, _A, _OPENING, _ENDING = 0.42, 0.15, 0.07, 0.1
+# Every wording of a claim counts as one more claim, so many times.
+_REWORDINGS = 4
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Said:
+    """An expression: its words, the object's place or -1, and its kind."""
+
+    text: str
+    target: int
+    kind: str
+
+
+def describe(
+    scene: Scene,
+    rng: np.random.Generator,
+    most: int,
+    nothing: float,
+    loose: bool,
+) -> list[Said]:
+    """Makes the expressions of an image.
+
+    Args:
+        scene: the image.
+        rng: source of all choices.
+        most: expressions at most.
+        nothing: share of the expressions that fit nothing, in the mean.
+        loose: use names and additions whose truth is unknown where they cannot
+            change which object is meant.
+
+    Returns:
+        Different expressions; none if no object can be told apart.
+    """
+    found = groups.find(scene, loose)
+    made: list[Claim] = []
+    for group in found:
+        if len(group.members) == 1:
+            made += unique.of_group(scene, group, loose)
+        else:
+            made += claims.of_group(scene, group)
+    one = groups.pronoun(scene)
+    if one:
+        made += claims.of_group(scene, one, bare=True)
+    made += relations.of_scene(scene, found)
+    fitting = _choose(made, rng, most, set())
+    if not fitting:
+        return []
+    # A share of all that will be kept.
+    wanted = nothing * min(most, len(fitting) / (1 - nothing))
+    number = int(wanted) + int(rng.random() < wanted % 1)
+    if number:
+        empty = absent.of_scene(scene, found, rng, loose)
+        taken = {said.text for said in fitting}
+        extra = _choose(list(empty), rng, number, taken)
+        fitting = fitting[: max(1, most - len(extra))] + extra
+    return fitting
+
+
+def _choose(
+    made: Iterable[Claim], rng: np.random.Generator, most: int, taken: set[str]
+) -> list[Said]:
+    """Takes claims in turn from each kind, and within it from each object."""
+    queues: dict[str, list[Claim]] = {}
+    for claim in made:
+        queues.setdefault(claim.kind, []).append(claim)
+    ordered = [_by_object(queues[kind], rng) for kind in sorted(queues)]
+    rng.shuffle(ordered)
+    said: list[Said] = []
+    seen = set(taken)
+    for _ in range(_REWORDINGS):
+        for row in itertools.zip_longest(*ordered):
+            for claim in row:
+                if len(said) == most:
+                    return said
+                text = claim and word(claim, rng)
+                if text and text not in seen:
+                    seen.add(text)
+                    said.append(Said(text, claim.target, claim.kind))
+    return said
+
+
+def _by_object(made: list[Claim], rng: np.random.Generator) -> list[Claim]:
+    """Orders claims at random, so that each object comes as early as every other."""
+    ranks: dict[int, int] = {}
+    ranked = []
+    for i in rng.permutation(len(made)):
+        target = made[i].target
+        ranks[target] = ranks.get(target, 0) + 1
+        ranked.append((ranks[target], len(ranked), made[i]))
+    return [claim for *_, claim in sorted(ranked, key=lambda r: r[:2])]
+
+
+def word(claim: Claim, rng: np.random.Generator) -> str:
+    """Puts a claim into words, one of its many wordings."""
+    form = claim.forms[rng.integers(len(claim.forms))]
+    noun = _noun(claim.nouns, rng)
+    if claim.anchors:
+        form = form.replace("{a}", _anchor(claim.anchors, rng))
+    if "{n}" not in form:
+        return form
+    definite = noun not in _PRONOUNS
+    if not definite and (claim.adjective or not form.startswith("{n}")):
+        noun, definite = "person", True
+    text = form.replace("{n}", f"{claim.adjective} {noun}".strip())
+    opened = definite and rng.random() < _OPENING
+    if opened or (definite and rng.random() < _THE):
+        text = f"the {text}"
+    elif claim.kind == "name" and form == "{n}" and rng.random() < _A:
+        text = names.article(text) + text
+    if opened:
+        text = f"{forms.OPENINGS[rng.integers(len(forms.OPENINGS))]} {text}"
+    if rng.random() < _ENDING:
+        text += f" {forms.ENDINGS[rng.integers(len(forms.ENDINGS))]}"
+    return text
+
+
+def _noun(nouns: tuple[tuple[str, str], ...], rng: np.random.Generator) -> str:
+    seen: set[str] = set()
+    weights = []
+    for _, level in nouns:
+        weights.append(_WEIGHTS[level] * (1 if level in seen else _FIRST[level]))
+        seen.add(level)
+    share = np.array(weights) / sum(weights)
+    return nouns[rng.choice(len(nouns), p=share)][0]
+
+
+def _anchor(anchors: tuple[tuple[str, str], ...], rng: np.random.Generator) -> str:
+    noun = _noun(anchors, rng)
+    if noun in _PRONOUNS:
+        return noun
+    return ("the ", "the ", "the ", names.article(noun), "")[rng.integers(5)] + noun
