@@ -44,7 +44,7 @@ shipped: .venv/demo
 		--output=restr_jax/shipped/shapes/examples
 
 test: .venv/dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: .venv/dev
 	$(BIN)/python -m pytest -m slow

@@ -164,6 +164,23 @@ def _differs(key: str, ours: dict, theirs: dict) -> bool:
     return ours.get(key) != theirs[key]
 
 
+def with_newer_keys(stored: dict, config: dict) -> dict:
+    """Adds to a stored configuration the keys that are newer than it, all off.
+
+    Args:
+        stored: of an older workdir.
+        config: today's, whose values show the types: 0, False or "" is how it was
+            before the key.
+    """
+    added = dict(stored)
+    for key, value in config.items():
+        if isinstance(value, dict):
+            added[key] = with_newer_keys(stored.get(key, {}), value)
+        elif key not in stored:
+            added[key] = type(value)()
+    return added
+
+
 def read_config(workdir: pathlib.Path) -> dict:
     """Reads what `claim_workdir` wrote.
 

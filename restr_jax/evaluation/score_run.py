@@ -9,7 +9,7 @@ import jax
 import ml_collections
 
 from restr_jax import experiment, precision
-from restr_jax.config_checks import read_config
+from restr_jax.config_checks import read_config, with_newer_keys
 from restr_jax.data import splits
 from restr_jax.data.splits import Split
 from restr_jax.evaluation import album, figures, gallery, identity, metrics, report
@@ -256,7 +256,8 @@ def _open_others(config) -> list[Experiment]:
     """
     folder, runs = pathlib.Path(config.eval.checkpoints), []
     for path in sorted(folder.glob("*/config.json")):
-        theirs = ml_collections.ConfigDict(read_config(path.parent))
+        stored = with_newer_keys(read_config(path.parent), config.to_dict())
+        theirs = ml_collections.ConfigDict(stored)
         # How often a run was scored has to go with how often it was saved.
         own = {"every_steps": theirs.eval.every_steps}
         theirs.eval = ml_collections.ConfigDict(config.eval.to_dict() | own)

@@ -229,6 +229,8 @@ def test_a_folder_of_workdirs_is_scored_on_the_devices_there_are(
     theirs = json.loads((folder / "a" / "config.json").read_text())
     theirs["fsdp"], theirs["parallel"], theirs["accumulate_steps"] = 16, "jit", 7
     theirs["checkpoint_every_steps"] = theirs["eval"]["every_steps"] = 3
+    # And by a version without these keys.
+    del theirs["data"]["word_dropout"], theirs["optimizer"]["ema_decay"]
     (folder / "a" / "config.json").write_text(json.dumps(theirs))
     config.eval.checkpoints, config.eval.every_steps = str(folder), 4
     (row,) = score_run.score_workdir(config, str(tmp_path / "compared"))
