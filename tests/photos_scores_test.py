@@ -1,0 +1,89 @@
+"""The scores of benchmarks.photos, on masks of four pixels counted by hand."""
+
+import io
+import json
+import types
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import photos
+from tfds_builders import masks
+
+
+def mask(*pixels):
+    full = np.zeros((2, 2), bool)
+    full.ravel()[list(pixels)] = True
+    return full
+
+
+@pytest.fixture
+def record():
+    """Two dogs of a pixel each, and a cat of two."""
+    content = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(content, "png")
+    objects = mask(0), mask(1), mask(2, 3)
+    return {
+        "image": content.getvalue(),
+        "image_id": b"a.png",
+        "objects": {
+            "mask": [masks.encode_mask(m).encode() for m in objects],
+            "category": [b"dog", b"dog", b"cat"],
+            "object_id": [b"1", b"2", b"3"],
+        },
+        "expressions": {
+            "kind": [b"position", b"position", b"name", b"nothing", b"nothing"],
+            "object": np.array([0, 1, 2, -1, -1]),
+        },
+    }
+
+
+class Model:
+    """Answers with masks in turn."""
+
+    def __init__(self, *answers):
+        self.answers = answers
+
+    def encode(self, pixels):
+        assert pixels.shape == (2, 2, 3)
+        return self
+
+    def segment(self, expressions):
+        return [
+            types.SimpleNamespace(mask=m, found=bool(m.any()), words=e.split())
+            for e, m in zip(expressions, self.answers, strict=True)
+        ]
+
+
+def test_scores_are_those_counted_by_hand(record):
+    said = ["left dog", "right dog", "cat", "zebra", "third dog"]
+    # Half of it is another dog's; the other dog's alone; all; nothing; something.
+    model = Model(mask(0, 1), mask(0), mask(2, 3), mask(), mask(3))
+    asked = photos.templates(record, said)
+    scores = photos.summarize(photos.answer(model, record, asked))
+    # Intersections 1, 0, 2 over unions 2, 2, 2.
+    assert (scores["expressions"], scores["oiou"]) == (3, 0.5)
+    assert scores["miou"] == pytest.approx(0.5)
+    # Where two objects fit as well, neither is the right one.
+    assert scores["right"] == pytest.approx(1 / 3)
+    assert (scores["rivalled"], scores["right_rivalled"]) == (2, 0.0)
+    assert (scores["empty"], scores["fit_nothing"]) == (0.0, 2)
+    assert scores["empty_of_nothing"] == 0.5
+    kinds = scores["by_kind"]
+    assert kinds["position"] == {"expressions": 2, "oiou": 0.25, "right": 0.0}
+    assert kinds["name"] == {"expressions": 1, "oiou": 1.0, "right": 1.0}
+    row = photos.to_markdown({"animals": scores}).splitlines()[2]
+    cells = "3 | 0.500 | 0.500 | 0.333 | 2 | 0.000 | 0.000 | 2 | 0.500"
+    assert row == f"| animals | {cells} |"
+
+
+def test_the_sentences_by_people_are_enough_and_of_both_sets():
+    rows = [json.loads(line) for line in photos.SENTENCES.read_text().splitlines()]
+    assert {row["set"] for row in rows} == set(photos.SETS)
+    assert sum(row["object"] is not None for row in rows) >= 80
+    assert len({row["image"] for row in rows}) >= 30
+    assert len({(row["image"], row["expression"]) for row in rows}) == len(rows)
+    assert sum(map(len, photos.by_people("animals").values())) == sum(
+        row["set"] == "animals" for row in rows
+    )
