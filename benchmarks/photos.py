@@ -3,7 +3,7 @@
     python -m benchmarks.photos --model=runs/photos --data_dir=data
 
 Scores the validation splits of instances/animals and instances/coco, whose expressions
-are made by rule, and photos_sentences.jsonl: sentences by people, for photographs of
+are made by rule, and photos_sentences.jsonl: free sentences, for photographs of
 these two splits. Prints the tables and writes results/photos.json.
 """
 
@@ -36,7 +36,7 @@ def templates(record: dict, sentences: list[str]) -> list[Asked]:
     return list(zip(sentences, kinds, map(int, stored["object"]), strict=True))
 
 
-def by_people(name: str) -> dict[str, list[tuple[str, int | None]]]:
+def free_sentences(name: str) -> dict[str, list[tuple[str, int | None]]]:
     """Returns the sentences of a set, and the objects that they mean, by image."""
     asked = collections.defaultdict(list)
     for row in map(json.loads, SENTENCES.read_text().splitlines()):
@@ -114,12 +114,12 @@ def score_templates(model: Segmenter, split: Split) -> dict:
     )
 
 
-def score_people(model: Segmenter, data_dir: str) -> dict[str, dict]:
-    """Scores the sentences by people, of each set and of both."""
+def score_free(model: Segmenter, data_dir: str) -> dict[str, dict]:
+    """Scores the free sentences, of each set and of both."""
     rows = {}
     for name in SETS:
         split = splits.open_split(data_dir, f"instances/{name}", "val")
-        wanted, rows[name] = by_people(name), []
+        wanted, rows[name] = free_sentences(name), []
         for record in split.source:
             given = wanted.pop(record["image_id"].decode(), [])
             ids = [i.decode() for i in record["objects"]["object_id"]]
@@ -172,8 +172,8 @@ def main() -> None:
         results[name] = score_templates(model, split)
         shuffled = splits.with_shuffled_text(split, seed=0)
         results[f"{name}, texts shuffled"] = score_templates(model, shuffled)
-    people = score_people(model, arguments.data_dir)
-    results |= {f"sentences, {name}": scores for name, scores in people.items()}
+    free = score_free(model, arguments.data_dir)
+    results |= {f"sentences, {name}": scores for name, scores in free.items()}
     pathlib.Path(arguments.output).write_text(json.dumps(results, indent=1) + "\n")
     print(to_markdown(results))
 

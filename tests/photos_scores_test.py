@@ -78,12 +78,12 @@ def test_scores_are_those_counted_by_hand(record):
     assert row == f"| animals | {cells} |"
 
 
-def test_the_sentences_by_people_are_enough_and_of_both_sets():
+def test_the_sentences_free_sentences_are_enough_and_of_both_sets():
     rows = [json.loads(line) for line in photos.SENTENCES.read_text().splitlines()]
     assert {row["set"] for row in rows} == set(photos.SETS)
     assert sum(row["object"] is not None for row in rows) >= 80
     assert len({row["image"] for row in rows}) >= 30
     assert len({(row["image"], row["expression"]) for row in rows}) == len(rows)
-    assert sum(map(len, photos.by_people("animals").values())) == sum(
+    assert sum(map(len, photos.free_sentences("animals").values())) == sum(
         row["set"] == "animals" for row in rows
     )
