@@ -1,9 +1,7 @@
-import contextlib
-import itertools
-
 import numpy as np
+from streams import take
 
-from restr_jax.data import jitter, pipeline, splits
+from restr_jax.data import jitter, splits
 from restr_jax.data.loader import Loader
 from restr_jax.data.text import Vocabulary
 
@@ -20,14 +18,6 @@ def test_factors_by_hand():
     assert vary([[20] * 3, [60] * 3], 1.0, 0.5, 1.0) == [[30] * 3, [50] * 3]
     # Without any colour a pixel is its grey, 0.299 r + 0.587 g + 0.114 b.
     assert vary([[100, 0, 0]], 1.0, 1.0, 0.0) == [[30, 30, 30]]
-
-
-def take(loader, number, *, start_step=0, num_workers=0, **options):
-    stream = pipeline.train_batches(
-        loader, 4, seed=3, start_step=start_step, num_workers=num_workers, **options
-    )
-    with contextlib.closing(stream):
-        return list(itertools.islice(stream, number))
 
 
 def test_only_colours_vary_and_by_the_position_alone(shapes_dir):

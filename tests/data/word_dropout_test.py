@@ -1,10 +1,8 @@
-import contextlib
-import itertools
-
 import numpy as np
 import pytest
+from streams import take
 
-from restr_jax.data import pipeline, splits
+from restr_jax.data import splits
 from restr_jax.data.loader import Loader
 from restr_jax.data.text import Vocabulary
 
@@ -23,14 +21,6 @@ def make_loader(shapes_dir):
         return Loader(split, vocabulary, (16, 16), "stretch", 10, expressions)
 
     return make
-
-
-def take(loader, number, *, start_step=0, num_workers=0, **options):
-    stream = pipeline.train_batches(
-        loader, 4, seed=3, start_step=start_step, num_workers=num_workers, **options
-    )
-    with contextlib.closing(stream):
-        return list(itertools.islice(stream, number))
 
 
 def tokens(batches):
