@@ -19,7 +19,7 @@ import restr_jax
 from restr_jax.data import preprocess, splits
 from restr_jax.data.splits import Split
 from restr_jax.evaluation import metrics
-from restr_jax.segmenter import Segmenter
+from restr_jax.segmenter import EncodedImage, Segmenter
 
 SETS = ("animals", "coco")
 HERE = pathlib.Path(__file__).parent
@@ -49,19 +49,20 @@ def answer(model: Segmenter, record: dict, asked: list[Asked]) -> Iterator[dict]
     """Segments expressions of a record and compares their masks with all objects.
 
     Yields:
-        A row for `metrics.summarize`, with `right`: true if the mask fits the meant
+        Counts of pixels as in `metrics`, with `right`: true if the mask fits the meant
         object better than any other, and `rivals`, the other objects of its class.
     """
     name = record["image_id"].decode()
     pixels = preprocess.decode_image(record["image"], name)
     objects = record["objects"]
     truths = [preprocess.decode_mask(m, pixels.shape[:2]) for m in objects["mask"]]
-    found = model.encode(pixels).segment([expression for expression, _, _ in asked])
-    for (_, kind, target), prediction in zip(asked, found, strict=True):
-        row = {"image_id": name, "kind": kind, "length": len(prediction.words)}
-        row |= {"no_target": target < 0, "empty": not prediction.found}
+    image = model.encode(pixels)
+    for expression, kind, target in asked:
+        mask = _mask(image, expression)
+        row = {"image_id": name, "kind": kind}
+        row |= {"no_target": target < 0, "empty": not mask.any()}
         if target >= 0:
-            overlaps = [metrics.overlap(prediction.mask, truth) for truth in truths]
+            overlaps = [metrics.overlap(mask, truth) for truth in truths]
             row["intersection"], row["union"] = overlaps[target]
             fits = [both / max(either, 1) for both, either in overlaps]
             others = fits[:target] + fits[target + 1 :]
@@ -69,6 +70,14 @@ def answer(model: Segmenter, record: dict, asked: list[Asked]) -> Iterator[dict]
             classes = list(objects["category"])
             row["rivals"] = classes.count(classes[target]) - 1
         yield row
+
+
+def _mask(image: EncodedImage, expression: str) -> np.ndarray:
+    """Returns the mask of an expression; an empty one where no word is known."""
+    try:
+        return image.segment(expression).mask
+    except ValueError:
+        return np.zeros(image.pixels.shape[:2], bool)
 
 
 def summarize(rows: Iterable[dict]) -> dict:

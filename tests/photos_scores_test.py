@@ -40,26 +40,26 @@ def record():
 
 
 class Model:
-    """Answers with masks in turn."""
+    """Answers expressions with given masks, and refuses others."""
 
-    def __init__(self, *answers):
+    def __init__(self, answers):
         self.answers = answers
 
     def encode(self, pixels):
-        assert pixels.shape == (2, 2, 3)
+        self.pixels = pixels
         return self
 
-    def segment(self, expressions):
-        return [
-            types.SimpleNamespace(mask=m, found=bool(m.any()), words=e.split())
-            for e, m in zip(expressions, self.answers, strict=True)
-        ]
+    def segment(self, expression):
+        if expression not in self.answers:
+            raise ValueError("no word is known")
+        return types.SimpleNamespace(mask=self.answers[expression])
 
 
 def test_scores_are_those_counted_by_hand(record):
     said = ["left dog", "right dog", "cat", "zebra", "third dog"]
     # Half of it is another dog's; the other dog's alone; all; nothing; something.
-    model = Model(mask(0, 1), mask(0), mask(2, 3), mask(), mask(3))
+    answers = mask(0, 1), mask(0), mask(2, 3), mask(), mask(3)
+    model = Model(dict(zip(said, answers, strict=True)))
     asked = photos.templates(record, said)
     scores = photos.summarize(photos.answer(model, record, asked))
     # Intersections 1, 0, 2 over unions 2, 2, 2.
@@ -78,7 +78,14 @@ def test_scores_are_those_counted_by_hand(record):
     assert row == f"| animals | {cells} |"
 
 
-def test_the_sentences_free_sentences_are_enough_and_of_both_sets():
+def test_an_expression_without_a_known_word_counts_as_an_empty_mask(record):
+    rows = photos.answer(Model({}), record, [("xyzzy", "name", 2), ("plugh", "", -1)])
+    scores = photos.summarize(rows)
+    assert (scores["oiou"], scores["right"], scores["empty"]) == (0.0, 0.0, 1.0)
+    assert scores["empty_of_nothing"] == 1.0
+
+
+def test_the_free_sentences_are_enough_and_of_both_sets():
     rows = [json.loads(line) for line in photos.SENTENCES.read_text().splitlines()]
     assert {row["set"] for row in rows} == set(photos.SETS)
     assert sum(row["object"] is not None for row in rows) >= 80
