@@ -39,6 +39,7 @@ class Claim:
         forms: any of them may be used.
         adjective: stands before the noun.
         anchors: (word, level) of the second object of a relation.
+        idle: noun forms that cannot change which object is meant; one may be used.
     """
 
     kind: str
@@ -47,6 +48,7 @@ class Claim:
     forms: tuple[str, ...]
     adjective: str = ""
     anchors: tuple[tuple[str, str], ...] = ()
+    idle: tuple[str, ...] = ()
 
 
 def of_group(scene: Scene, group: Group, bare: bool = False) -> Iterator[Claim]:

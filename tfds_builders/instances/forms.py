@@ -195,13 +195,36 @@ ENDINGS = _split(
     "here | in this picture | that you can see | in the scene | in this photo | "
     "in the shot | in view | that is visible | that we can see | thanks"
 )
-# Truth unknown: only where one object could be meant, and in training.
+# Truth unknown, in training alone: what picks the object out is said besides.
 POSES = _split(
     "sitting | standing | lying down | walking | running | looking at us | "
     "looking at the camera | resting | sitting there | standing there | lying there | "
     "facing us | facing away | sleeping | playing | waiting | eating | "
     "looking away | looking to the side | sitting down | lying | laying down | "
-    "standing still | jumping | posing | watching | relaxing | being still"
+    "standing still | jumping | posing | watching | relaxing | being still | "
+    "that is standing | that is sitting | that is lying down | looking down | "
+    "looking up | with its back to us | seen from behind | drinking | staring"
+)
+WORN = _split(
+    "wearing a hat | with a hat | in a hat | with glasses | wearing glasses | "
+    "in a suit | in a dress | in a jacket | in jeans | in shorts | in a coat | "
+    "with a beard | with long hair | with short hair | holding something | smiling | "
+    "laughing | talking | with arms crossed | bending over | leaning forward | "
+    "working | taking a picture | who is standing | who is sitting | in a shirt | "
+    "wearing a cap | with a helmet | in uniform | who is smiling | holding a stick"
+)
+MARKS = _split(
+    "with its mouth open | with a collar | wearing a collar | with its tongue out | "
+    "with long ears | with spots | grazing | eating grass | curled up | on a leash | "
+    "with its head down | with its head up | with a long tail | barking | "
+    "with floppy ears | with horns | with big eyes | with thick fur | that is asleep"
+)
+PLACES = _split(
+    "on the grass | in the grass | in the field | on the floor | on the ground | "
+    "in the snow | on the carpet | on the sand | on the road | on the street | "
+    "near the water | in the water | by the wall | near the fence | behind the fence | "
+    "under the tree | near the tree | in front of the house | by the window | outside | "
+    "in the garden | in the room | in the shade | in the sun | at the beach | inside"
 )
 THINGS_DO = _split(
     "standing there | sitting there | lying there | being used | placed there | "
@@ -209,6 +232,21 @@ THINGS_DO = _split(
 )
 MOODS = _split(
     "cute | nice | pretty | beautiful | funny | lovely | sweet | old | young | happy | "
-    "fluffy | furry | fat | friendly | calm | tired | adorable | curious | lonely"
+    "fluffy | furry | fat | friendly | calm | tired | adorable | curious | lonely | "
+    "sleepy | skinny | tall | short | angry | sad | standing | sitting | sleeping"
 )
-QUALITIES = _split("nice | old | new | simple | clean | typical | plain | ordinary")
+QUALITIES = _split(
+    "nice | old | new | simple | clean | typical | plain | ordinary | round | wooden | "
+    "dirty | metal | plastic | empty | open"
+)
+
+
+def idle(alive: bool, person: bool) -> tuple[str, ...]:
+    """Returns noun forms that say more than what picks the object out."""
+    if not alive:
+        doing, like = THINGS_DO + PLACES[:12], QUALITIES
+    else:
+        doing = POSES + PLACES + (WORN if person else MARKS)
+        like = MOODS
+    behind = tuple("{n} " + words for words in doing)
+    return behind + tuple(words + " {n}" for words in like)

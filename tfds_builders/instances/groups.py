@@ -33,10 +33,8 @@ def find(scene: Scene, loose: bool) -> list[Group]:
             members = tuple(
                 i for i, t in enumerate(scene.things) if t.category in fitting
             )
-            # A loose name may be wrong, so it must not have to tell objects apart.
-            if level != LOOSE or len(members) == 1:
-                words = found.setdefault(members, {})
-                words.setdefault(category, []).append((word, level))
+            words = found.setdefault(members, {})
+            words.setdefault(category, []).append((word, level))
     return [
         Group(members, {c: tuple(words) for c, words in by_class.items()})
         for members, by_class in found.items()

@@ -15,8 +15,8 @@ class Options(tfds.core.BuilderConfig):
         expressions: most expressions of an image.
         nothing: share of the expressions that fit nothing.
         min_area: share of the image that an object covers to get expressions.
-        loose: use names such as "man" and "puppy" in `train`, where only one object
-            could be meant.
+        loose: use names such as "man" and "puppy" in `train`, and words such as
+            "sitting", beside what picks the object out.
         partial: those of the sources, comma-separated, that lack annotations of some
             objects of their own categories; nothing is called absent there, and
             nothing is pasted into their images.

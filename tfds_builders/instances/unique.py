@@ -47,7 +47,8 @@ def of_group(scene: Scene, group: Group, loose: bool) -> Iterator[Claim]:
     if thing.category in scene.complete:
         yield claim(forms.ONLY)
     if loose:
-        yield from _idle(thing, claim)
+        yield claim(idle(thing.category))
+        yield claim(idle(thing.category))  # There are many of them.
 
 
 def _places(thing: Thing, pasted: bool) -> Iterator[tuple[str, ...]]:
@@ -73,9 +74,7 @@ def _places(thing: Thing, pasted: bool) -> Iterator[tuple[str, ...]]:
         yield forms.BACK
 
 
-def _idle(thing: Thing, claim) -> Iterator[Claim]:
-    alive = thing.category == "person" or thing.category in names.ANIMALS
-    doing = forms.POSES if alive else forms.THINGS_DO
-    yield claim(tuple("{n} " + words for words in doing))
-    like = forms.MOODS if alive else forms.QUALITIES
-    yield claim(tuple(words + " {n}" for words in like))
+def idle(category: str) -> tuple[str, ...]:
+    """Returns noun forms whose truth is unknown."""
+    person = category == "person"
+    return forms.idle(person or category in names.ANIMALS, person)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -25,8 +25,9 @@ _WEIGHTS = {STRICT: 1.5, WIDER: 0.6, LOOSE: 0.6}
 _FIRST = {STRICT: 7, WIDER: 4, LOOSE: 1}
 # They take neither an article nor an adjective.
 _PRONOUNS = ("someone", "somebody")
-# Shares of expressions with an article, with a filler before, and with one behind.
-_THE, _A, _OPENING, _ENDING = 0.42, 0.15, 0.07, 0.1
+# Shares of expressions with an article, with a filler before, and with one behind; and,
+# of those that may have them, with idle words.
+_THE, _A, _OPENING, _ENDING, _IDLE = 0.42, 0.15, 0.07, 0.1, 0.2
 # Every wording of a claim counts as one more claim, so many times.
 _REWORDINGS = 4
 
@@ -54,8 +55,8 @@ def describe(
         rng: source of all choices.
         most: expressions at most.
         nothing: share of the expressions that fit nothing, in the mean.
-        loose: use names and additions whose truth is unknown where they cannot
-            change which object is meant.
+        loose: use names and additions whose truth is unknown, beside what picks
+            the object out.
 
     Returns:
         Different expressions; none if no object can be told apart.
@@ -66,10 +67,10 @@ def describe(
         if len(group.members) == 1:
             made += unique.of_group(scene, group, loose)
         else:
-            made += claims.of_group(scene, group)
+            made += _with_idle(scene, claims.of_group(scene, group), loose)
     one = groups.pronoun(scene)
     if one:
-        made += claims.of_group(scene, one, bare=True)
+        made += _with_idle(scene, claims.of_group(scene, one, bare=True), loose)
     made += relations.of_scene(scene, found)
     fitting = _choose(made, rng, most, set())
     if not fitting:
@@ -83,6 +84,13 @@ def describe(
         extra = _choose(list(empty), rng, number, taken)
         fitting = fitting[: max(1, most - len(extra))] + extra
     return fitting
+
+
+def _with_idle(scene: Scene, made: Iterable[Claim], loose: bool) -> Iterator[Claim]:
+    """Lets claims that pick one of several be said with idle words, if `loose`."""
+    for claim in made:
+        said = unique.idle(scene.things[claim.target].category) if loose else ()
+        yield dataclasses.replace(claim, idle=said)
 
 
 def _choose(
@@ -130,7 +138,10 @@ def word(claim: Claim, rng: np.random.Generator) -> str:
     definite = noun not in _PRONOUNS
     if not definite and (claim.adjective or not form.startswith("{n}")):
         noun, definite = "person", True
-    text = form.replace("{n}", f"{claim.adjective} {noun}".strip())
+    noun = f"{claim.adjective} {noun}".strip()
+    if claim.idle and definite and rng.random() < _IDLE:
+        noun = claim.idle[rng.integers(len(claim.idle))].replace("{n}", noun)
+    text = form.replace("{n}", noun)
     opened = definite and rng.random() < _OPENING
     if opened or (definite and rng.random() < _THE):
         text = f"the {text}"
