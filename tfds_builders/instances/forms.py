@@ -223,8 +223,8 @@ PLACES = _split(
     "on the grass | in the grass | in the field | on the floor | on the ground | "
     "in the snow | on the carpet | on the sand | on the road | on the street | "
     "near the water | in the water | by the wall | near the fence | behind the fence | "
-    "under the tree | near the tree | in front of the house | by the window | outside | "
-    "in the garden | in the room | in the shade | in the sun | at the beach | inside"
+    "under the tree | near the tree | in front of the house | by the window | "
+    "outside | in the garden | in the room | in the shade | in the sun | at the beach | inside"
 )
 THINGS_DO = _split(
     "standing there | sitting there | lying there | being used | placed there | "
