@@ -224,7 +224,8 @@ PLACES = _split(
     "in the snow | on the carpet | on the sand | on the road | on the street | "
     "near the water | in the water | by the wall | near the fence | behind the fence | "
     "under the tree | near the tree | in front of the house | by the window | "
-    "outside | in the garden | in the room | in the shade | in the sun | at the beach | inside"
+    "outside | in the garden | in the room | in the shade | in the sun | "
+    "at the beach | inside"
 )
 THINGS_DO = _split(
     "standing there | sitting there | lying there | being used | placed there | "
