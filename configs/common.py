@@ -78,6 +78,7 @@ SIZES = {
             "num_heads": 4,
             "mlp_dim": 256,
             "init_std": 0.07,
+            "input_std": 0.07,
             "drop_path_rate": 0.0,
         },
     },
@@ -194,12 +195,14 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     fusion.num_heads = 12
     fusion.mlp_dim = 3072  # hidden width
     fusion.init_std = 0.02  # spread of the linears' first weights
+    fusion.input_std = 0.02  # the same of those at its entrance, see models/fusion.py
     fusion.drop_path_rate = 0.1  # stochastic depth of each last layer, a probability
     fusion.share_weights = False  # one layer's weights per encoder, the paper's dagger
     fusion.zero_padding = True  # padding enters the encoders as zeros
     fusion.mask_padding = True  # padding is never attended to
     fusion.norm_each = True  # a LayerNorm for each encoder's output; else one for all,
     # which the patches and words of "cme" do not pass
+    fusion.coordinates = False  # add a linear of its place to each patch that enters
     fusion.map_outputs = False  # multiply patches and classifier with a matrix each
 
     config.loss = loss = ml_collections.ConfigDict()

@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import Callable
 
+from restr_jax import shipped
 from restr_jax.files import in_one_line
 
 
@@ -33,9 +34,9 @@ def _add(commands, name: str, what: str, run: Callable) -> argparse.ArgumentPars
     parser.set_defaults(run=run)
     parser.add_argument(
         "--model",
-        default="shapes",
-        help="a workdir, a checkpoint, a folder of weights, or %(default)r, the small "
-        "model that comes with the package (%(default)s)",
+        default=shipped.DEFAULT,
+        help="a workdir, a checkpoint, a folder of weights, or one of the models that "
+        f"come with the package: {', '.join(shipped.NAMES)} (%(default)s)",
     )
     parser.add_argument(
         "--checkpoint", default="best", help="best, latest or a step (%(default)s)"

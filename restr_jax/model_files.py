@@ -17,7 +17,7 @@ import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 import restr_jax
-from restr_jax import checkpoint, train_state
+from restr_jax import checkpoint, shipped, train_state
 from restr_jax.checkpoint import Checkpoints
 from restr_jax.data.text import Vocabulary
 from restr_jax.files import write_whole
@@ -26,8 +26,6 @@ from restr_jax.pretrained import strict
 
 logger = logging.getLogger(__name__)
 
-SHIPPED = "shapes"  # the name of the model that comes with the package
-SHIPPED_FOLDER = pathlib.Path(__file__).parent / "shipped" / SHIPPED
 _WEIGHTS, _FORMAT = "weights.safetensors", "restr_jax weights 1"
 _WORDS = "language/words/embedding"
 _MOST_LAYERS = 1_000  # and words; no array's side says how many there are
@@ -56,8 +54,7 @@ def read(path: str | pathlib.Path, checkpoint_name: str = "best") -> Trained:
 
     Args:
         path: a workdir, WORKDIR/checkpoints/STEP, a folder of weights, or "shapes",
-            the model that comes with the package (of a folder of that name, say
-            "./shapes").
+            which comes with the package (of a folder of that name, say "./shapes").
         checkpoint_name: of a workdir: "best", which is the latest where none was
             scored, "latest", or a step.
 
@@ -65,7 +62,8 @@ def read(path: str | pathlib.Path, checkpoint_name: str = "best") -> Trained:
         FileNotFoundError: if there is no trained model.
         ValueError: if it is damaged, or another version's.
     """
-    folder = SHIPPED_FOLDER if str(path) == SHIPPED else pathlib.Path(path)
+    name = str(path)
+    folder = shipped.folder(name) if name in shipped.NAMES else pathlib.Path(path)
     if is_export(folder):
         home, params, origin = folder, _read_weights(folder / _WEIGHTS), str(path)
     else:
@@ -104,7 +102,8 @@ def _find_checkpoint(folder: pathlib.Path, name: str) -> pathlib.Path:
     if not (folder / "checkpoints").is_dir():
         raise FileNotFoundError(
             f"There is no trained model in {folder}; give a workdir that was trained "
-            f"in, one of its checkpoints, a folder of weights, or {SHIPPED!r}."
+            "in, one of its checkpoints, a folder of weights, or one of "
+            f"{shipped.NAMES}."
         )
     checkpoints = Checkpoints(str(folder), 1, read_only=True)
     try:

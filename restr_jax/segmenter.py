@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from restr_jax import masks, model_files, precision, seed_attention
+from restr_jax import masks, model_files, precision, seed_attention, shipped
 from restr_jax.data import photograph, preprocess
 from restr_jax.data.photograph import ImageLike
 from restr_jax.model_files import Trained
@@ -277,13 +277,16 @@ def _only(output: tuple, count: int, pads_left: bool) -> tuple:
 
 
 def load(
-    path: str | pathlib.Path, *, checkpoint: str = "best", dtype: str = "auto"
+    path: str | pathlib.Path = shipped.DEFAULT,
+    *,
+    checkpoint: str = "best",
+    dtype: str = "auto",
 ) -> Segmenter:
     """Loads a trained model.
 
     Args:
-        path: a workdir, WORKDIR/checkpoints/STEP, a folder of weights, or "shapes",
-            the small model that comes with the package.
+        path: a workdir, WORKDIR/checkpoints/STEP, a folder of weights, or one of the
+            models that come with the package (`restr_jax.shipped`).
         checkpoint: of a workdir: "best", which is the latest where none was scored,
             "latest", or a step.
         dtype: what is computed in: "float32", "bfloat16", or "auto", which is bfloat16

@@ -10,7 +10,7 @@ import pytest
 import safetensors.numpy
 
 import restr_jax
-from restr_jax import experiment, model_files, train, train_state
+from restr_jax import experiment, shipped, train, train_state
 from restr_jax.models import build_model
 from restr_jax.optimizer import frozen_of, make_optimizer
 from restr_jax.train_step import make_train_step
@@ -202,7 +202,7 @@ def test_a_workdir_older_than_these_keys_is_still_read(trained, tmp_path):
 
 def test_many_words_do_not_admit_as_many_layers(tmp_path):
     # A model of 5,000 layers would be traced for hours before it is refused.
-    shutil.copytree(model_files.SHIPPED_FOLDER, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(shipped.folder("shapes"), tmp_path, dirs_exist_ok=True)
     stored = json.loads((tmp_path / "config.json").read_text())
     stored["model"]["vision"]["num_layers"] = 5_000
     (tmp_path / "config.json").write_text(json.dumps(stored))

@@ -17,14 +17,13 @@ except ModuleNotFoundError as error:
         "requirements-demo.txt`, or `pip install 'gradio>=6.31,<7'`."
     ) from error
 
-from restr_jax import model_files
+from restr_jax import shipped
 from restr_jax.demo import answers, markup
 from restr_jax.segmenter import Segmenter
 
 _MAX_FILE_SIZE = "64mb"  # of an upload
 _MAX_SESSIONS = 100  # whose encoded images are kept, some megabytes each
 _KEEP_SECONDS = 3600  # that uploaded files stay on disk
-_DATASET_OF_EXAMPLES = "shapes"
 _PRIVATE = {"api_visibility": "private"}  # Programs have restr_jax.load.
 
 _NO_IMAGE = "Upload an image, or pick an example."
@@ -211,13 +210,17 @@ def show_masks(
 
 
 def find_examples(model: Segmenter) -> list[list[str]]:
-    """Returns [file, text] of each example, for models that learned their data set."""
-    folder = model_files.SHIPPED_FOLDER / "examples"
-    index = pathlib.Path(folder, "examples.json")
-    learned = (model.trained.config.data.dataset or "").split(",")
-    if _DATASET_OF_EXAMPLES not in learned or not index.is_file():
-        return []
-    return [
-        [str(folder / row["file"]), "\n".join(row["expressions"][:3])]
-        for row in json.loads(index.read_text(encoding="utf-8"))
-    ]
+    """Returns [file, text] of each example, for models that learned their data sets."""
+    learned = set((model.trained.config.data.dataset or "").split(","))
+    for name in shipped.NAMES:
+        folder = shipped.folder(name)
+        index = folder / "examples" / "examples.jsonl"
+        if not index.is_file():
+            continue
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if learned & set(config["data"]["dataset"].split(",")):
+            return [
+                [str(index.parent / row["image"]), "\n".join(row["expressions"][:3])]
+                for row in map(json.loads, index.read_text("utf-8").splitlines())
+            ]
+    return []

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from restr_jax.models.arithmetic import share
@@ -33,6 +34,19 @@ class Fused(NamedTuple):
     classifier: Float[Array, "B K D"]
 
 
+def place_features(rows: int, columns: int) -> Float[np.ndarray, "N 8"]:
+    """Returns cos(pi k u) of the patches' centres, k = 1 to 4, down and then across.
+
+    Args:
+        rows: of patches; a centre's u is its share of the height, then of the width.
+        columns: of patches.
+    """
+    down, across = ((np.arange(n) + 0.5) / n for n in (rows, columns))
+    centres = np.stack(np.meshgrid(down, across, indexing="ij"), -1).reshape(-1, 2)
+    waves = np.cos(np.pi * centres[:, :, None] * np.arange(1, 5))
+    return waves.reshape(-1, 8).astype(np.float32)
+
+
 class FusionEncoder(nn.Module):
     """Fuses patches and words; turns a class seed into an adaptive classifier.
 
@@ -45,10 +59,13 @@ class FusionEncoder(nn.Module):
         num_heads: attention heads.
         mlp_dim: hidden width of the MLPs.
         init_std: spread of the first weights of linears and seed.
+        input_std: spread of the first weights of the two linears at the entrance. Their
+            inputs have length 1, so this is the size of each value that enters.
         drop_path_rate: stochastic depth of each encoder's last layer, in training.
         share_weights: each encoder applies one layer's weights repeatedly.
         norm_each: each encoder's output passes a LayerNorm of its own, as printed; else
             one LayerNorm serves all outputs, and CME's z'_v and z'_l pass none.
+        coordinates: add to each patch a linear of its place, `place_features`.
         zero_padding: padding enters the encoders as zeros.
         mask_padding: padding is never attended to; else it is as any word.
         map_outputs: multiply patches and classifier with a D x D matrix each.
@@ -61,11 +78,13 @@ class FusionEncoder(nn.Module):
     num_heads: int
     mlp_dim: int
     init_std: float
+    input_std: float
     drop_path_rate: float
     share_weights: bool
     zero_padding: bool
     mask_padding: bool
     map_outputs: bool
+    coordinates: bool = False
     norm_each: bool = False
     remat: str = "none"
 
@@ -77,16 +96,32 @@ class FusionEncoder(nn.Module):
         word_mask: Bool[Array, "B K L"],
         *,
         deterministic: bool,
+        grid: tuple[int, int] | None = None,
         rows: Int[Array, "B"] | None = None,
     ) -> Fused:
-        """Fuses each expression with its image; `rows` as in `ReSTR`."""
+        """Fuses each expression with its image.
+
+        Args:
+            visual: z_v, the patches row by row.
+            language: z_l.
+            word_mask: false at padding.
+            deterministic: as in `ReSTR`.
+            grid: rows and columns of patches; only `coordinates` need it.
+            rows: as in `ReSTR`.
+        """
         self._check()
         batch, expressions = language.shape[:2]
         num_patches = visual.shape[-2]
         init = nn.initializers.normal(self.init_std)
-        projected = linear(l2_normalize(visual), self.width, "visual_linear", init)
+        enter = nn.initializers.normal(self.input_std)
+        projected = linear(l2_normalize(visual), self.width, "visual_linear", enter)
+        if self.coordinates:
+            places = jnp.asarray(place_features(*grid), projected.dtype)
+            zeros = nn.initializers.zeros  # At first as if there were none.
+            shift = linear(places, self.width, "coordinates", zeros, use_bias=False)
+            projected = projected + share(shift, projected.shape)
         z_v = share(projected[:, None], (batch, expressions, *projected.shape[-2:]))
-        z_l = linear(l2_normalize(language), self.width, "language_linear", init)
+        z_l = linear(l2_normalize(language), self.width, "language_linear", enter)
         if self.zero_padding:
             z_l = jnp.where(word_mask[..., None], z_l, 0.0)
         seed = self.param("seed", init, (1, self.width))

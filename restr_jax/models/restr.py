@@ -91,7 +91,12 @@ class ReSTR(nn.Module):
         size = self.vision.patch_size
         grid = (height // size, width // size)
         projected, patches, classifier = self.fusion(
-            visual, words, word_mask, deterministic=deterministic, rows=rows
+            visual,
+            words,
+            word_mask,
+            grid=grid,
+            deterministic=deterministic,
+            rows=rows,
         )
         # Eq. 9, kept as a logit so that the loss can be exact for any value.
         logits = jnp.einsum(

@@ -27,7 +27,13 @@ LAYOUTS = (*_VITS, _RELEASED)
 _UNUSED_HEAD = "encoder_v.head."
 
 # Keys of config.model that no weights depend on once training is over.
-_ONLY_IN_TRAINING = ("init_std", "conv_init", "drop_path_rate", "positions_init")
+_ONLY_IN_TRAINING = (
+    "init_std",
+    "input_std",
+    "conv_init",
+    "drop_path_rate",
+    "positions_init",
+)
 
 
 def recognise(arrays: Arrays) -> str:

@@ -15,14 +15,14 @@ import pytest
 from PIL import Image
 
 import restr_jax
-from restr_jax import model_files
+from restr_jax import shipped
 from restr_jax.demo import answers
 
 pytest.importorskip("gradio")
 playwright = pytest.importorskip("playwright.sync_api")
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-EXAMPLES = model_files.SHIPPED_FOLDER / "examples"
+EXAMPLES = shipped.folder("shapes") / "examples"
 SECONDS = 60  # A busy machine is no failure.
 
 pytestmark = [
@@ -185,10 +185,10 @@ def test_several_expressions_are_shown_at_once(visit, model):
 def test_an_example_is_picked(visit, model):
     page = visit()
     page.locator("button.gallery-item").nth(1).click()
-    example = json.loads((EXAMPLES / "examples.json").read_text())[1]
+    example = json.loads((EXAMPLES / "examples.jsonl").read_text().splitlines()[1])
     shown = "\n".join(example["expressions"][:3])
     playwright.expect(page.locator("#text textarea")).to_have_value(shown)
-    wait_for_picture(page, masks_of(model, EXAMPLES / example["file"], shown))
+    wait_for_picture(page, masks_of(model, EXAMPLES / example["image"], shown))
 
 
 def test_visitors_do_not_see_each_others_images(visit, model):

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 import restr_jax
-from restr_jax import cli, model_files, segmenter
+from restr_jax import cli, segmenter, shipped
 
 pytest.importorskip("gradio")
 from restr_jax.demo import answers, markup, server  # noqa: E402
@@ -63,7 +63,7 @@ def test_examples_are_of_the_model_that_learned_them(model, tmp_path, monkeypatc
     config.data.dataset = "gref"
     other = segmenter.Segmenter(model.trained._replace(config=config))
     assert server.find_examples(other) == []
-    monkeypatch.setattr(model_files, "SHIPPED_FOLDER", tmp_path)
+    monkeypatch.setattr(shipped, "folder", tmp_path.joinpath)
     assert server.find_examples(model) == []
 
 

@@ -15,7 +15,7 @@ import scipy.io
 from fuzz.contract import FOLDER, ROOT, write
 from PIL import Image
 
-from restr_jax import model_files, predict
+from restr_jax import model_files, predict, shipped
 from restr_jax.data import glove, photograph, preprocess
 from restr_jax.data.text import Vocabulary
 from restr_jax.pretrained import weight_files
@@ -146,7 +146,8 @@ def test_a_polygon_takes_no_more_than_an_image(points, size, message, cheap):
     ],
 )
 def test_a_model_that_its_weights_have_not_is_not_built(path, value):
-    config = json.loads((model_files.SHIPPED_FOLDER / "config.json").read_bytes())
+    source = shipped.folder("shapes")
+    config = json.loads((source / "config.json").read_bytes())
     *inner, last = path.split(".")
     node = config
     for key in inner:
@@ -155,7 +156,7 @@ def test_a_model_that_its_weights_have_not_is_not_built(path, value):
     folder = FOLDER / "model"
     folder.mkdir(exist_ok=True)
     for name in ("vocabulary.txt", "weights.safetensors"):
-        (folder / name).write_bytes((model_files.SHIPPED_FOLDER / name).read_bytes())
+        (folder / name).write_bytes((source / name).read_bytes())
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="config.json is not of this version|Unknown"):
         model_files.read(folder)

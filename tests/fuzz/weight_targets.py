@@ -26,7 +26,13 @@ from ml_collections import config_flags
 from pretrained.conftest import VIT_FILES, TorchFile
 
 from configs import common
-from restr_jax import command_line, config_checks, model_files, train_state
+from restr_jax import (
+    command_line,
+    config_checks,
+    model_files,
+    shipped,
+    train_state,
+)
 from restr_jax.models import build_model
 from restr_jax.pretrained import convert, load, weight_files
 
@@ -142,7 +148,7 @@ _METADATA = {"grid": [2, 2], "resize": "bicubic", "num_heads": {"vision": 4}}
 @functools.cache
 def _shipped():
     """Returns the shipped model's folder of weights, read, and shapes of its arrays."""
-    trained = model_files.read(model_files.SHIPPED)
+    trained = model_files.read("shapes")
     return trained, jax.eval_shape(
         lambda: train_state.init_params(trained.model, 10, seed=0)
     )
@@ -199,7 +205,7 @@ def vit_layouts(content):
             assert all(np.isfinite(x).all() for x in made.arrays.values())
 
 
-_CONFIG = (model_files.SHIPPED_FOLDER / "config.json").read_bytes()
+_CONFIG = (shipped.folder("shapes") / "config.json").read_bytes()
 
 
 @target(_CONFIG, b"[]", b"{}", b'{"data": 3}', _CONFIG.replace(b"64", b"-8"))

@@ -1,3 +1,5 @@
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -6,6 +8,7 @@ import pytest
 from compiled import apply, init
 
 from restr_jax.models import Decoder, FusionEncoder, LanguageEncoder, VisionEncoder
+from restr_jax.models.fusion import place_features
 from restr_jax.models.upsampling import upsample
 from restr_jax.models.vision import patchify, resize_grid, sinusoidal_grid
 
@@ -205,6 +208,7 @@ def fusion(kind, **changes):
         "width": 8,
         "num_layers": 4,
         "drop_path_rate": 0.0,
+        "input_std": 0.3,
         "share_weights": False,
         "zero_padding": True,
         "mask_padding": True,
@@ -343,3 +347,34 @@ def test_a_linear_with_bias_commutes_with_upsampling_too():
 def test_a_patch_that_doubling_cannot_reach_is_refused():
     with pytest.raises(ValueError, match="patch size of 6 with a width of 8"):
         Decoder(6, 8).init(jax.random.key(0), random(1, 2, 2, 8), random(1, 2, 2, 8))
+
+
+def test_places_of_patches_are_cosines_of_their_centres():
+    places = place_features(2, 4)
+    assert places.shape == (8, 8)
+    down, across = 0.75, 0.375  # Second row, second column.
+    expected = [np.cos(np.pi * k * u) for u in (down, across) for k in (1, 2, 3, 4)]
+    np.testing.assert_allclose(places[5], expected, rtol=0, atol=1e-6)
+
+
+def test_coordinates_tell_equal_patches_apart_once_they_are_trained():
+    arguments = jnp.ones((1, 4, 5)), random(1, 1, 3, 6), jnp.ones((1, 1, 3), bool)
+    model, plain = fusion("cme", coordinates=True), fusion("cme")
+    params = init_at(model, arguments, (2, 2))
+    assert params["coordinates"]["kernel"].shape == (8, 8)
+    others = {k: v for k, v in params.items() if k != "coordinates"}
+    start = apply(model, {"params": params}, *arguments, grid=(2, 2))
+    bare = apply(plain, {"params": others}, *arguments)
+    assert (start.patches == bare.patches).all()
+    kernel = params["coordinates"]["kernel"].at[0, 0].set(1.0)
+    params["coordinates"] = {"kernel": kernel}
+    moved = apply(model, {"params": params}, *arguments, grid=(2, 2))
+    assert (moved.projected[0, 0] - moved.projected[0, 2])[0] == pytest.approx(
+        2 * np.cos(np.pi / 4)
+    )
+    assert jnp.abs(moved.patches[0, 0, 0] - moved.patches[0, 0, 2]).max() > 1e-3
+
+
+def init_at(model, arguments, grid):
+    init = functools.partial(model.init, grid=grid, deterministic=True)
+    return jax.jit(init)(jax.random.key(0), *arguments)["params"]

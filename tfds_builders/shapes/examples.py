@@ -17,7 +17,9 @@ _SEED = 4
 
 
 def write(folder: pathlib.Path, number: int, side: int, expressions: int) -> None:
-    """Writes scenes as PNG files, and examples.json of their expressions.
+    """Writes scenes as PNG files, and examples.jsonl of their expressions.
+
+    The latter is in the format that `restr predict` takes.
 
     Args:
         folder: to write into.
@@ -33,8 +35,8 @@ def write(folder: pathlib.Path, number: int, side: int, expressions: int) -> Non
         name = f"scene-{index + 1}.png"
         Image.fromarray(scene.image).save(folder / name)
         texts = [expression.words for expression in scene.expressions]
-        rows.append({"file": name, "expressions": texts})
-    (folder / "examples.json").write_text(json.dumps(rows, indent=1) + "\n")
+        rows.append(json.dumps({"image": name, "expressions": texts}) + "\n")
+    (folder / "examples.jsonl").write_text("".join(rows))
 
 
 def main() -> None:
