@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	&& echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo serve shipped docs test test-slow test-browser test-tf test-gpu audit lint \
+.PHONY: demo serve shipped photos docs test test-slow test-browser test-tf test-gpu audit lint \
 	format
 
 .venv/demo: requirements.txt
@@ -42,6 +42,33 @@ shipped: .venv/demo
 		--output=restr_jax/shipped/shapes
 	$(BIN)/python -m tfds_builders.shapes.examples \
 		--output=restr_jax/shipped/shapes/examples
+
+# Trains the model of photographs anew, from a folder as configs/photos.py describes it.
+PHOTOS ?= photos
+INSTANCES := $(BIN)/python -m tfds_builders.prepare --data_dir=data/photos
+PASTED := --manual_dir=$(PHOTOS) --option sources=coco,animals,singles
+
+photos: .venv/demo
+	$(INSTANCES) instances/animals --manual_dir=$(PHOTOS)/animals
+	$(INSTANCES) instances/coco --manual_dir=$(PHOTOS)/coco
+	$(INSTANCES) instances/singles --manual_dir=$(PHOTOS)/singles --option partial=.
+	$(INSTANCES) instances/pasted $(PASTED) --option partial=singles \
+		--option scenes=20000
+	$(INSTANCES) instances/things $(PASTED) --option partial=animals,singles \
+		--option scenes=8000 --option seed=2
+	mkdir -p runs
+	$(BIN)/python -m restr_jax.pretrained --pixels=imagenet \
+		--input=$(PHOTOS)/deit_tiny_patch16_224.safetensors \
+		--output=runs/deit_tiny.npz
+	$(BIN)/python main.py --config=configs/photos.py:small \
+		--workdir=runs/photos_small --config.data.data_dir=data/photos \
+		--config.init_from=runs/deit_tiny.npz \
+		--config.data.glove=$(wildcard $(PHOTOS)/glove.6B.50d*)
+	$(BIN)/python main.py --config=configs/photos.py --workdir=runs/photos \
+		--config.data.data_dir=data/photos --config.init_from=runs/photos_small \
+		--config.data.vocabulary=runs/photos_small/vocabulary.txt
+	$(BIN)/python -m restr_jax.cli export --model=runs/photos --format=weights \
+		--output=restr_jax/shipped/photos
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool, Float
 
 from restr_jax.models.restr import Segmentation
 
-_SMOOTHING = 1.0  # pixels
+_SMOOTHING = 0.005  # share of the pixels
 
 
 def patch_labels(
@@ -31,17 +31,20 @@ def dice_losses(
 ) -> Float[Array, "*b"]:
     """Returns 1 - (2 sum(p m) + s) / (sum(p) + sum(m) + s) of each mask.
 
-    It counts a small object as much as a large one. The smoothing s, one pixel, defines
-    it for an empty mask: 0 if nothing is predicted either, near 1 from a few pixels on.
+    It counts a small object as much as a large one. The smoothing s, 0.5 % of the
+    pixels, defines it for an empty mask: 0 if nothing is predicted either, 1/2 from as
+    many pixels on. With a smaller one its gradient would vanish where all of an object
+    is predicted that is not meant.
 
     Args:
         logits: of the probabilities p.
         mask: m, 0 or 1.
     """
     probability = jax.nn.sigmoid(logits)
+    smoothing = _SMOOTHING * mask.shape[-2] * mask.shape[-1]
     common = (probability * mask).sum(axis=(-2, -1))
     both = probability.sum(axis=(-2, -1)) + mask.sum(axis=(-2, -1))
-    return 1.0 - (2.0 * common + _SMOOTHING) / (both + _SMOOTHING)
+    return 1.0 - (2.0 * common + smoothing) / (both + smoothing)
 
 
 def segmentation_losses(

@@ -79,7 +79,7 @@ def test_the_dice_term_by_hand():
     pixel = np.array([[[[three, -three], [0.0, 0.0]]]])
     mask = np.array([[[[1, 0], [1, 0]]]])
     sums = with_dice(pixel, mask, [[True]], 2.0)
-    dice = 1 - (2 * (3 / 4 + 1 / 2) + 1) / (2 + 2 + 1)
+    dice = 1 - (2 * (3 / 4 + 1 / 2) + 0.02) / (2 + 2 + 0.02)
     np.testing.assert_allclose(sums["dice_loss"], dice, rtol=1e-6)
     plain = with_dice(pixel, mask, [[True]], 0.0)
     assert "dice_loss" not in plain
@@ -89,10 +89,10 @@ def test_the_dice_term_by_hand():
 def test_dice_of_an_empty_mask_is_the_share_that_should_not_be():
     nothing = np.zeros((1, 2, 2, 2))
     pixel = np.stack([np.full((2, 2), -40.0), np.zeros((2, 2))])[None]
-    # No probability: 1 - 1 / 1. Two pixels' worth: 1 - 1 / 3.
-    for valid, expected in (([[True, False]], 0.0), ([[False, True]], 2 / 3)):
+    # No probability: 1 - 0.02 / 0.02. Two pixels' worth: 1 - 0.02 / 2.02.
+    for valid, expected in (([[True, False]], 0.0), ([[False, True]], 2 / 2.02)):
         sums = with_dice(pixel, nothing, valid, 1.0)
         np.testing.assert_allclose(sums["dice_loss"], expected, atol=1e-6)
     both = with_dice(pixel, nothing, [[True, True]], 1.0)
-    np.testing.assert_allclose(both["dice_loss"], 2 / 3, rtol=1e-6)
+    np.testing.assert_allclose(both["dice_loss"], 2 / 2.02, rtol=1e-6)
     assert both["count"] == 2

@@ -45,7 +45,7 @@ def shrink(config):
 def run(shapes_dir, glove_file, tmp_path_factory):
     """Returns configuration, workdir and rows of three steps."""
     data_dir = tmp_path_factory.mktemp("photographs")
-    config = photos.get_config("short")
+    config = photos.get_config("small")
     for name in config.data.dataset.split(","):
         (data_dir / name).parent.mkdir(exist_ok=True)
         (data_dir / name).symlink_to(pathlib.Path(shapes_dir, "shapes"))
@@ -118,14 +118,14 @@ def test_glove_s_words_ship_in_float16_and_answer_the_same(run, tmp_path):
     assert said[1][0].unknown == () and said[1][1].unknown == ("zyx",)
 
 
-def test_its_words_choose_size_and_duration():
+def test_its_words_choose_size_and_stage():
     config = photos.get_config()
     assert config.model.vision.width == config.model.fusion.width == 192
     assert config.model.language.width == 50 and config.model.patch_size == 16
     assert config.model.vision.num_layers == 12
-    short = photos.get_config("short,S/16")
-    assert short.optimizer.total_steps < config.optimizer.total_steps
-    assert short.model.vision.width == 384 and short.model.language.width == 300
+    small = photos.get_config("small,S/16")
+    assert small.model.image_size < config.model.image_size
+    assert small.model.vision.width == 384 and small.model.language.width == 300
     assert set(config.to_dict()) == set(common.get_config().to_dict())
     for size in common.SIZES:
         for part in ("vision", "language", "fusion"):

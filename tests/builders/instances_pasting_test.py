@@ -59,7 +59,7 @@ def root(tmp_path):
 
 def scenes(root, number):
     read = source.Instances(root / "instances_train.json", root, True, Problems())
-    paster = pasting.Paster([read])
+    paster = pasting.Paster([read], 0.2)
     ground = np.full((HEIGHT, WIDTH, 3), GROUND, np.uint8)
     for i in range(number):
         empty = source.things.Scene((HEIGHT, WIDTH), [], complete=read.complete)
@@ -111,7 +111,7 @@ def test_objects_below_a_pasted_one_lose_its_pixels(root):
     pixels = np.asarray(Image.open(photograph.path))
     below = source.read_scene(read, photograph, pixels, Counter())
     before = below.mask(0)
-    paster, hidden = pasting.Paster([read]), []
+    paster, hidden = pasting.Paster([read], 0.2), []
     for i in range(40):
         _, scene = paster.paste(pixels, below, np.random.default_rng(i))
         after, others = scene.mask(0), np.zeros_like(before)

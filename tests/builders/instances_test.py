@@ -161,6 +161,27 @@ def test_bad_annotations_are_counted_and_block_their_class(tmp_path):
         assert line in skipped
 
 
+def test_images_with_one_object_of_each_class_can_be_left_out(tmp_path):
+    root = tmp_path / "manual"
+    images = [draw(root, number, DOGS) for number in range(3)]
+    # Two dogs; a cat and a dog; two dogs of which one is too small.
+    small = (70, 50, 72, 52)
+    annotations = [
+        thing(10 * number + k, number, category, box)
+        for number, pairs in enumerate(
+            [
+                [(18, DOGS[0]), (18, DOGS[1])],
+                [(17, DOGS[0]), (18, DOGS[1])],
+                [(18, DOGS[0]), (18, small)],
+            ]
+        )
+        for k, (category, box) in enumerate(pairs)
+    ]
+    write(root, "train", images, annotations)
+    built = build(root, tmp_path / "data", "several=true")
+    assert [record["image_id"] for record in built.records("train")] == [b"0.png"]
+
+
 def test_boxes_alone_end_in_an_error(tmp_path):
     root = tmp_path / "manual"
     boxes = [{"id": 1, "image_id": 0, "category_id": 18, "bbox": [5, 10, 20, 40]}]
@@ -227,6 +248,8 @@ def test_missing_images_are_refused_or_skipped(manual, tmp_path):
         ("loose=maybe", "not of type bool"),
         ("nothing=0.95", "below 0.9"),
         ("partial=elsewhere", "not among"),
+        ("most_area=0.9", "at most 0.6"),
+        ("most_area=0.01", "above 0.015"),
     ],
 )
 def test_wrong_options_are_named(given, message):

@@ -119,7 +119,7 @@ class Builder(ReferringBuilder):
         self, photographs: list[_Planned], opened: list[source.Instances]
     ) -> list[_Planned]:
         """Chooses the photograph of each scene; large sources count by their root."""
-        self._paster = pasting.Paster(opened)
+        self._paster = pasting.Paster(opened, self._options.most_area)
         fields: dict[int, list[_Planned]] = {}
         for image in photographs:
             if image.instances.complete:
@@ -151,7 +151,10 @@ class Builder(ReferringBuilder):
             return None
         below = source.read_scene(image.instances, image.photograph, pixels, faults)
         pixels, scene, said = self._describe(image, pixels, below)
-        if not said:
+        if self._options.several and not _has_several(scene):
+            faults["images without two objects of one class"] += 1
+            said = []
+        elif not said:
             faults["images without an object that can be told apart"] += 1
         with self._lock:
             self._faults.update(faults)
@@ -183,6 +186,11 @@ class Builder(ReferringBuilder):
             return np.random.default_rng((self._options.seed, image.scene, 2))
         name = zlib.crc32(f"{image.split}:{image.image_id}".encode())
         return np.random.default_rng((self._options.seed, name, 0))
+
+
+def _has_several(scene: things.Scene) -> bool:
+    classes = Counter(thing.category for thing in scene.things if thing.target)
+    return max(classes.values(), default=0) > 1
 
 
 def _encode_jpeg(pixels: np.ndarray) -> io.BytesIO:

@@ -4,6 +4,8 @@ import dataclasses
 
 import tensorflow_datasets as tfds
 
+from tfds_builders.instances import pasting
+
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Options(tfds.core.BuilderConfig):
@@ -20,7 +22,9 @@ class Options(tfds.core.BuilderConfig):
         partial: those of the sources, comma-separated, that lack annotations of some
             objects of their own categories; nothing is called absent there, and
             nothing is pasted into their images.
+        several: use only images with two or more objects of one class.
         scenes: pasted scenes to make of `train` instead of its own images; 0 is none.
+        most_area: largest share of the image that a pasted object covers.
         seed: of all choices.
     """
 
@@ -30,7 +34,9 @@ class Options(tfds.core.BuilderConfig):
     min_area: float = 0.01
     loose: bool = True
     partial: str = ""
+    several: bool = False
     scenes: int = 0
+    most_area: float = 0.2
     seed: int = 0
 
     def folders(self) -> dict[str, bool]:
@@ -75,6 +81,11 @@ def make(name: str, given: list[str]) -> Options:
         raise ValueError(
             "--option nothing is a share below 0.9, min_area one above 0 and below 1; "
             f"found {options.nothing} and {options.min_area}."
+        )
+    if not pasting.LEAST_AREA < options.most_area <= 0.6:
+        raise ValueError(
+            f"--option most_area is a share above {pasting.LEAST_AREA} and at most "
+            f"0.6; found {options.most_area}."
         )
     if options.expressions < 1 or options.scenes < 0 or options.seed < 0:
         raise ValueError(

@@ -16,8 +16,8 @@ from scipy import ndimage
 from tfds_builders import images, masks
 from tfds_builders.instances import colours, source, things
 
-# Share of the image that a pasted object covers before others hide it, and its scale.
-AREA, SCALE = (0.015, 0.2), (0.25, 1.8)
+# Least share of the image that a pasted object covers before others hide it; its scale.
+LEAST_AREA, SCALE = 0.015, (0.25, 1.8)
 # Share of an object that has to stay visible for it to get expressions.
 VISIBLE = 0.6
 # Share that the later ones may hide of one that is pasted; below that it is moved.
@@ -50,12 +50,14 @@ class Cutout:
 class Paster:
     """Pastes objects of the training photographs into others."""
 
-    def __init__(self, opened: list[source.Instances]):
+    def __init__(self, opened: list[source.Instances], most_area: float):
         """Lists all objects that could be cut out.
 
         Args:
             opened: the instances of the training splits.
+            most_area: largest share of an image that an object covers.
         """
+        self._most_area = most_area
         found = collections.defaultdict(list)
         for instances in opened:
             for category, photograph, place in instances.cutouts():
@@ -135,7 +137,7 @@ class Paster:
             instances, photograph, place = found[rng.integers(len(found))]
             cut = cut_out(instances, photograph, place)
             if cut:
-                return _vary(cut, size, rng)
+                return _vary(cut, size, self._most_area, rng)
         return None
 
 
@@ -171,11 +173,11 @@ def cut_out(
 
 
 def _vary(
-    cut: Cutout, size: tuple[int, int], rng: np.random.Generator
+    cut: Cutout, size: tuple[int, int], most_area: float, rng: np.random.Generator
 ) -> Cutout | None:
     """Scales, mirrors and lights a cut-out, and feathers its edge."""
     height, width = cut.alpha.shape
-    share = np.exp(rng.uniform(*np.log(AREA)))
+    share = np.exp(rng.uniform(np.log(LEAST_AREA), np.log(most_area)))
     scale = np.sqrt(share * size[0] * size[1] / cut.alpha.sum())
     scale = np.clip(scale, *SCALE)
     scale = min(scale, 0.9 * size[0] / height, 0.9 * size[1] / width)
