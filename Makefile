@@ -1,4 +1,4 @@
-# make demo    sets up, builds the toy data, trains, scores and draws
+# make demo    sets up, writes masks of photographs, then trains and scores on a toy
 # make serve   shows masks in a browser, of the model that `make demo` trained
 # make test    sets up and runs the tests
 # make lint    sets up and checks the style
@@ -25,6 +25,8 @@ BIN := .venv/bin
 	touch $@
 
 demo: .venv/demo
+	$(BIN)/python -m restr_jax.cli predict -o runs/photographs \
+		restr_jax/shipped/photos/examples/examples.jsonl
 	$(BIN)/python -m tfds_builders.prepare shapes --data_dir=data
 	$(BIN)/python main.py --config=configs/shapes.py --workdir=runs/demo
 
@@ -32,7 +34,7 @@ demo: .venv/demo
 serve: .venv/demo requirements-demo.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-demo.txt
 	$(BIN)/python -m restr_jax.cli serve \
-		--model=$(if $(wildcard runs/demo/checkpoints),runs/demo,shapes)
+		--model=$(if $(wildcard runs/demo/checkpoints),runs/demo,photos)
 
 # Trains what ships with the package anew; takes 45 minutes on two cores.
 shipped: .venv/demo

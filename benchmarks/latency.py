@@ -2,7 +2,7 @@
 
     python -m benchmarks.latency --image=photo.jpg
 
-For the model that comes with the package and for the full one (ViT-B/16, 480 x 480,
+For the models that come with the package and for the full one (ViT-B/16, 480 x 480,
 random weights): from a file to the first mask at the image's own size, and to the mask
 of each further expression. What is compiled is compiled before.
 """
@@ -62,6 +62,7 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"device: {jax.devices()[0].device_kind}")
     for name, make in (
+        ("photos, as shipped", restr_jax.load),
         ("shapes, as shipped", lambda: restr_jax.load("shapes")),
         ("ViT-B/16, 480 x 480", full_model),
     ):

@@ -53,8 +53,8 @@ def read(path: str | pathlib.Path, checkpoint_name: str = "best") -> Trained:
     """Reads a trained model.
 
     Args:
-        path: a workdir, WORKDIR/checkpoints/STEP, a folder of weights, or "shapes",
-            which comes with the package (of a folder of that name, say "./shapes").
+        path: a workdir, WORKDIR/checkpoints/STEP, a folder of weights, or one of
+            `shipped.NAMES` (of a folder of that name, say "./photos").
         checkpoint_name: of a workdir: "best", which is the latest where none was
             scored, "latest", or a step.
 

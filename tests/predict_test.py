@@ -156,7 +156,7 @@ def test_twins_are_told_apart_or_refused(model, tmp_path):
 
 def test_the_command_predicts_with_the_shipped_model(tmp_path, photographs, capsys):
     arguments = ["predict", str(photographs[0]), "-e", "red circle", "-o"]
-    cli.main([*arguments, str(tmp_path / "out")])
+    cli.main([*arguments, str(tmp_path / "out"), "--model=shapes"])
     assert (tmp_path / "out" / f"{photographs[0].stem}-1.png").exists()
     with pytest.raises(SystemExit, match="FileNotFoundError: There is no image absent"):
         cli.main(["predict", "absent.jpg", "-e", "red circle"])

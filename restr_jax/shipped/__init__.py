@@ -2,7 +2,7 @@
 
 import pathlib
 
-NAMES = ("shapes",)
+NAMES = ("photos", "shapes")
 DEFAULT = NAMES[0]
 
 

@@ -164,7 +164,7 @@ def test_training_and_prediction_ask_nothing_of_the_network(file, tmp_path):
     for arguments in (
         ["main.py", f"--config={file}", f"--workdir={tmp_path / 'run'}"],
         ["restr_jax/cli.py", "predict", str(scene), "-e", "circle"]
-        + [f"--output={tmp_path / 'out'}"],
+        + ["--model=shapes", f"--output={tmp_path / 'out'}"],
     ):
         command = [sys.executable, "-c", NO_NETWORK, *arguments]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
