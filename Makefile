@@ -36,7 +36,7 @@ serve: .venv/demo requirements-demo.txt
 	$(BIN)/python -m restr_jax.cli serve \
 		--model=$(if $(wildcard runs/demo/checkpoints),runs/demo,photos)
 
-# Trains what ships with the package anew; takes 45 minutes on two cores.
+# Trains the model of shapes that ships anew; takes 45 minutes on two cores.
 shipped: .venv/demo
 	$(BIN)/python -m tfds_builders.prepare shapes --data_dir=data
 	$(BIN)/python main.py --config=configs/shapes.py:long --workdir=runs/shipped

@@ -56,11 +56,11 @@ def get_config(words: str = "") -> ml_collections.ConfigDict:
     config.data.min_word_count = 2
     config.data.glove_words = 20_000
     config.model.image_size = (224, 224)
-    # The patches lose their place on the way through the vision encoder.
+    # "Left" need not be read out of what the vision encoder keeps of places.
     config.model.fusion.coordinates = True
     # The classifier meets patches of the size that they enter with. Three keys go
     # together: a decoder that sees the vision encoder's own patches, entrances that do
-    # not make patches and words fifty times smaller, and no norm before the classifier.
+    # not make patches and words fifty times smaller, and no norm of the patches after.
     config.model.decode_projected = False
     config.model.fusion.input_std = 1.0
     config.model.fusion.norm_each = False
