@@ -1,4 +1,5 @@
 import base64
+import contextlib
 import io
 import json
 import os
@@ -38,10 +39,17 @@ def model():
 
 @pytest.fixture(scope="module")
 def address():
-    """Where `restr serve` serves, in a process of its own that never complains."""
+    """Where `restr serve` serves the small model, whose scenes are drawn."""
+    with serving("--model=shapes") as address:
+        yield address
+
+
+@contextlib.contextmanager
+def serving(*flags):
+    """`restr serve` in a process of its own, which never complains; its address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    command = [sys.executable, "-m", "restr_jax.cli", "serve", f"--port={port}"]
+    command = [sys.executable, "-m", "restr_jax.cli", "serve", f"--port={port}", *flags]
     process = subprocess.Popen(
         command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -54,10 +62,12 @@ def address():
             break
     killer.cancel()
     assert said and said[-1] == f"Open http://127.0.0.1:{port}\n", said
-    yield f"http://127.0.0.1:{port}"
-    assert process.poll() is None, "the server has ended"
-    process.terminate()
-    said.append(process.communicate(timeout=SECONDS)[0])
+    try:
+        yield f"http://127.0.0.1:{port}"
+        assert process.poll() is None, "the server has ended"
+    finally:
+        process.terminate()
+        said.append(process.communicate(timeout=SECONDS)[0])
     assert "Traceback" not in "".join(said), said
 
 
@@ -82,23 +92,25 @@ def browser():
 
 @pytest.fixture
 def visit(browser, address):
-    """Opens the page for one more visitor; nothing may be asked of another host."""
-    contexts, asked = [], []
+    """Opens the page for one more visitor."""
+    with contextlib.ExitStack() as visitors:
+        yield lambda: visitors.enter_context(visiting(browser, address))
 
-    def open_page():
-        context = browser.new_context(viewport={"width": 1280, "height": 900})
-        context.set_default_timeout(1000 * SECONDS)
-        context.on("request", lambda request: asked.append(request.url))
-        contexts.append(context)
-        page = context.new_page()
-        page.goto(address)
-        wait_for_words(page, "encoded once")  # The first example.
-        return page
 
-    yield open_page
-    for context in contexts:
-        for page in context.pages:
-            assert "Traceback" not in page.content()
+@contextlib.contextmanager
+def visiting(browser, address):
+    """The page of one visitor; nothing may be asked of another host."""
+    asked = []
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(1000 * SECONDS)
+    context.on("request", lambda request: asked.append(request.url))
+    page = context.new_page()
+    page.goto(address)
+    wait_for_words(page, "encoded once")  # The first example.
+    try:
+        yield page
+        assert "Traceback" not in page.content()
+    finally:
         context.close()
     own = (f"{address}/", "data:", f"blob:{address}/")
     assert asked and [url for url in asked if not url.startswith(own)] == []
@@ -138,10 +150,10 @@ def wait_for_picture(page, expected):
     pytest.fail("the page shows no picture" if seen is None else "a wrong picture")
 
 
-def masks_of(model, path, text):
+def masks_of(model, path, expressions):
     """The picture that the page has to show."""
     photo = answers.open_photo(model, str(path))
-    return answers.draw(photo, answers.answer(model, photo, text.splitlines()))
+    return answers.draw(photo, answers.answer(model, photo, expressions))
 
 
 def test_the_mask_follows_the_words_as_they_are_typed(visit, model):
@@ -149,32 +161,31 @@ def test_the_mask_follows_the_words_as_they_are_typed(visit, model):
     type_text(page, "")
     wait_for_words(page, "Type what to look for")
     upload(page, scene)
-    wait_for_picture(page, masks_of(model, scene, ""))
+    wait_for_picture(page, masks_of(model, scene, []))
     box, seen = page.locator("#text textarea"), set()
     box.focus()
     for word in "the small green circle".split(" "):
         for key in word:
             page.keyboard.press(key)
         wait_for_words(page, f"{word} ")
-        wait_for_picture(page, masks_of(model, scene, box.input_value()))
+        wait_for_picture(page, masks_of(model, scene, [box.input_value()]))
         seen.add(page.locator("#drawn img").get_attribute("src"))
         page.keyboard.press("Space")
     assert len(seen) >= 3
     # Deleting counts as typing, and so does pasting.
     for _ in range(len("green circle ")):
         page.keyboard.press("Backspace")
-    wait_for_picture(page, masks_of(model, scene, "the small"))
+    wait_for_picture(page, masks_of(model, scene, ["the small"]))
     page.keyboard.insert_text(" yellow triangle")
-    wait_for_picture(page, masks_of(model, scene, "the small yellow triangle"))
+    wait_for_picture(page, masks_of(model, scene, ["the small yellow triangle"]))
 
 
 def test_several_expressions_are_shown_at_once(visit, model):
     page, scene = visit(), EXAMPLES / "scene-4.png"
     upload(page, scene)
     lines = ["square", "the zebra circle below the square", "the lowest small circle"]
-    text = "\n".join(lines * 2)
-    type_text(page, text)
-    wait_for_picture(page, masks_of(model, scene, text))
+    type_text(page, "\n".join(lines * 2))
+    wait_for_picture(page, masks_of(model, scene, lines * 2))
     rows = page.locator("#told tr")
     assert rows.count() == 1 + len(lines * 2)
     assert rows.locator("img").count() == len(lines * 2)
@@ -186,8 +197,8 @@ def test_an_example_is_picked(visit, model):
     page = visit()
     page.locator("button.gallery-item").nth(1).click()
     example = json.loads((EXAMPLES / "examples.jsonl").read_text().splitlines()[1])
-    shown = "\n".join(example["expressions"][:3])
-    playwright.expect(page.locator("#text textarea")).to_have_value(shown)
+    shown = example["expressions"][:3]
+    playwright.expect(page.locator("#text textarea")).to_have_value("\n".join(shown))
     wait_for_picture(page, masks_of(model, EXAMPLES / example["image"], shown))
 
 
@@ -200,7 +211,7 @@ def test_visitors_do_not_see_each_others_images(visit, model):
         for page, text in zip(pages, texts, strict=True):
             type_text(page, text)
         for page, scene, text in zip(pages, scenes, texts, strict=True):
-            wait_for_picture(page, masks_of(model, scene, text))
+            wait_for_picture(page, masks_of(model, scene, [text]))
 
 
 def test_a_photo_taken_sideways_stands_upright(visit, tmp_path):
@@ -248,7 +259,7 @@ def test_bad_images_are_told_and_the_page_goes_on(visit, model, tmp_path):
         page.get_by_text(message).first.wait_for()
     upload(page, whole)
     type_text(page, "large circle")
-    wait_for_picture(page, masks_of(model, whole, "large circle"))
+    wait_for_picture(page, masks_of(model, whole, ["large circle"]))
 
 
 def test_bad_text_is_told_and_the_page_goes_on(visit, model):
@@ -265,18 +276,22 @@ def test_bad_text_is_told_and_the_page_goes_on(visit, model):
         type_text(page, text)
         wait_for_words(page, message)
     type_text(page, "large circle")
-    wait_for_picture(page, masks_of(model, scene, "large circle"))
+    wait_for_picture(page, masks_of(model, scene, ["large circle"]))
 
 
-def test_a_picture_of_the_page(visit, model, tmp_path):
-    """With DEMO_SCREENSHOT=docs/demo.png in the environment, that of the README."""
-    page, scene = visit(), EXAMPLES / "scene-3.png"
-    page.locator("button.gallery-item").nth(2).click()
-    lines = ["small green circle", "leftmost triangle", "yellow triangle"]
-    text = "\n".join(lines)
-    type_text(page, text)
-    wait_for_picture(page, masks_of(model, scene, text))
-    path = pathlib.Path(os.environ.get("DEMO_SCREENSHOT", tmp_path / "demo.png"))
-    page.screenshot(path=path)
+def test_photographs_and_their_model_are_what_the_page_opens_with(browser, tmp_path):
+    """With DEMO_SCREENSHOT=docs/demo.png in the environment, the README's picture."""
+    model, folder = restr_jax.load(), shipped.folder(shipped.DEFAULT) / "examples"
+    rows = (folder / "examples.jsonl").read_text().splitlines()
+    first, second = map(json.loads, rows[:2])
+    lines = second["expressions"][:2]
+    with serving() as address, visiting(browser, address) as page:
+        expected = masks_of(model, folder / first["image"], first["expressions"][:3])
+        wait_for_picture(page, expected)
+        page.locator("button.gallery-item").nth(1).click()
+        type_text(page, "\n".join(lines))
+        wait_for_picture(page, masks_of(model, folder / second["image"], lines))
+        path = pathlib.Path(os.environ.get("DEMO_SCREENSHOT", tmp_path / "demo.png"))
+        page.screenshot(path=path)
     with Image.open(path) as taken:
         assert taken.size == (1280, 900)
