@@ -215,8 +215,10 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     optimizer.warmup_steps = 40_000  # linear from 0 to learning_rate
     optimizer.learning_rate = 1e-5  # the peak
     optimizer.poly_power = 0.9  # of the decay from the peak to 0
-    optimizer.beta1 = 0.9
-    optimizer.beta2 = 0.999
+    optimizer.rule = "adamw"  # or "muon": orthogonal updates of the matrices between
+    # the first and the last layer, and AdamW for everything else
+    optimizer.beta1 = 0.9  # of AdamW
+    optimizer.beta2 = 0.999  # of AdamW
     optimizer.weight_decay = 5e-4
     optimizer.decay_mask = "all"  # "all" parameters, or "matrices": the weights of
     # linear maps, without biases, norms, positions, class token, seed and word vectors

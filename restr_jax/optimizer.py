@@ -1,11 +1,13 @@
-"""AdamW with a linear warm-up and a polynomial decay, from optax."""
+"""AdamW, or Muon, with a linear warm-up and a polynomial decay, from optax."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import optax
+from optax import contrib
 
+RULES = ("adamw", "muon")
 DECAY_MASKS = ("all", "matrices")
 
 
@@ -29,20 +31,20 @@ def make_schedule(config) -> optax.Schedule:
 
 
 def make_optimizer(config) -> optax.GradientTransformation:
-    """Returns AdamW as ``config`` (the ``optimizer`` part) describes it.
+    """Returns the optimizer that ``config`` (the ``optimizer`` part) describes.
 
     Each part of the model learns at the schedule's rate times its own scale. What is
     frozen (`frozen_of`) has no moments and no weight decay.
 
     Raises:
-        ValueError: if the decay mask is unknown, or the warm-up is not shorter than
-            the run.
+        ValueError: if the rule or the decay mask is unknown, or the warm-up is not
+            shorter than the run.
     """
-    if config.decay_mask not in DECAY_MASKS:
-        raise ValueError(
-            f"Unknown config.optimizer.decay_mask {config.decay_mask!r}; it is one of "
-            f"{DECAY_MASKS}."
-        )
+    for key, known in (("rule", RULES), ("decay_mask", DECAY_MASKS)):
+        if config[key] not in known:
+            raise ValueError(
+                f"Unknown config.optimizer.{key} {config[key]!r}; it is one of {known}."
+            )
     if not 0 <= config.warmup_steps < config.total_steps:
         raise ValueError(
             f"The warm-up of {config.warmup_steps} steps has to be shorter than "
@@ -53,13 +55,7 @@ def make_optimizer(config) -> optax.GradientTransformation:
         optax.clip_by_global_norm(config.clip_norm)
         if config.clip_norm
         else optax.identity(),
-        optax.adamw(
-            make_schedule(config),
-            b1=config.beta1,
-            b2=config.beta2,
-            weight_decay=config.weight_decay,
-            mask=_matrices if config.decay_mask == "matrices" else None,
-        ),
+        _make_rule(config),
         optax.partition(scales, _parts),
     )
     is_frozen = frozen_of(config)
@@ -73,6 +69,23 @@ def make_optimizer(config) -> optax.GradientTransformation:
 
     both = {"trained": optimizer, "frozen": optax.set_to_zero()}
     return optax.partition(both, kinds)
+
+
+def _make_rule(config) -> optax.GradientTransformation:
+    """Returns what makes updates of gradients: AdamW, for all or all but matrices."""
+    schedule, decay = make_schedule(config), config.weight_decay
+    adamw = optax.adamw(
+        schedule,
+        b1=config.beta1,
+        b2=config.beta2,
+        weight_decay=decay,
+        mask=_matrices if config.decay_mask == "matrices" else None,
+    )
+    if config.rule == "adamw":
+        return adamw
+    # Updates as large as AdamW's (arXiv:2502.16982), so that one rate suits both.
+    muon = contrib.muon(schedule, weight_decay=decay, consistent_rms=0.2)
+    return optax.partition({"muon": muon, "adamw": adamw}, _rules)
 
 
 def frozen_of(config) -> Callable[[tuple], bool] | None:
@@ -133,3 +146,14 @@ def _parts(params):
         part: jax.tree.map(lambda _, part=part: part, tree)
         for part, tree in params.items()
     }
+
+
+def _rules(params):
+    """Marks what Muon applies to: the matrices between the first and the last layer."""
+
+    def rule(path, value):
+        *_, layer, name = (key.key for key in path)
+        hidden = name == "kernel" and layer not in ("patch_embedding", "to_logit")
+        return "muon" if hidden and value.ndim == 2 else "adamw"
+
+    return jax.tree_util.tree_map_with_path(rule, params)
