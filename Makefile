@@ -58,6 +58,10 @@ photos: .venv/demo
 		--option scenes=20000
 	$(INSTANCES) instances/things $(PASTED) --option partial=animals,singles \
 		--option scenes=8000 --option seed=2
+	$(INSTANCES) instances/pairs $(PASTED) --option partial=coco,singles \
+		--option scenes=5000 --option most_area=0.5 --option seed=3
+	$(INSTANCES) instances/several --manual_dir=$(PHOTOS) \
+		--option sources=coco,animals --option several=true --option seed=5
 	mkdir -p runs
 	$(BIN)/python -m restr_jax.pretrained --pixels=imagenet \
 		--input=$(PHOTOS)/deit_tiny_patch16_224.safetensors \

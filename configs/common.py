@@ -237,6 +237,8 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
 
     config.eval = evaluation = ml_collections.ConfigDict()
     evaluation.every_steps = 5_000  # steps; a multiple of checkpoint_every_steps
+    evaluation.at_start = False  # score and save before the first step too, to see what
+    # init_from brings
     evaluation.splits = "val"  # scored at the end, by commas: "val" or "unc:val"
     evaluation.checkpoints = "best"  # scored at the end: latest, best, all, 1000,2000,
     # or a folder of workdirs, of each of which the best is scored, or else the latest

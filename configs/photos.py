@@ -13,6 +13,11 @@ and `singles` and the two files of weights and words in FOLDER:
     python -m tfds_builders.prepare instances/things --manual_dir=FOLDER \
         --option sources=coco,animals,singles --option partial=animals,singles \
         --option scenes=8000 --option seed=2
+    python -m tfds_builders.prepare instances/pairs --manual_dir=FOLDER \
+        --option sources=coco,animals,singles --option partial=coco,singles \
+        --option scenes=5000 --option most_area=0.5 --option seed=3
+    python -m tfds_builders.prepare instances/several --manual_dir=FOLDER \
+        --option sources=coco,animals --option several=true --option seed=5
     python -m restr_jax.pretrained --input=FOLDER/deit_tiny_patch16_224.safetensors \
         --pixels=imagenet --output=deit_tiny.npz
     python main.py --config=configs/photos.py:small --workdir=runs/photos_small \
@@ -33,7 +38,9 @@ import ml_collections
 
 from configs import common
 
-_SETS = ("pasted", "things", "animals", "coco", "singles")
+# `things` has scenes of everyday things, `pairs` scenes of large objects. Photographs
+# with several of one class are few, and count six times.
+_SETS = ("pasted", "things", "pairs", "animals", "coco", "singles", *("several",) * 6)
 
 
 def get_config(words: str = "") -> ml_collections.ConfigDict:

@@ -107,7 +107,8 @@ def _train(
             if is_new and (step % config.log_every_steps == 0 or is_last):
                 writer.write(step, window.close(step))
             # A run that was told to stop while it scored has saved this step unscored.
-            to_score = is_new or (step > 0 and not scored)
+            first_too = step > 0 or config.eval.at_start
+            to_score = is_new or (first_too and not scored)
             if to_score and (step % config.eval.every_steps == 0 or is_last):
                 window.sums_so_far(step)  # Raises before a useless state is scored.
                 cut = config.eval.thresholds[0]

@@ -86,6 +86,28 @@ def test_a_finished_run_is_only_scored_again(tiny_config, tmp_path):
     assert (tmp_path / "metrics.jsonl").read_text() == history
 
 
+def test_what_a_run_starts_from_is_scored_and_kept(
+    tiny_config, trained, tmp_path, monkeypatch
+):
+    _, source = trained
+    config = quick(tiny_config)
+    config.init_from = str(source)
+    config.data.vocabulary = str(source / "vocabulary.txt")
+    config.eval.at_start, config.eval.checkpoints = True, "0"
+    with monkeypatch.context() as patch:
+        kill_after(patch, 2)
+        with pytest.raises(Killed):
+            train.train_and_evaluate(config, str(tmp_path))
+    (row,) = train.train_and_evaluate(config, str(tmp_path))
+    key = "shapes:val/oiou"
+    scored = [(r["step"], r[key]) for r in read_metrics(tmp_path) if key in r]
+    assert [step for step, _ in scored] == [0, 4, 8]
+    run = experiment.start(config, str(tmp_path), training=False)
+    given = experiment.start(trained[0], str(source), training=False)
+    assert_equal_trees(run.params(0), given.params(8))
+    assert (row["step"], row["oiou"]) == (0, pytest.approx(scored[0][1], abs=1e-6))
+
+
 def test_a_workdir_of_another_config_is_refused(tiny_config, tmp_path):
     config = tiny_config("shapes")
     experiment.start(config, str(tmp_path), training=True)
