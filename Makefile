@@ -1,9 +1,9 @@
-# make demo    sets up, writes masks of photographs, then trains and scores on a toy
-# make serve   shows masks in a browser, of the model that `make demo` trained
-# make test    sets up and runs the tests
-# make lint    sets up and checks the style
+# make demo    installs, segments example photographs, then trains and scores a toy model
+# make serve   serves the model that `make demo` trained, in a browser
+# make test    installs and runs the tests
+# make lint    installs and checks the style
 
-# The newest Python that runs; a version manager's empty shim does not.
+# The newest working Python; an empty shim of a version manager does not run.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$p && break; done)
@@ -30,13 +30,13 @@ demo: .venv/demo
 	$(BIN)/python -m tfds_builders.prepare shapes --data_dir=data
 	$(BIN)/python main.py --config=configs/shapes.py --workdir=runs/demo
 
-# Of what `make demo` trained, or else of what ships.
+# Serves the model that `make demo` trained, or else the shipped one.
 serve: .venv/demo requirements-demo.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-demo.txt
 	$(BIN)/python -m restr_jax.cli serve \
 		--model=$(if $(wildcard runs/demo/checkpoints),runs/demo,photos)
 
-# Trains the model of shapes that ships anew; takes 45 minutes on two cores.
+# Retrains the shipped model of shapes; takes 45 minutes on two cores.
 shipped: .venv/demo
 	$(BIN)/python -m tfds_builders.prepare shapes --data_dir=data
 	$(BIN)/python main.py --config=configs/shapes.py:long --workdir=runs/shipped
@@ -45,7 +45,7 @@ shipped: .venv/demo
 	$(BIN)/python -m tfds_builders.shapes.examples \
 		--output=restr_jax/shipped/shapes/examples
 
-# Trains the model of photographs anew, from a folder as configs/photos.py describes it.
+# Retrains the model of photographs, from a folder as described in configs/photos.py.
 PHOTOS ?= photos
 INSTANCES := $(BIN)/python -m tfds_builders.prepare --data_dir=data/photos
 PASTED := --manual_dir=$(PHOTOS) --option sources=coco,animals,singles
@@ -87,7 +87,7 @@ test-browser: .venv/dev
 	apt-get install chromium"; exit 1; }
 	$(BIN)/python -m pytest -m browser tests/demo
 
-# Asks PyPI for advisories about what is installed; fails if it knows no answer.
+# Checks the installed packages against PyPI's advisories; fails if PyPI gives no answer.
 audit: .venv/dev
 	$(BIN)/pip install --quiet --disable-pip-version-check "pip-audit>=2.9,<3"
 	$(BIN)/pip-audit --strict
@@ -96,8 +96,8 @@ docs: .venv/dev
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-docs.txt
 	$(BIN)/mkdocs build --strict
 
-# In an environment of its own: nothing else here wants TensorFlow, and apache-beam wants
-# an older beartype.
+# Uses a separate environment: nothing else here needs TensorFlow, and apache-beam needs an
+# older beartype.
 .venv-tf/dev: requirements.txt
 	test -x .venv-tf/bin/python || $(PYTHON) -m venv --upgrade-deps .venv-tf
 	.venv-tf/bin/pip install --quiet --disable-pip-version-check \
@@ -108,8 +108,8 @@ docs: .venv/dev
 test-tf: .venv-tf/dev
 	.venv-tf/bin/python -m pytest -m tf tests/builders
 
-# In an environment of its own as well: the real compiler for NVIDIA GPUs, which needs no
-# GPU. CUDA's libraries are not installed, since nothing runs.
+# Also a separate environment: the real compiler for NVIDIA GPUs, which needs no GPU. CUDA's
+# libraries are not installed, since nothing runs.
 .venv-gpu/dev: requirements.txt
 	test -x .venv-gpu/bin/python || $(PYTHON) -m venv --upgrade-deps .venv-gpu
 	.venv-gpu/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
@@ -118,7 +118,7 @@ test-tf: .venv-tf/dev
 		jax-cuda12-pjrt==$$version jax-cuda12-plugin==$$version
 	touch $@
 
-# One training step for an H100; `python -m benchmarks.gpu_compile` has all cases.
+# Compiles one training step for an H100; `python -m benchmarks.gpu_compile` has all cases.
 test-gpu: .venv-gpu/dev
 	.venv-gpu/bin/python -m benchmarks.gpu_compile --cases='^H100$$' \
 		--results=.venv-gpu/compiled.json

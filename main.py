@@ -16,36 +16,42 @@ from ml_collections import config_flags
 from restr_jax import command_line
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Experiment, as configs/gref.py or configs/gref.py:tiny."
+    "config", None, "Config file, such as configs/gref.py or configs/gref.py:tiny."
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of checkpoints and results.")
 _MODE = flags.DEFINE_enum(
-    "mode", "train", ["train", "eval", "predict"], "What to do; train also scores."
+    "mode", "train", ["train", "eval", "predict"], "Task to run; train also scores."
 )
 _DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "This is one of several processes that work as one."
+    "distributed", False, "Run as one of several cooperating processes."
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
-    "distributed: HOST:PORT of the first, where no cluster says it.",
+    "distributed: HOST:PORT of the first process, unless the cluster provides it.",
 )
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "distributed: likewise.")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "distributed: likewise, from 0.")
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "distributed: number of processes, likewise."
+)
+_PROCESS_ID = flags.DEFINE_integer(
+    "process_id", None, "distributed: index of this process from 0, likewise."
+)
 _LOCAL_DEVICE_IDS = flags.DEFINE_list(
     "local_device_ids",
     None,
-    "distributed: GPUs of this process, as 0,1; one, if SLURM or Open MPI chooses.",
+    "distributed: GPUs of this process, such as 0,1; SLURM and Open MPI choose one.",
 )
 flags.register_validator(
     "local_device_ids",
     lambda ids: ids is None or (ids and all(i.isdecimal() for i in ids)),
-    message="give whole numbers from 0 on, as in --local_device_ids=0,1",
+    message="give integers of at least 0, as in --local_device_ids=0,1",
 )
 _IMAGE = flags.DEFINE_multi_string(
     "image", [], "predict: a file, folder, pattern or .jsonl."
 )
-_EXPRESSION = flags.DEFINE_multi_string("expression", [], "predict: what to segment.")
+_EXPRESSION = flags.DEFINE_multi_string(
+    "expression", [], "predict: text that refers to the object."
+)
 _OUTPUT = flags.DEFINE_string("output", "out", "predict: folder for the masks.")
 
 
@@ -53,7 +59,7 @@ def main() -> None:
     """Runs one mode."""
     if _MODE.value == "train":
         signal.signal(signal.SIGTERM, _stop_starting)
-    # Imported late: data workers import this file too, and need none of it.
+    # Imported late: data workers import this file too and need none of these modules.
     import jax
 
     if _DISTRIBUTED.value:
@@ -83,10 +89,10 @@ def main() -> None:
 
 
 def _stop_starting(*_) -> None:
-    """Ends a run that has nothing to save yet; later, preemption.py listens."""
-    said = "Told to stop (SIGTERM) while starting; start the same command again."
+    """Ends a run that has nothing to save yet; preemption.py takes over later."""
+    said = "Received SIGTERM while starting; rerun the same command."
     print(said, file=sys.stderr, flush=True)
-    os._exit(os.EX_TEMPFAIL)  # SystemExit could be lost in what is being imported.
+    os._exit(os.EX_TEMPFAIL)  # An import may swallow SystemExit.
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Trains the fusion's variants on `shapes` with equal budget and compares their scores.
+"""Trains fusion variants on `shapes` with equal budgets and compares their scores.
 
     python -m benchmarks.ablations --data_dir=data --output=runs/ablations
 
-Every variant trains with every seed, as many runs at a time as there are cores, each on
-a core of its own. A run that was stopped goes on where it was. Scores go to --results,
-their tables to the terminal (benchmarks/ablations.md).
+Every variant trains with every seed, one run per core at a time. An interrupted run
+resumes. The scores are written to --results and their tables to the terminal
+(benchmarks/ablations.md).
 """
 
 import argparse
@@ -21,7 +21,7 @@ import numpy as np
 
 from configs import ablations
 
-# By name: what `ablations.row` takes, and the paper's IoU on Gref val in its Tables 3b
+# By name: arguments of `ablations.row`, and the paper's IoU on Gref val in Tables 3b
 # (fusions without a decoder) and 4.
 VARIANTS = {
     "CME": ({"kind": "cme", "decoder": True}, {"table 4": 0.5448}),
@@ -51,8 +51,8 @@ def make_config(variant: str, seed: int, steps: int, data_dir: str):
 
 
 def train_one(job: tuple[str, int], *, steps: int, data_dir: str, output: str) -> dict:
-    """Trains and scores one variant with one seed; VME's seed is also looked at."""
-    # Imported late: JAX counts the cores that this process may use when it starts.
+    """Trains and scores one variant with one seed; for VME, also analyses its seed."""
+    # Imported late: on start, JAX counts the cores available to this process.
     import jax
 
     from restr_jax import analysis, train
@@ -75,14 +75,14 @@ def train_one(job: tuple[str, int], *, steps: int, data_dir: str, output: str) -
 
 
 def _take_core(cores) -> None:
-    """Binds a worker to a core that no other has."""
+    """Binds a worker to a core of its own."""
     os.sched_setaffinity(0, {cores.get()})
     logging.basicConfig(format="%(process)d: %(message)s")
     logging.getLogger("restr_jax").setLevel(logging.INFO)
 
 
 def describe(results: list[dict]) -> str:
-    """Lays results out as Markdown: the scores by variant, then VME's seed."""
+    """Formats results as Markdown: the scores by variant, then VME's seed."""
     header = ["variant", "oIoU", "spread", *KINDS, "text shuffled"]
     header += ["paper, Table 3b", "paper, Table 4"]
     lines = [f"| {' | '.join(header)} |", f"| --- |{' ---: |' * (len(header) - 1)}"]
@@ -118,10 +118,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data_dir", default="data", help="has shapes built")
+    parser.add_argument("--data_dir", default="data", help="folder with shapes built")
     parser.add_argument("--output", default="runs/ablations", help="for the workdirs")
     parser.add_argument("--results", default="benchmarks/results/ablations.json")
-    parser.add_argument("--steps", type=int, default=1_200, help="of each run")
+    parser.add_argument("--steps", type=int, default=1_200, help="steps of each run")
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
 

@@ -1,10 +1,10 @@
-"""Measures how long a visitor of the page waits for a mask, in headless Chromium.
+"""Measures the latency of a mask on the page, in headless Chromium.
 
     python -m benchmarks.browser_latency --image=photo.jpg
 
-For the same two models as benchmarks.latency, each served by `restr serve`: from the
-moment in which a file is chosen, and from the one in which a letter is typed, to the
-one in which the page shows the picture with the mask. By the browser's own clock.
+Measures the `shapes` model and the full one of benchmarks.latency, each served by
+`restr serve`. Times run from the choice of a file, or from a typed letter, until the
+page shows the picture with the mask. They are from the browser's own clock.
 """
 
 import argparse
@@ -21,10 +21,10 @@ from playwright.sync_api import Page, sync_playwright
 from benchmarks.latency import full_model
 from restr_jax import model_files
 
-_MILLISECONDS = 60_000  # to wait for anything
+_MILLISECONDS = 60_000  # timeout of every wait
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu"]
 
-# Notes when the answer is told, and the picture beside it drawn.
+# Records the time when the answer is shown and the picture beside it is drawn.
 _WATCH = """() => {
   const told = document.querySelector('#told');
   new MutationObserver(async () => {
@@ -51,13 +51,13 @@ _CHOSEN = """() => {
 
 
 def _seconds(page: Page) -> float:
-    """Waits for the mask that was asked for."""
+    """Waits for the requested mask and returns its latency."""
     page.wait_for_function("window.shown > 0")
     return page.evaluate("(window.shown - window.asked) / 1000")
 
 
 def measure(address: str, image: str, times: int) -> tuple[float, float]:
-    """Returns the time to a first mask, and to that of changed words; medians."""
+    """Returns the median latency of a first mask and of a mask after a text change."""
     first, further = [], []
     with sync_playwright() as started:
         browser = started.chromium.launch(
@@ -68,7 +68,7 @@ def measure(address: str, image: str, times: int) -> tuple[float, float]:
             page.set_default_timeout(_MILLISECONDS)
             page.goto(address)
             page.locator("#text textarea").fill("circle")
-            page.wait_for_timeout(1000)  # for the answer to that
+            page.wait_for_timeout(1000)  # until the page has answered
             page.evaluate("window.word = 'circle'")
             page.evaluate(_WATCH)
             page.evaluate(_CHOSEN)
@@ -83,7 +83,7 @@ def measure(address: str, image: str, times: int) -> tuple[float, float]:
 
 
 def serve_and_measure(model: str, image: str, times: int) -> tuple[float, float]:
-    """Serves a model, and visits it."""
+    """Serves a model and measures its page."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     command = [sys.executable, "-m", "restr_jax.cli", "serve"]
@@ -91,19 +91,19 @@ def serve_and_measure(model: str, image: str, times: int) -> tuple[float, float]
     with subprocess.Popen(command, text=True, stdout=subprocess.PIPE) as server:
         try:
             if not any(line.startswith("Open ") for line in server.stdout):
-                raise RuntimeError("The server ended before it served.")
+                raise RuntimeError("The server exited before it was ready.")
             return measure(f"http://127.0.0.1:{port}", image, times)
         finally:
             server.terminate()
 
 
 def main() -> None:
-    """Prints a row for each model."""
+    """Prints one line per model."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--image", required=True, help="a photograph")
-    parser.add_argument("--times", type=int, default=10, help="visits")
+    parser.add_argument("--times", type=int, default=10, help="number of visits")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         model_files.write(full_model().trained, pathlib.Path(folder))

@@ -1,11 +1,11 @@
-"""Kills training again and again, and compares its end with that of a run left alone.
+"""Kills training repeatedly and compares the result with an uninterrupted run.
 
     python -m benchmarks.chaos --kills=20
 
-Each scenario trains the same 60 steps twice by main.py: once straight, and once killed
-with SIGKILL at random moments and started again by the same command. Parameters, the
-optimizer's state, the history of metrics and the best checkpoint have to be equal bit
-for bit. Writes chaos.md beside this file.
+Each scenario trains the same 60 steps twice with main.py: once uninterrupted, and once
+killed with SIGKILL at random moments and restarted with the same command. Parameters,
+optimizer state, metric history and best checkpoint have to be bit-identical. Writes
+chaos.md beside this file.
 """
 
 import argparse
@@ -26,10 +26,9 @@ from benchmarks.chaos_run import Run, Scenario
 from restr_jax import checkpoint, experiment
 from restr_jax.config_checks import read_config
 
-# When a process is killed, and how often so: at any time, some time after a line of
-# metrics, while a checkpoint is written (between its first file and the move that makes
-# it count), or while the validation split is scored. The last kill hits the scoring
-# after training.
+# Moments of a kill and their weights: any time, some time after a line of metrics,
+# while a checkpoint is written (between its first file and the final rename), or while
+# the validation split is scored. The last kill hits the scoring after training.
 MOMENTS = {"any": 2, "step": 4, "save": 3, "evaluation": 2}
 _TIMED = ("expressions_per_second", "minutes_left", "input_wait")
 
@@ -45,18 +44,18 @@ SCENARIOS = (
 def kill_at(
     run: Run, moment: str, config, rng: random.Random, limit: int | None
 ) -> str | None:
-    """Waits for a moment and kills.
+    """Waits for a moment and kills the run.
 
     Args:
-        run: what is killed.
-        moment: of `MOMENTS`.
-        config: of the run.
-        rng: draws how long after that.
-        limit: the step at which it is killed at once, so that all kills find a run to
-            hit; None for the last kill.
+        run: the run to kill.
+        moment: a key of `MOMENTS`.
+        config: configuration of the run.
+        rng: draws the delay after the moment.
+        limit: step at which the run is killed at once, so that steps remain for all
+            kills; None for the last kill.
 
     Returns:
-        Where the run was, or None if it ended by itself.
+        The phase of the run when it was killed, or None if it ended by itself.
     """
     reached = None
     delay = rng.uniform(0, {"any": 12, "step": 0.5}.get(moment, 0.025))
@@ -88,7 +87,7 @@ def kill_at(
 
 
 def digest(workdir: pathlib.Path) -> dict:
-    """Returns everything that has to be equal."""
+    """Returns everything that has to be bit-identical."""
     config = ml_collections.ConfigDict(read_config(workdir))
     run = experiment.start(config, str(workdir), training=False)
     checkpoints = run.checkpoints(read_only=True)
@@ -114,7 +113,7 @@ def digest(workdir: pathlib.Path) -> dict:
 
 
 def differences(one: dict, other: dict) -> list[str]:
-    """Names what is not equal bit for bit."""
+    """Returns the names of entries that are not bit-identical."""
 
     def equal(a, b) -> bool:
         a_leaves, b_leaves = jax.tree.leaves(a), jax.tree.leaves(b)
@@ -126,14 +125,14 @@ def differences(one: dict, other: dict) -> list[str]:
 
 
 def straight_run(scenario: Scenario, folder: pathlib.Path) -> pathlib.Path:
-    """Returns the workdir of a run that nothing kills; it is run once in a folder."""
+    """Returns the workdir of an uninterrupted run; a folder needs only one."""
     _, file = chaos_data.write_config(folder)
     workdir = _workdir(scenario, folder, "straight")
     if not (workdir / "eval" / "results.json").exists():
         run = Run(scenario, file, workdir)
         codes = run.wait()
         if any(codes):
-            raise RuntimeError(f"It ended with {codes}; see {run.log.name}.")
+            raise RuntimeError(f"The run exited with {codes}; see {run.log.name}.")
     return workdir
 
 
@@ -148,14 +147,14 @@ def torment(
     """Runs a scenario.
 
     Args:
-        scenario: what is run.
-        folder: for the data, the workdirs and their logs.
-        kills: how often the second run is killed.
-        seed: of the moments.
+        scenario: the scenario to run.
+        folder: folder of the data, the workdirs and their logs.
+        kills: number of kills of the second run.
+        seed: seed of the moments.
 
     Returns:
-        How often it was killed where, what differs in the end, and how often it was
-        started.
+        The number of kills by phase, the names of results that differ, and the number
+        of starts.
     """
     config, file = chaos_data.write_config(folder)
     straight, broken = (
@@ -169,18 +168,18 @@ def torment(
             codes = run.wait()
             break
         moment = rng.choices(list(MOMENTS), list(MOMENTS.values()))[0]
-        # After so many of the kills so many of the steps: they spread over all of them.
+        # Kills and steps advance in proportion, so the kills spread over all steps.
         done, total = hit.total() + 1, config.optimizer.total_steps
         limit = total * done // kills if done < kills else None
         where = kill_at(run, moment, config, rng, limit)
         if where is None:
             codes = run.wait()
             raise RuntimeError(
-                f"A run ended by itself with {codes}; see {run.log.name}."
+                f"A run exited with {codes} before its kill; see {run.log.name}."
             )
         hit[where] += 1
     if any(codes):
-        raise RuntimeError(f"The last run ended with {codes}; see {run.log.name}.")
+        raise RuntimeError(f"The last run exited with {codes}; see {run.log.name}.")
     return hit, differences(digest(straight), digest(broken)), starts
 
 
@@ -199,7 +198,7 @@ def main() -> None:
     arguments = parser.parse_args()
     where = ("start", "step", "save", "evaluation")
     rows = [
-        f"# {arguments.kills} kills\n\nBy `python -m benchmarks.chaos "
+        f"# {arguments.kills} kills\n\nMade by `python -m benchmarks.chaos "
         f"--kills={arguments.kills} --seed={arguments.seed}`: {chaos_data.WHAT} "
         f"jax {jax.__version__}, Python {platform.python_version()}, CPU.\n",
         "| | killed in all | " + " | ".join(where) + " | differs in the end |",

@@ -1,4 +1,4 @@
-"""The small run that benchmarks.chaos trains."""
+"""Data and configuration of the small run of benchmarks.chaos."""
 
 import pathlib
 from typing import Any
@@ -24,10 +24,10 @@ def get_config():
 
 
 def write_config(folder: pathlib.Path) -> tuple[Any, pathlib.Path]:
-    """Builds the data, unless they are there, and writes the configuration.
+    """Builds the data, unless they exist, and writes the configuration.
 
     Args:
-        folder: for both.
+        folder: output folder of both.
 
     Returns:
         The configuration and its file.
@@ -42,14 +42,14 @@ def write_config(folder: pathlib.Path) -> tuple[Any, pathlib.Path]:
     for part in ("vision", "language", "fusion"):
         config.model[part].width = 32
         config.model[part].mlp_dim = 64
-    # Stochastic depth is on: what it draws has to resume too.
+    # Stochastic depth is on, since its random state has to resume too.
     config.model.fusion.drop_path_rate = 0.2
     config.optimizer.total_steps, config.optimizer.warmup_steps = 60, 5
     config.optimizer.learning_rate = 1e-3
     config.log_every_steps, config.checkpoint_every_steps = 5, 4
     config.eval.every_steps = 20
     config.eval.images_per_device = 2
-    config.eval.thresholds = (0.2,)  # No probability passes 0.5 so early.
+    config.eval.thresholds = (0.2,)  # No probability exceeds 0.5 this early.
     config.eval.num_figures, config.eval.shuffled_text = 1, False
     file = folder / "config.py"
     file.write_text(_CONFIG.format(config.to_json()))

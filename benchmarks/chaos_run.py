@@ -1,4 +1,4 @@
-"""A run of main.py in processes that can be watched and killed."""
+"""Runs main.py in processes that can be observed and killed."""
 
 import contextlib
 import dataclasses
@@ -17,9 +17,9 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 @dataclasses.dataclass(frozen=True)
 class Scenario:
-    """How a run is spread: workers make batches, processes have devices.
+    """Layout of a run: data workers, devices per process, and processes.
 
-    `devices` are those of each process; `parallel` is the configuration's.
+    `parallel` is config.parallel.
     """
 
     name: str
@@ -30,10 +30,10 @@ class Scenario:
 
 
 class Run:
-    """main.py in one or several processes, in one workdir."""
+    """A run of main.py in one or several processes, in one workdir."""
 
     def __init__(self, scenario: Scenario, config_file: pathlib.Path, workdir):
-        """Starts it."""
+        """Starts the processes."""
         self.workdir = pathlib.Path(workdir)
         with socket.socket() as free:
             free.bind(("localhost", 0))
@@ -42,7 +42,7 @@ class Run:
         command += [f"--workdir={workdir}"]
         command += [f"--config.data.num_workers={scenario.workers}"]
         command += [f"--config.parallel={scenario.parallel}"]
-        # Programs are compiled once, and kept where all are, or else beside the run.
+        # Programs are compiled once, into the shared cache if set, or beside the run.
         environment = {
             "JAX_COMPILATION_CACHE_DIR": str(config_file.parent / "cache"),
             **os.environ,
@@ -51,8 +51,8 @@ class Run:
             "JAX_NUM_CPU_DEVICES": str(scenario.devices),
         }
         if scenario.processes > 1:
-            # Only the first keeps programs. It would be ahead of those that compile,
-            # by more than the half minute in which CPUs have to find each other.
+            # Only the first process writes the cache. It would be ahead of those that
+            # compile by more than the half minute in which CPUs have to connect.
             environment["JAX_ENABLE_COMPILATION_CACHE"] = "false"
         self.log = (self.workdir.parent / f"{self.workdir.name}.log").open("a")
         self._log_start, self._started = self.log.tell(), time.time()
@@ -76,11 +76,11 @@ class Run:
             )
 
     def alive(self) -> bool:
-        """Tells whether all processes run."""
+        """Returns whether all processes are running."""
         return all(process.poll() is None for process in self.processes)
 
     def kill(self, rng: random.Random) -> None:
-        """Kills one process with SIGKILL, and then, as a cluster does, the others."""
+        """Kills one process with SIGKILL, then the others, as a cluster does."""
         first = rng.randrange(len(self.processes))
         os.kill(self.processes[first].pid, signal.SIGKILL)
         if len(self.processes) > 1:
@@ -91,37 +91,36 @@ class Run:
         self.wait()
 
     def wait(self) -> list[int]:
-        """Returns how the processes ended."""
+        """Waits for the processes and returns their exit codes."""
         codes = [process.wait() for process in self.processes]
         self.log.close()
         return codes
 
-    # What can be seen from outside of where it stands. The workdir has what was left by
-    # those before it, too.
+    # Progress as seen from outside. The workdir may also have files of earlier runs.
 
     def lines(self) -> list[tuple[int, str]]:
-        """Returns the step and the first name of every line of metrics it has said."""
+        """Returns step and first metric name of every logged line of metrics."""
         with open(self.log.name, encoding="utf-8", errors="replace") as log:
             log.seek(self._log_start)
             found = re.findall(r"\] step (\d+): (\S+?)=", log.read())
         return [(int(step), name) for step, name in found]
 
     def saving(self) -> bool:
-        """Tells whether a checkpoint is being written."""
+        """Returns whether a checkpoint is being written."""
         changed = []
         for path in self.workdir.glob("checkpoints/*tmp*"):
-            with contextlib.suppress(FileNotFoundError):  # It is whole by now.
+            with contextlib.suppress(FileNotFoundError):  # Complete by now.
                 changed.append(path.stat().st_mtime)
         return max(changed, default=0.0) > self._started
 
     def scoring(self, config) -> bool:
-        """Tells whether a step is being scored, or in the end the model."""
+        """Returns whether a step, or at the end the model, is being scored."""
         lines = self.lines()
         every = config.eval.every_steps
         to_score = bool(lines) and lines[-1][1] == "loss" and lines[-1][0] % every == 0
         return to_score or self.trained(config)
 
     def trained(self, config) -> bool:
-        """Tells whether the last step is saved, after which only scores are missing."""
+        """Returns whether the last step is saved, so that only scores are missing."""
         last = config.optimizer.total_steps
         return (self.workdir / "checkpoints" / str(last)).is_dir()

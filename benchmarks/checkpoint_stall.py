@@ -1,12 +1,12 @@
-"""Measures how long training stands still for a checkpoint of the full-size model.
+"""Measures how long saving a full-size checkpoint blocks training.
 
     python -m benchmarks.checkpoint_stall
 
 Nothing is trained: the state of configs/gref.py is filled with random values, and an
-update takes the place of a training step. Like one, it reads all of the state and
-reuses its memory, so it cannot start before the state is copied. Until it is done the
-writer is held back: on a CPU both would share the cores, which they do not where an
-accelerator trains. Times are those beyond an update without a save.
+update replaces the training step. Like a step, it reads all of the state and reuses its
+memory, so it cannot start before the state is copied. The writer is blocked until the
+update is done, since on a CPU both would share the cores, unlike with an accelerator.
+Times exclude an update without a save.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from restr_jax.optimizer import make_optimizer
 
 
 def random_state():
-    """Returns a state of the full size on the device, and its number of bytes."""
+    """Returns a full-size state on the device, and its size in bytes."""
     config = gref.get_config()
     model, optimizer = (
         build_model(config.model, VOCABULARY),
@@ -55,7 +55,7 @@ def random_state():
 
 @contextlib.contextmanager
 def writer_held() -> Iterator[None]:
-    """Holds back the first folder of a checkpoint, and so all that is in it."""
+    """Delays the first folder of a checkpoint, and so all files in it."""
     released, real = threading.Event(), os.mkdir
 
     def mkdir(path, *arguments, **options):
@@ -69,12 +69,12 @@ def writer_held() -> Iterator[None]:
 
 
 def main() -> None:
-    """Prints a line for each save."""
+    """Prints one line per save."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--saves", type=int, default=3)
-    parser.add_argument("--folder", help="on the disk to measure; a temporary one")
+    parser.add_argument("--folder", help="on the disk to measure; default: temporary")
     arguments = parser.parse_args()
     state, size = random_state()
     print(f"{size / 1e9:.2f} GB on {jax.devices()[0].device_kind}")
@@ -98,8 +98,8 @@ def main() -> None:
             checkpoints.wait()
             whole = time.monotonic() - started - min(usual)
             print(
-                f"save {step}: returns after {returned:.2f} s, training stands still "
-                f"for {stall:.2f} s, the checkpoint is whole after {whole:.2f} s",
+                f"save {step}: returns after {returned:.2f} s, blocks training for "
+                f"{stall:.2f} s, the checkpoint is complete after {whole:.2f} s",
                 flush=True,
             )
         checkpoints.close()

@@ -1,6 +1,6 @@
-"""Compiles programs for accelerators that are not there: what both kinds share.
+"""Shared code to compile programs for GPUs and TPUs that are not present.
 
-A case is compiled in a process of its own. Nothing runs, so nothing is timed.
+Each case is compiled in its own process. Nothing runs, so nothing is timed.
 """
 
 import argparse
@@ -33,13 +33,13 @@ class Case:
         program: one of `restr_jax.programs.PROGRAMS`.
         batch: images, over all chips; 0: the largest multiple of 8 that fits if memory
             grows with the batch as it does from 8 to 64.
-        chips: how many.
-        preset: of the configuration.
+        chips: number of chips.
+        preset: preset of the configuration.
         mode: config.parallel.
         dtype: config.dtype.
         remat: config.model.remat.
         fsdp: config.fsdp.
-        layers: of the fusion.
+        layers: number of fusion layers.
     """
 
     target: str
@@ -55,7 +55,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """The fields that differ from their defaults, in one line."""
+        """Name of the case: the fields that differ from their defaults."""
         differing = [
             f"{field.name}={getattr(self, field.name)}"
             for field in dataclasses.fields(self)[1:]
@@ -65,12 +65,12 @@ class Case:
 
 
 def compile_case(case: Case, devices: list, memory: float) -> dict:
-    """Compiles a case and describes what came of it.
+    """Compiles a case and returns its row of results.
 
     Args:
         case: the case.
-        devices: described ones, at least as many as it has chips.
-        memory: of a chip, GiB.
+        devices: device descriptions, at least one per chip.
+        memory: memory of a chip, GiB.
     """
     import jax
 
@@ -118,7 +118,7 @@ def _memory_of(compiled, memory: float) -> dict:
 
 
 def _counts(found: dict | None) -> dict:
-    if not found:  # The GPU's compiler does not count.
+    if not found:  # The GPU compiler reports no cost analysis.
         return {}
     return {
         "tflop": found["flops"] / 1e12,
@@ -134,7 +134,7 @@ def _found_in(program: str) -> dict:
 
 
 def in_words(counts: dict[str, int]) -> str:
-    """Returns counts as a cell of a table."""
+    """Formats counts as a table cell."""
     return ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items())) or "none"
 
 
@@ -150,22 +150,22 @@ def main(
     """Compiles cases, each in a process; writes a JSON file and prints a table.
 
     Args:
-        module: to start again for one case.
-        description: of the command line.
-        cases: all there are.
+        module: module to start for a single case.
+        description: description of the command line.
+        cases: all cases.
         run: compiles one case in this process.
-        environment: variables of the process of a case.
-        to_markdown: makes the table.
+        environment: returns the environment variables of a case's process.
+        to_markdown: formats the table.
         roomy: the target with the most memory, for cases of the largest batch.
     """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--cases", default="", help="regular expression of names; all")
-    parser.add_argument("--one", help="for the processes that this starts")
+    parser.add_argument("--cases", default="", help="regular expression; default: all")
+    parser.add_argument("--one", help="internal: a single case, as JSON")
     results = pathlib.Path("benchmarks/results") / f"{module.rpartition('.')[2]}.json"
     parser.add_argument("--results", default=str(results))
-    parser.add_argument("--table", action="store_true", help="of the results there are")
+    parser.add_argument("--table", action="store_true", help="print existing results")
     arguments = parser.parse_args()
     by_name = {case.name: case for case in cases}
     if arguments.one:
@@ -197,16 +197,16 @@ def _in_process(module: str, case: Case, environment: dict[str, str]) -> dict:
         command, env=os.environ | environment, capture_output=True, text=True
     )
     if done.returncode:
-        raise RuntimeError(f"{case.name}: {done.stderr[-2000:]}")
+        raise RuntimeError(f"{case.name} did not compile: {done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def _largest(case: Case, roomy: str, compiled: Callable[[Case], dict]) -> dict:
     """Compiles the batch that fills the memory.
 
-    Memory grows in proportion to the batch, next to what is held once. By how much is
-    seen on a roomy target, where the compiler does not have to save any. Where memory
-    is short, the compiler may compute some values twice, so that still more fits.
+    Memory is a constant plus a part proportional to the batch. The slope is measured on
+    a roomy target, where the compiler need not save memory. Where memory is short, the
+    compiler may recompute some values, so that even more fits.
     """
     small = compiled(dataclasses.replace(case, batch=8))
     few, many = (

@@ -1,10 +1,10 @@
-"""Compares forms of the decoder with its loss: time on a CPU, bytes on a TPU.
+"""Compares implementations of the decoder: time on a CPU, bytes on a TPU.
 
     python -m benchmarks.decoder --image_size=320 --batch_size=1
     .venv-tpu/bin/python -m benchmarks.decoder --tpu  # see benchmarks/tpu_compile.py
 
-The decoder is the full one. `tpu` compiles for a v5e and reports what the compiler
-counts; nothing runs.
+The decoder has its full size and includes the loss. `--tpu` compiles for a v5e and
+reports the compiler's counts; nothing runs.
 """
 
 import argparse
@@ -24,7 +24,7 @@ WIDTHS = (1536, 768, 384, 192, 96)
 
 
 def _saved(double, undouble):
-    """Doubling and its activation in one, whose gradient needs the output alone."""
+    """Fuses doubling and activation, so that the gradient needs only the output."""
 
     @jax.custom_vjp
     def run(x):
@@ -68,7 +68,7 @@ def loss(form, last, inputs, mask):
 
 
 def main() -> None:
-    """Prints a line for each form."""
+    """Prints one line per form."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -111,7 +111,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # libtpu starts on a machine without a TPU if it is told which one it would be.
+    # libtpu starts on a machine without a TPU if these variables describe one.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")

@@ -1,17 +1,17 @@
-"""Measures the whole scoring path, in turn, in three ways, with the same weights.
+"""Measures the whole scoring path in three ways, with the same weights.
 
     pip install torch  # the CPU build is enough
     python -m benchmarks.evaluation --photographs=FOLDER --data_dir=data
 
-*   shared: this package's evaluator, all expressions of an image on one vision pass;
+*   shared: this package's evaluator, one vision pass for all expressions of an image;
 *   alone: the same evaluator with one forward pass for each expression;
 *   torch: a plain PyTorch ReSTR (benchmarks/torch_restr.py), one forward pass for each
-    expression, as peers score.
+    expression, as is usual elsewhere.
 
-Each decodes and resizes images, runs the model, resizes logits to the image's size,
-cuts them and counts pixels. FOLDER holds JPEG files; crops of them
-(benchmarks/photographs.py) are scored, with as many expressions an image as UNC has on
-average. The weights are random, and programs are compiled before the clock starts.
+Each way decodes and resizes images, runs the model, resizes logits to the image's size,
+thresholds them and counts pixels. The ways take turns. FOLDER holds JPEG files; crops
+of them (benchmarks/photographs.py) are scored, with as many expressions per image as
+UNC has on average. The weights are random, and compilation is not timed.
 """
 
 import argparse
@@ -44,13 +44,13 @@ from restr_jax.masks import to_rle
 from restr_jax.models import build_model
 from restr_jax.parallel import Parallel
 
-UNC_RATIO = 142_210 / 19_994  # expressions an image
+UNC_RATIO = 142_210 / 19_994  # expressions per image
 
 
 def open_split(folder: str, data_dir: str, images: int) -> Split:
-    """Builds the photographs unless they are there; opens the first of them.
+    """Builds the photographs unless they exist; opens the first ones.
 
-    Every image keeps its first expressions, so that there are as many as in UNC.
+    Every image keeps its first expressions, so that their mean number is that of UNC.
     """
     builder = Photographs(data_dir=data_dir, file_format="array_record")
     builder.download_and_prepare(
@@ -66,14 +66,14 @@ def open_split(folder: str, data_dir: str, images: int) -> Split:
 
 
 def _first(split: Split) -> Split:
-    """Returns the image with the most expressions alone: all have its shape."""
+    """Returns only the image with the most expressions; all have its shape."""
     i = max(range(len(split.sentences)), key=lambda i: len(split.sentences[i]))
     source = [split.source[i]]
     return Split(split.name, source, [split.sentences[i]], [split.images[i]])
 
 
 class _OneByOne(Sequence):
-    """The records of a split, each once for each of its expressions, with it alone."""
+    """The records of a split, repeated so that each has a single expression."""
 
     def __init__(self, split: Split):
         counts = map(len, split.sentences)
@@ -94,13 +94,13 @@ class _OneByOne(Sequence):
 
 
 def one_by_one(split: Split) -> Split:
-    """Makes an image of every expression, to be read and encoded each time."""
+    """Returns a split with one expression per image, so each encodes its own image."""
     sentences = [[s] for some in split.sentences for s in some]
     return Split(split.name, _OneByOne(split), sentences, [""] * len(sentences))
 
 
 def score_with_torch(model: TorchReSTR, split: Split, vocabulary, config) -> list[dict]:
-    """Scores every expression by itself, in PyTorch; returns records with masks."""
+    """Scores every expression separately in PyTorch; returns records with masks."""
     height, width = config.model.image_size
     records = []
     for i, sentences in enumerate(split.sentences):
@@ -141,7 +141,7 @@ def flips(ours: list[dict], theirs: list[dict]) -> float:
 
 
 def _mixed(run, params, split: Split) -> None:
-    """Lets random weights say yes and no: takes the mean out of the logits."""
+    """Removes the mean of the logits, so that random weights give mixed masks."""
     kernel = params["decoder"]["to_logit"]["kernel"]
     rng, means = np.random.default_rng(0), []
     others = rng.normal(0, 0.1, (2, *kernel.shape)).astype(np.float32)
@@ -158,11 +158,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--photographs", required=True, help="folder of JPEG files")
-    parser.add_argument("--data_dir", default="data", help="where crops are stored")
+    parser.add_argument("--data_dir", default="data", help="folder for the crops")
     parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--images_per_device", type=int, default=1)
     parser.add_argument("--size", choices=common.SIZES, default="B/16")
-    parser.add_argument("--repeats", type=int, default=2, help="the best one counts")
+    parser.add_argument("--repeats", type=int, default=2, help="the best counts")
     parser.add_argument("--results", default="benchmarks/results/evaluation.json")
     arguments = parser.parse_args()
     flags.FLAGS.mark_as_parsed()

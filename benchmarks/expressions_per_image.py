@@ -1,10 +1,10 @@
-"""Trains on `shapes` with K expressions an image: what a larger K gains, and costs.
+"""Trains on `shapes` with K expressions per image; measures scores and speed.
 
     python -m benchmarks.expressions_per_image --data_dir=data --output=runs/k
 
-All runs have about 32 expressions in a step, from the fewer images the larger K is.
-First each K sees as many expressions; then each gets as much time as K = 1 took for
-them. A scene has nine expressions, so its last part may have fewer than K.
+All runs have about 32 expressions per step, so a larger K means fewer images. First
+each K sees equally many expressions; then each gets the time that K = 1 took for them.
+A scene has nine expressions, so its last part may have fewer than K.
 """
 
 import argparse
@@ -24,12 +24,12 @@ PER_STEP, PER_SCENE = 32, 9
 
 
 def make_config(k: int, expressions: int, data_dir: str):
-    """Returns the configuration of a run that sees so many expressions."""
+    """Returns the configuration of a run over a number of expressions."""
     config = shapes.get_config()
     config.data.data_dir = data_dir
     config.data.expressions_per_image = k
     parts = -(-PER_SCENE // k)
-    mean = PER_SCENE / parts  # expressions of an image, in the mean
+    mean = PER_SCENE / parts  # mean expressions per image
     config.batch_size = round(PER_STEP / mean)
     steps = round(expressions / (config.batch_size * mean))
     config.optimizer.total_steps = steps
@@ -58,7 +58,7 @@ def run(k: int, expressions: int, data_dir: str, workdir: pathlib.Path) -> dict:
 
 
 def describe(equal: list[dict], timed: list[dict]) -> str:
-    """Lays results out as Markdown."""
+    """Formats results as Markdown."""
     lines = [
         "| K | images a step | expressions/s | oIoU, equal expressions "
         "| oIoU, equal time | expressions in it |",
@@ -78,8 +78,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data_dir", default="data", help="has shapes built")
-    parser.add_argument("--output", default="runs/k", help="for the workdirs")
+    parser.add_argument("--data_dir", default="data", help="folder with shapes built")
+    parser.add_argument("--output", default="runs/k", help="folder of the workdirs")
     parser.add_argument("--expressions", type=int, default=38_400)
     parser.add_argument("--k", default="1,2,4,8,9")
     parser.add_argument(

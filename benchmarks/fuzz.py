@@ -1,14 +1,13 @@
-"""Feeds millions of inputs to every parser, guided by the code that they reach.
+"""Fuzzes every parser with millions of inputs, guided by coverage.
 
     pip install -r requirements-dev.txt -r requirements-fuzz.txt
     python -m benchmarks.fuzz --executions=10000000
 
-The targets are those of tests/fuzz. Each runs in a process of its own, on one core,
-from its seeds and tests/fuzz/corpus; branches of restr_jax and tfds_builders are
-counted, and inputs that reach new ones are mutated further. An input that crashes, or
-takes longer than --timeout or more than --memory, is kept in --found, and its target
-goes on. Fast targets get more executions, none fewer than --least. The table has the
-last run of each target.
+The targets are those of tests/fuzz. Each runs in its own process, on one core, from its
+seeds and tests/fuzz/corpus. Branches of restr_jax and tfds_builders are counted, and
+inputs that reach new ones are mutated further. An input that crashes, or exceeds
+--timeout or --memory, is kept in --found, and its target continues. Fast targets get
+more executions, none fewer than --least. The table has the last run of each target.
 """
 
 import argparse
@@ -28,20 +27,20 @@ import time
 ROOT = pathlib.Path(__file__).parent.parent
 CORPUS = ROOT / "tests" / "fuzz" / "corpus"
 _RAM = pathlib.Path("/dev/shm")
-_MOST_CRASHES = 5  # of a target; then it is given up
+_MOST_CRASHES = 5  # per target, which is then abandoned
 
 
 @dataclasses.dataclass
 class Result:
-    """What became of a target.
+    """The result of a target.
 
     Attributes:
-        name: of the target.
-        executions: that were carried out.
-        seconds: that they took, from the first to the last.
-        longest: seconds that the slowest input took.
-        memory: MB, the process's greatest.
-        crashes: what was raised, a line each.
+        name: name of the target.
+        executions: number of executions.
+        seconds: duration of all executions.
+        longest: seconds of the slowest input.
+        memory: peak memory of the process, MB.
+        crashes: one line per crash.
     """
 
     name: str
@@ -56,16 +55,16 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--executions", type=int, default=10_000_000, help="in all")
-    parser.add_argument("--least", type=int, default=50_000, help="of each target")
-    parser.add_argument("--targets", default="", help="by commas; all unless given")
-    parser.add_argument("--timeout", type=int, default=10, help="seconds an input")
-    parser.add_argument("--memory", type=int, default=3_000, help="MB a process")
-    parser.add_argument("--seed", type=int, default=1, help="of the mutations")
-    parser.add_argument("--found", default="runs/fuzz", help="folder for what crashes")
+    parser.add_argument("--executions", type=int, default=10_000_000, help="total")
+    parser.add_argument("--least", type=int, default=50_000, help="least per target")
+    parser.add_argument("--targets", default="", help="comma-separated; default: all")
+    parser.add_argument("--timeout", type=int, default=10, help="seconds per input")
+    parser.add_argument("--memory", type=int, default=3_000, help="MB per process")
+    parser.add_argument("--seed", type=int, default=1, help="seed of mutations")
+    parser.add_argument("--found", default="runs/fuzz", help="folder for crashes")
     parser.add_argument("--output", default="benchmarks/fuzz.md", help="the table")
     parser.add_argument("--results", default="benchmarks/results/fuzz.json")
-    parser.add_argument("--one", help=argparse.SUPPRESS)  # in a process of its own
+    parser.add_argument("--one", help=argparse.SUPPRESS)  # one target, in this process
     parser.add_argument("flags", nargs="*", help=argparse.SUPPRESS)  # libFuzzer's
     return parser.parse_args()
 
@@ -95,13 +94,13 @@ def _fuzz_one(name: str, flags: list[str]) -> None:
 
 
 def _prepare(names: list[str], folder: pathlib.Path) -> dict[str, float]:
-    """Writes the seeds of targets; returns how fast each target runs, per second."""
+    """Writes the seeds of targets; returns executions per second of each target."""
     sys.path.insert(0, str(ROOT / "tests"))
     from fuzz.targets import TARGETS
 
     unknown = set(names) - TARGETS.keys()
     if unknown:
-        sys.exit(f"There is no target {sorted(unknown)}; choose among {list(TARGETS)}.")
+        sys.exit(f"Unknown --targets {sorted(unknown)}; choose from {list(TARGETS)}.")
     rates = {}
     for name in names or TARGETS:
         target = TARGETS[name]
@@ -111,10 +110,10 @@ def _prepare(names: list[str], folder: pathlib.Path) -> dict[str, float]:
             (folder / name / f"seed-{i}").write_bytes(content)
         count, start = 0, time.perf_counter()
         while (spent := time.perf_counter() - start) < 0.3:
-            with contextlib.suppress(Exception):  # To be found when it is counted.
+            with contextlib.suppress(Exception):  # Counted later, by the fuzzer.
                 target.run(target.seeds[count % len(target.seeds)])
             count += 1
-            if count == len(target.seeds):  # What is made only once is made now.
+            if count == len(target.seeds):  # One-time setup is done.
                 start = time.perf_counter()
         rates[name] = count / spent
     return rates
@@ -132,7 +131,7 @@ def _share(rates: dict[str, float], total: int, least: int) -> dict[str, int]:
 
 
 def _run(name: str, runs: int, folder: pathlib.Path, given: argparse.Namespace):
-    """Runs a target's executions, anew after a crash; returns its result."""
+    """Runs the executions of a target, restarting after crashes; returns its result."""
     result = Result(name)
     found = pathlib.Path(given.found)
     found.mkdir(parents=True, exist_ok=True)
@@ -166,7 +165,7 @@ def _run(name: str, runs: int, folder: pathlib.Path, given: argparse.Namespace):
             )
             try:
                 code = process.wait(timeout=120 + runs / 20)
-            except subprocess.TimeoutExpired:  # Spoiled memory can stop its last words.
+            except subprocess.TimeoutExpired:  # Corrupt memory can block its exit.
                 process.kill()
                 code = process.wait()
             log.seek(0)
@@ -176,7 +175,7 @@ def _run(name: str, runs: int, folder: pathlib.Path, given: argparse.Namespace):
 
 
 def _add(result: Result, code: int, said: str, slowest: pathlib.Path) -> None:
-    """Adds what a process said of itself to the result of its target."""
+    """Adds the statistics that a process printed to the result of its target."""
     counts = [int(n) for n in re.findall(r"^#(\d+)\s", said, re.MULTILINE)]
     stats = {k: int(v) for k, v in re.findall(r"stat::(\w+):\s+(\d+)", said)}
     done = stats.get("number_of_executed_units", max(counts, default=0))
@@ -217,17 +216,17 @@ def _report(results: list[Result], given: argparse.Namespace) -> str:
         [
             "# Fuzzing",
             "",
-            "Every parser of bytes or text from outside, fed with mutated inputs, by",
+            "Mutated inputs for every parser of external bytes or text, from",
             "",
             f"    python -m benchmarks.fuzz --executions={given.executions} "
             f"--seed={given.seed}",
             "",
-            f"{total:,} executions, {crashes} crashes, hangs or excesses of memory. "
+            f"{total:,} executions, {crashes} crashes, timeouts or memory overruns. "
             f"Python {platform.python_version()}, {versions}; one core of "
-            f"{_processor()} that did other work as well. An input may take "
-            f"{given.timeout} seconds, a process {given.memory:,} MB; "
-            f"{min(r.memory for r in results)} MB are the libraries'. The longest "
-            "input is among those of over a millisecond.",
+            f"{_processor()}, under other load. The limits are {given.timeout} seconds "
+            f"per input and {given.memory:,} MB per process, of which the libraries "
+            f"take {min(r.memory for r in results)} MB. Inputs of less than a "
+            "millisecond are not recorded as the longest.",
             "",
             "| target | executions | a second | new crashes | longest input, ms | MB |",
             "| --- | ---: | ---: | ---: | ---: | ---: |",
@@ -243,7 +242,7 @@ def main() -> None:
     try:
         importlib.metadata.version("atheris")
     except importlib.metadata.PackageNotFoundError:
-        sys.exit("Fuzzing needs atheris: pip install -r requirements-fuzz.txt")
+        sys.exit("Fuzzing needs atheris; run `pip install -r requirements-fuzz.txt`.")
     if given.one:
         _fuzz_one(given.one, given.flags)
     path = pathlib.Path(given.results)

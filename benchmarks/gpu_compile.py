@@ -1,4 +1,4 @@
-"""Compiles all programs for NVIDIA GPUs, with the real compiler and without a GPU.
+"""Compiles all programs for NVIDIA GPUs with the real compiler, without a GPU.
 
     python3.11 -m venv .venv-gpu
     .venv-gpu/bin/pip install -r requirements.txt
@@ -6,8 +6,8 @@
     .venv-gpu/bin/python -m benchmarks.gpu_compile
 
 V is the version of jaxlib. CUDA, cuDNN and a driver are not needed, since nothing runs.
-For each case: does it fit, how much of a card's memory it takes, which of its attention
-kernels are cuDNN's, and collectives. A case is named by its fields, as in
+Reports for each case whether it fits, its share of a card's memory, its cuDNN attention
+kernels and its collectives. A case is named by its fields, as in
 --cases=H100,program=scoring-encode.
 """
 
@@ -23,19 +23,19 @@ CUDNN = 91000  # version 9.10.0
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    """Public facts of a GPU, from its maker's data sheet and tuning guide.
+    """Public specifications of a GPU, from its maker's data sheet and tuning guide.
 
     Attributes:
-        name: as its driver calls it.
+        name: name in its driver.
         capability: CUDA compute capability.
         cores: streaming multiprocessors.
-        lanes: float32 units of each.
-        threads: that a multiprocessor holds.
-        shared: its shared memory, bytes.
-        block_shared: of it, what one block may ask for, bytes.
-        cache: level 2, bytes.
+        lanes: float32 units of each multiprocessor.
+        threads: maximum threads of a multiprocessor.
+        shared: shared memory of a multiprocessor, bytes.
+        block_shared: maximum shared memory of a block, bytes.
+        cache: level 2 cache, bytes.
         clock: GHz.
-        bandwidth: bytes/s of its memory.
+        bandwidth: memory bandwidth, bytes/s.
         memory: bytes, as its driver reports it.
     """
 
@@ -122,7 +122,7 @@ CARDS = {
         memory=15_828_320_256,
     ),
 }
-# cuDNN's fused attention asks for this.
+# Least compute capability of cuDNN's fused attention.
 FUSED_FROM = (8, 0)
 
 
@@ -157,7 +157,7 @@ CASES = tuple(_cases())
 
 
 def run(case: Case) -> dict:
-    """Compiles a case in this process as a machine with that card would."""
+    """Compiles a case in this process, as on a machine with its card."""
     import jax
     from jax.experimental import topologies
 
@@ -170,14 +170,14 @@ def run(case: Case) -> dict:
         topology=f"1x1x{case.chips}",
         target_config=card.to_proto(),
     )
-    # One machine: a process scores on its own devices only.
+    # One host, since a process scores on its own devices only.
     assert {device.process_index for device in described.devices} == {0}
     memory = card.memory / compile_ahead.GIB
     return compile_ahead.compile_case(case, list(described.devices), round(memory, 1))
 
 
 def pretend(card: Card) -> None:
-    """Answers for the card what is asked of a running GPU while a program is traced."""
+    """Patches the queries to a running GPU during tracing, to describe the card."""
     from jax._src.cudnn import fused_attention_stablehlo as cudnn
 
     from restr_jax.models import attention
@@ -191,10 +191,10 @@ def pretend(card: Card) -> None:
 
 
 def environment(case: Case) -> dict[str, str]:
-    """Returns the variables of a case's process, which has no GPU to look for.
+    """Returns the environment variables of a case's process, which has no GPU.
 
-    On a GPU, XLA times Triton's matrix products against cuBLAS's; without one it takes
-    a Triton product unseen, for some shapes one that cannot be built. So cuBLAS's.
+    On a GPU, XLA times Triton's matrix products against cuBLAS's. Without one it picks
+    a Triton product untested, which for some shapes cannot be built; so use cuBLAS.
     """
     del case
     return {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_gpu_enable_triton_gemm=false"}

@@ -1,10 +1,10 @@
-"""Measures how fast batches are made, stage by stage, and how fast they have to be.
+"""Measures the speed of the input pipeline by stage, and the speed it needs.
 
 python -m benchmarks.input_pipeline --photographs=FOLDER --data_dir=data
 
 FOLDER holds JPEG files; crops of them become the data set `photographs` in the data
-folder (benchmarks/photographs.py). Times are processor time, so that they hold on a
-machine that does other things as well; rates are per core.
+folder (benchmarks/photographs.py). Times are CPU time, so they hold on a machine with
+other load; rates are per core.
 """
 
 import argparse
@@ -30,12 +30,12 @@ from restr_jax.data.text import Vocabulary
 from restr_jax.models import build_model
 from restr_jax.parallel import Parallel
 
-# A step is its forward pass and about twice as much for the gradient.
+# The gradient costs about twice as much as the forward pass.
 _STEP_PER_FORWARD = 3
 
 
 def open_loader(arguments: argparse.Namespace) -> Loader:
-    """Builds the data set unless it is there, and returns what loads it."""
+    """Builds the data set unless it exists, and returns its loader."""
     builder = Photographs(data_dir=arguments.data_dir, file_format="array_record")
     builder.download_and_prepare(
         download_config=tfds.download.DownloadConfig(
@@ -57,7 +57,7 @@ def open_loader(arguments: argparse.Namespace) -> Loader:
 
 @contextlib.contextmanager
 def timed(owner: object, name: str, spent: dict[str, float], stage: str) -> Iterator:
-    """Adds up the processor seconds that a function takes, by stage."""
+    """Adds the CPU seconds of a function to its stage."""
     real = getattr(owner, name)
 
     def measured(*args, **kwargs):
@@ -72,7 +72,7 @@ def timed(owner: object, name: str, spent: dict[str, float], stage: str) -> Iter
 
 
 def measure_stages(loader: Loader, arguments) -> dict[str, float]:
-    """Returns the processor seconds per image of each stage, in one thread."""
+    """Returns the CPU seconds per image of each stage, in one thread."""
     stages: list[tuple[object, str, str]] = [
         (type(loader.split.source), "__getitem__", "read and parse the record"),
         (preprocess, "decode_image", "decode the JPEG"),
@@ -106,8 +106,8 @@ def measure_stream(loader: Loader, num_workers: int, arguments) -> dict[str, flo
     """Measures the stream of training batches, up to arrays on the device.
 
     Returns:
-        Images and expressions a second, processor seconds per image in all, and of
-        this process alone, which takes the batches of its workers in.
+        Images and expressions per second, and CPU seconds per image: in total, and of
+        this process alone, which receives the batches of its workers.
     """
     parallel = Parallel("jit")
     stream = pipeline.train_batches(
@@ -118,7 +118,7 @@ def measure_stream(loader: Loader, num_workers: int, arguments) -> dict[str, flo
         num_workers=num_workers,
     )
     with contextlib.closing(stream):
-        # First as many as lie ready before anybody has asked for one.
+        # First drain the batches that were prefetched before the start.
         for _ in range(16 * max(1, num_workers)):
             jax.block_until_ready(parallel.shard(next(stream)))
         before, started = _processor_seconds(), time.monotonic()
@@ -132,7 +132,7 @@ def measure_stream(loader: Loader, num_workers: int, arguments) -> dict[str, flo
             b - a for a, b in zip(before, _processor_seconds(), strict=True)
         )
         del batch
-        jax.device_put(0)  # JAX lets go of the last batch's memory at its next call.
+        jax.device_put(0)  # JAX frees the last batch's memory at its next call.
     images = arguments.batches * arguments.batch_size
     return {
         "images": images / wall,
@@ -143,7 +143,7 @@ def measure_stream(loader: Loader, num_workers: int, arguments) -> dict[str, flo
 
 
 def _processor_seconds() -> tuple[float, float]:
-    """Returns the processor time of this process, and with its children."""
+    """Returns the CPU time of this process, and including its children."""
     this = psutil.Process()
     times = [p.cpu_times() for p in (this, *this.children(recursive=True))]
     used = [t.user + t.system for t in times]
@@ -151,7 +151,7 @@ def _processor_seconds() -> tuple[float, float]:
 
 
 def forward_flops(batch_size: int, expressions: int) -> float:
-    """Counts the operations of the full model's forward pass, by its HLO."""
+    """Counts the operations of the full model's forward pass, from its HLO."""
     config = common.get_config()
     model = build_model(config.model, 10_000)
     image = jnp.zeros((batch_size, *config.model.image_size, 3))
@@ -167,7 +167,7 @@ def forward_flops(batch_size: int, expressions: int) -> float:
 
 
 def needed_images(arguments) -> tuple[float, str]:
-    """Returns the images a second that training takes, and how that was found."""
+    """Returns the images per second that training consumes, and the derivation."""
     if arguments.step_seconds:
         seconds, method = arguments.step_seconds, "as measured"
     else:
@@ -180,11 +180,11 @@ def needed_images(arguments) -> tuple[float, str]:
             f"{flops / 1e12:.2f} TFLOP at {arguments.achieved:.0%} of "
             f"{arguments.peak_tflops:.0f} TFLOP/s"
         )
-    return arguments.batch_size / seconds, f"{1e3 * seconds:.1f} ms a step, {method}"
+    return arguments.batch_size / seconds, f"{1e3 * seconds:.1f} ms per step, {method}"
 
 
 def table(head: tuple[str, ...], rows: list[tuple]) -> str:
-    """Returns a Markdown table."""
+    """Formats a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
@@ -195,14 +195,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add: Callable = parser.add_argument
-    add("--photographs", help="folder of JPEG files; only for the first time")
+    add("--photographs", help="folder of JPEG files; only for the first run")
     add("--data_dir", default="data", help="folder of the built data sets")
-    add("--workers", default="0,1,2", help="numbers of worker processes, by commas")
-    add("--batches", type=int, default=50, help="measured in each row")
-    add("--batch_size", type=int, default=8, help="images")
-    add("--expressions", type=int, default=1, help="K, of an image")
+    add("--workers", default="0,1,2", help="worker processes, comma-separated")
+    add("--batches", type=int, default=50, help="batches per row")
+    add("--batch_size", type=int, default=8, help="images per batch")
+    add("--expressions", type=int, default=1, help="K, per image")
     add("--resize", default="stretch", help="as config.data.resize")
-    add("--step_seconds", type=float, help="of a training step, if known")
+    add("--step_seconds", type=float, help="of a training step, if measured")
     add("--peak_tflops", type=float, default=989.0, help="H200, bfloat16, dense")
     add("--achieved", type=float, default=0.4, help="share of the peak")
     arguments = parser.parse_args()

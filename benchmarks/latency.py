@@ -1,10 +1,10 @@
-"""Measures how long a user waits for a mask, from Python.
+"""Measures the latency of a mask in Python.
 
     python -m benchmarks.latency --image=photo.jpg
 
-For the models that come with the package and for the full one (ViT-B/16, 480 x 480,
-random weights): from a file to the first mask at the image's own size, and to the mask
-of each further expression. What is compiled is compiled before.
+Measures the shipped models and the full one (ViT-B/16, 480 x 480, random weights): from
+a file to the first mask at the image's own size, and the mask of each further
+expression. Compilation is not timed.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from restr_jax.segmenter import Segmenter
 
 
 def full_model(vocab_size: int = 12_112) -> Segmenter:
-    """Returns a model of the paper's size with random weights, Gref's size of words."""
+    """Returns a model of the paper's size, random weights, Gref's word count."""
     config = common.get_config()
     words = ["<pad>", "<unk>", "circle"]
     words += [f"word{i}" for i in range(vocab_size - len(words))]
@@ -46,14 +46,14 @@ def seconds(run: Callable[[], object], times: int) -> float:
 
 
 def measure(model: Segmenter, image: str, times: int) -> tuple[float, float]:
-    """Returns the time to a first mask, and to that of a further expression."""
+    """Returns the latency of a first mask, and of a further expression."""
     encoded = model.encode(image)
     first = seconds(lambda: model.encode(image).segment("circle").mask, times)
     return first, seconds(lambda: encoded.segment("circle").mask, times)
 
 
 def main() -> None:
-    """Prints a row for each model."""
+    """Prints one line per model."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,15 +1,14 @@
-"""Trains for long, and watches memory, open files, threads and speed.
+"""Measures memory, open files, threads and speed of a long training run.
 
     python -m tfds_builders.prepare shapes --data_dir=data
     python -m benchmarks.long_run --steps=20000
 
-main.py trains configs/shapes.py with scoring and checkpoints; beside it its memory
-(resident set), file descriptors and threads are read once a second. The first tenth, in
-which everything is compiled and made once, is left out of the slopes. A machine that is
-shared with others drifts in half an hour, so the speed is given in two ways: what each
-tenth of the run took of the processors, and expressions per second against those of a
-new process that trains right afterwards for a tenth of the steps. Writes long_run.md
-beside this file.
+main.py trains configs/shapes.py with scoring and checkpoints. Its memory (resident
+set), file descriptors and threads are sampled once a second. The slopes exclude the
+first tenth, with compilation and one-time setup. A shared machine drifts in half an
+hour, so the speed is reported in two ways. One is the CPU time of each tenth of the
+run. The other is expressions per second, compared with a new process that trains right
+afterwards for a tenth of the steps. Writes long_run.md beside this file.
 """
 
 import argparse
@@ -30,20 +29,20 @@ _EVERY_SECONDS = 1.0
 
 
 def train(workdir: pathlib.Path, steps: int, data_dir: pathlib.Path) -> list[dict]:
-    """Trains to the end; returns what was seen of the process.
+    """Trains to the end and returns samples of the process.
 
     Args:
-        workdir: of the run.
-        steps: of training.
-        data_dir: where shapes were built.
+        workdir: workdir of the run.
+        steps: number of training steps.
+        data_dir: folder with shapes built.
 
     Returns:
-        For each second the last step that metrics.jsonl had, and rss_mib, descriptors,
+        For each second the last step in metrics.jsonl, and rss_mib, descriptors,
         threads and cpu_seconds.
     """
     command = [sys.executable, "main.py", "--config=configs/shapes.py"]
     command += [f"--workdir={workdir}", f"--config.data.data_dir={data_dir.absolute()}"]
-    # Every tenth has as many checkpoints and is scored as often.
+    # Every tenth has equally many checkpoints and scorings.
     changed = {
         "batch_size": 2,
         "optimizer.total_steps": steps,
@@ -63,17 +62,17 @@ def train(workdir: pathlib.Path, steps: int, data_dir: pathlib.Path) -> list[dic
                     "threads": process.num_threads(),
                     "cpu_seconds": sum(process.cpu_times()[:2]),
                 }
-        except psutil.Error:  # It has ended meanwhile.
+        except psutil.Error:  # The process has ended.
             break
         rows = read(workdir / "metrics.jsonl")
         samples.append({"step": rows[-1]["step"] if rows else 0} | sample)
     if process.wait():
-        raise RuntimeError(f"{command} ended with {process.returncode}.")
+        raise RuntimeError(f"{command} exited with {process.returncode}.")
     return samples
 
 
 def read(metrics: pathlib.Path) -> list[dict]:
-    """Returns the whole lines of metrics.jsonl."""
+    """Returns the complete lines of metrics.jsonl."""
     text = metrics.read_text() if metrics.exists() else ""
     return [
         json.loads(line) for line in text.splitlines(keepends=True) if line[-1:] == "\n"
@@ -81,7 +80,7 @@ def read(metrics: pathlib.Path) -> list[dict]:
 
 
 def table(samples: list[dict], steps: int) -> list[str]:
-    """Returns the table of what grows, or does not."""
+    """Returns the table of memory, descriptors and threads."""
     late = [s for s in samples if steps / 10 < s["step"] < steps]
     lines = ["| | after a tenth | at the end | greatest | slope per 1,000 steps |"]
     lines.append("| --- | ---: | ---: | ---: | ---: |")
@@ -109,7 +108,7 @@ def costs(samples: list[dict], steps: int) -> list[float]:
 
 
 def memory(samples: list[dict], steps: int) -> list[float]:
-    """Returns the median memory of each tenth of the run, MiB: a leak rises evenly."""
+    """Returns the median memory of each tenth of the run, MiB; a leak rises evenly."""
     parts: list[list[float]] = [[] for _ in range(10)]
     for sample in samples:
         if sample["step"] < steps:
@@ -118,13 +117,13 @@ def memory(samples: list[dict], steps: int) -> list[float]:
 
 
 def speeds(rows: list[dict]) -> list[float]:
-    """Returns the expressions per second of all windows but the first fifth."""
+    """Returns the expressions per second of all windows after the first fifth."""
     found = [row["expressions_per_second"] for row in rows if "loss" in row]
     return found[len(found) // 5 :]
 
 
 def main() -> None:
-    """Runs, and writes the table."""
+    """Runs the benchmark and writes the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -135,7 +134,7 @@ def main() -> None:
     arguments = parser.parse_args()
     steps = arguments.steps
     if steps % 20_000:
-        parser.error("--steps: a multiple of 20,000, so that all tenths do the same")
+        parser.error("--steps must be a multiple of 20,000, for equal tenths")
     with tempfile.TemporaryDirectory() as folder:
         workdir, fresh = pathlib.Path(folder) / "run", pathlib.Path(folder) / "fresh"
         started = time.monotonic()
@@ -148,18 +147,18 @@ def main() -> None:
     cost = costs(samples, steps)
     lines = [
         f"# {steps:,} steps\n",
-        f"By `python -m benchmarks.long_run --steps={steps}`: configs/shapes.py, two "
-        f"scenes a step, {minutes:.0f} minutes. jax {jax.__version__}, Python "
+        f"Made by `python -m benchmarks.long_run --steps={steps}`: configs/shapes.py, "
+        f"two scenes per step, {minutes:.0f} minutes. jax {jax.__version__}, Python "
         f"{platform.python_version()}, CPU.\n",
         *table(samples, steps),
-        "\nMemory, the median of each tenth: "
+        "\nMedian memory of each tenth: "
         f"{', '.join(f'{m:.0f}' for m in memory(samples, steps))} MiB.\n",
         f"CPU seconds of each tenth: {', '.join(f'{c:.0f}' for c in cost)}. The last "
         f"is {cost[-1] / cost[1]:.3f} of the second (the first compiles).\n",
-        "Speed, the median of each tenth from the third on: "
+        "Median speed of each tenth from the third on: "
         f"{', '.join(f'{speed:.0f}' for speed in parts)} expressions/s. A new process "
-        f"right afterwards: {new:.0f}, of which the last tenth has "
-        f"{parts[-1] / new:.3f}.",
+        f"right afterwards: {new:.0f}. The last tenth is {parts[-1] / new:.3f} of "
+        "that.",
     ]
     arguments.output.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))

@@ -1,8 +1,8 @@
-"""A data set to measure the input pipeline on: crops of photographs, made-up masks.
+"""A data set for speed measurements: crops of photographs with made-up masks.
 
-Like the images of MS COCO in what costs time: 640 x 480 pixels, JPEG files of some
-160 KB, about three objects an image with about 2.8 sentences each. Its masks and
-sentences mean nothing.
+It costs as much time as MS COCO: 640 x 480 pixels, JPEG files of about 160 KB, about
+three objects per image with about 2.8 expressions each. Its masks and expressions are
+meaningless.
 """
 
 import io
@@ -26,7 +26,7 @@ class Photographs(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Any folder of JPEG files."
     IMAGES = 400
-    QUALITY = 96  # of the JPEG files; makes them as large as COCO's on average
+    QUALITY = 96  # JPEG quality; makes files as large as COCO's on average
 
     def _info(self) -> tfds.core.DatasetInfo:
         return records.dataset_info(self, __doc__, image_source="photographs")
@@ -35,7 +35,7 @@ class Photographs(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         folder = pathlib.Path(dl_manager.manual_dir)
         files = sorted(folder.rglob("*.jp*g"))
         if not files:
-            raise FileNotFoundError(f"There is no JPEG file under {folder}.")
+            raise FileNotFoundError(f"No JPEG file under {folder}; choose another.")
         return {"train": self._generate_examples(files)}
 
     def _generate_examples(
@@ -78,7 +78,7 @@ class Photographs(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def _crop(path: pathlib.Path, rng: np.random.Generator, quality: int) -> io.BytesIO:
-    """Cuts a random part out of a photograph and encodes it anew."""
+    """Crops a random part of a photograph and re-encodes it."""
     with Image.open(path) as image:
         share = rng.uniform(0.8, 1.0)  # of the largest part of this shape
         scale = share * min(image.width / _SIZE[1], image.height / _SIZE[0])

@@ -1,11 +1,11 @@
-"""Builds, checks, trains and scores stand-ins of the data sets' real size.
+"""Builds, checks, trains on and scores stand-ins of the data sets' real size.
 
     python -m benchmarks.real_size --folder=/scratch/real_size
 
-The stand-ins are made as real_size_data.py beside this file describes. Every stage is a
-process of its own. Its time is that of the clock; its peak memory is that of all its
-processes together, five times a second, or the kernel's own figure of the largest one.
-The folder takes about 16 GB while this runs, and is removed at the end. Writes
+real_size_data.py beside this file describes the stand-ins. Every stage is a process of
+its own, measured in wall-clock time. Its peak memory is the total of its processes,
+sampled five times a second. If the kernel reports more for the largest process, that
+counts. The folder takes about 16 GB during the run and is removed at the end. Writes
 results/real_size.json after every stage and prints the tables of real_size.md.
 """
 
@@ -28,7 +28,7 @@ from tfds_builders.markdown import table
 
 ROOT = pathlib.Path(__file__).parent.parent
 RESULTS = pathlib.Path(__file__).parent / "results" / "real_size.json"
-# The sets by stand-in, their configuration, and the split that is scored.
+# Configuration and scored split, by stand-in.
 SETS = {
     "unc": ("configs/unc.py:tiny", "val"),
     "gref/google": ("configs/gref.py:tiny", "val"),
@@ -38,10 +38,10 @@ EIGHTFOLD = "unc, eightfold"
 
 
 class Stage:
-    """One command, measured until it ends or is stopped."""
+    """A command that is measured until it exits."""
 
     def __init__(self, command: list[str], log: pathlib.Path):
-        """Starts it."""
+        """Starts the command."""
         self._started = time.time()
         self._log = log.open("w+")
         self.process = subprocess.Popen(
@@ -58,7 +58,7 @@ class Stage:
                 family = [process, *process.children(recursive=True)]
                 memory = sum(member.memory_info().rss for member in family)
                 self._peak = max(self._peak, memory)
-            except psutil.Error:  # One ended just now.
+            except psutil.Error:  # A process has just exited.
                 pass
             time.sleep(0.2)
 
@@ -67,26 +67,26 @@ class Stage:
         return time.time() - self._started
 
     def output(self) -> str:
-        """Returns what the command has printed."""
+        """Returns the output of the command so far."""
         return pathlib.Path(self._log.name).read_text(errors="replace")
 
     def wait_for(self, seen) -> float:
         """Waits until a function is true; returns the seconds since the start.
 
         Raises:
-            RuntimeError: if the command ends before.
+            RuntimeError: if the command exits first.
         """
         while not seen():
             if self.process.poll() is not None:
-                raise RuntimeError(f"It ended too early:\n{self.output()[-3000:]}")
+                raise RuntimeError(f"It exited too early:\n{self.output()[-3000:]}")
             time.sleep(0.1)
         return self.seconds()
 
     def end(self, expected: int = 0) -> dict[str, float]:
-        """Waits for the end; returns seconds and peak_mib.
+        """Waits for the exit; returns seconds and peak_mib.
 
         Raises:
-            RuntimeError: if it ends otherwise than expected.
+            RuntimeError: if the exit code is not the expected one.
         """
         _, status, usage = os.wait4(self.process.pid, 0)
         self.process.returncode = os.waitstatus_to_exitcode(status)
@@ -105,7 +105,7 @@ class Bench:
         self._folder, self._results = folder, results
 
     def note(self, name: str, stage: str, row: dict) -> None:
-        """Keeps a row."""
+        """Records a row."""
         self._results["rows"].append({"set": name, "stage": stage, **row})
         RESULTS.write_text(json.dumps(self._results, indent=1) + "\n")
         print(f"{name}, {stage}: {row}", flush=True)
@@ -121,7 +121,7 @@ class Bench:
         return self.start(*command, f"--data_dir={self._folder / 'data'}", *more)
 
     def build(self, name: str, manual: pathlib.Path, interrupt: bool) -> None:
-        """Builds a set, after a build that is killed halfway if that is wanted."""
+        """Builds a set, after a build that is killed halfway if `interrupt` is set."""
         data = self._folder / "data" / name.partition(",")[0]
         if interrupt:
             stage = self.prepare(name, manual)
@@ -129,11 +129,11 @@ class Bench:
             stage.process.send_signal(signal.SIGKILL)
             row = stage.end(-signal.SIGKILL)
             if list(data.glob("[0-9]*")):
-                raise RuntimeError(f"{data} looks like a data set")
+                raise RuntimeError(f"{data} looks complete after a killed build")
             self.note(name, "prepare, killed halfway", row | {"disk": size_of(data)})
         row = self.prepare(name.partition(",")[0], manual).end()
         if list(data.glob("incomplete.*")):
-            raise RuntimeError(f"{data} has what the killed build left")
+            raise RuntimeError(f"{data} still has files of the killed build")
         stage = "prepare again, the same command" if interrupt else "prepare"
         self.note(name, stage, row | {"disk": size_of(data)})
 
@@ -165,7 +165,7 @@ def size_of(folder: pathlib.Path) -> int:
 
 
 def run_all(folder: pathlib.Path, results: dict, wanted: list[str]) -> None:
-    """Runs the stages of the sets that are wanted."""
+    """Runs the stages of the wanted sets."""
     bench, coco = Bench(folder, results), folder / "refer"
     sizes = {size.name: size for size in (real_size_data.UNC, real_size_data.GREF)}
     if sizes.keys() & set(wanted):
@@ -190,7 +190,7 @@ def run_all(folder: pathlib.Path, results: dict, wanted: list[str]) -> None:
 
 
 def to_markdown(results: dict) -> str:
-    """Lays the rows out."""
+    """Formats the rows as a Markdown table."""
     rows = [
         [
             row["set"],
@@ -210,7 +210,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--folder", required=True, help="of everything; is removed")
+    parser.add_argument("--folder", required=True, help="temporary; is removed")
     names = [*SETS, EIGHTFOLD]
     parser.add_argument("--sets", default=";".join(names), help="separated by ;")
     arguments = parser.parse_args()

@@ -1,8 +1,8 @@
-"""Stand-ins of the data sets' real size, in the layouts that the builders read.
+"""Stand-ins of the data sets' real size, in the layouts of the builders.
 
-Counts of images, objects and expressions are the published ones, where they are known.
-Images are scenes of `shapes` under a texture, a few hundred distinct ones, each linked
-under many names. Outlines, words and ids are made up, so scores on them mean nothing.
+Counts of images, objects and expressions are the published ones, where known. Images
+are a few hundred distinct scenes of `shapes` under a texture, each hard-linked under
+many names. Outlines, words and ids are made up, so scores on them are meaningless.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from PIL import Image
 from tfds_builders.shapes import scenes
 
 IMAGES = "images/mscoco/images/train2014"
-# Of the JPEG files: quality, and the deviation of the texture.
+# JPEG quality, and the range of the texture's standard deviation.
 _QUALITY, _TEXTURE = 90, (13.0, 28.0)
 # ReferIt's sizes (height, width) and their shares of 64 images.
 _REFERIT_SIZES = {(360, 480): 35, (480, 360): 19, (320, 480): 8, (480, 320): 2}
@@ -31,13 +31,13 @@ class Refer:
     """The size of a data set of the `refer` distribution.
 
     Attributes:
-        name: as tfds_builders.prepare takes it.
-        folder: of its annotations.
-        partition: in the name of the file of refs.
-        images: in all, as splits may share them.
-        splits: images and objects of each.
-        expressions: of an object, the mean.
-        words: of an expression, the mean.
+        name: name for tfds_builders.prepare.
+        folder: folder of its annotations.
+        partition: partition in the name of the refs file.
+        images: distinct images, as splits may share them.
+        splits: images and objects of each split.
+        expressions: mean expressions per object.
+        words: mean words per expression.
     """
 
     name: str
@@ -64,10 +64,10 @@ _UNC = {
     "testB": (750, 1_810),
 }
 UNC = Refer("unc", "refcoco", "unc", 19_994, _UNC, 142_210 / 50_000, 3.5)
-# Its train and val share images: 25,799 are distinct.
+# Train and val share images: 25,799 are distinct.
 _GREF = {"train": (24_698, 44_822), "val": (4_650, 5_000)}
 GREF = Refer("gref/google", "refcocog", "google", 25_799, _GREF, 9_536 / 5_000, 8.5)
-# Annotated objects of an image, referred to or not, and points of an outline.
+# Annotated objects per image, referred to or not, and points per outline.
 _ANNOTATIONS, _POINTS = 10, 24
 # Listed images, regions and expressions of ReferIt's splits; trainval is the first two.
 _REFERIT = {
@@ -86,11 +86,11 @@ def write_pool(
     """Draws distinct JPEG files.
 
     Args:
-        folder: to write into.
-        number: of files.
+        folder: output folder.
+        number: number of files.
         size: (height, width), pixels.
-        texture: least and greatest deviation of the texture, which makes the files
-            large.
+        texture: least and greatest standard deviation of the texture, which makes the
+            files large.
     """
     folder.mkdir(parents=True, exist_ok=True)
     height, width = size
@@ -109,7 +109,7 @@ def write_pool(
 
 
 class _Words:
-    """Draws expressions of made-up words; few words are frequent, as in a language."""
+    """Draws expressions of made-up words, with language-like word frequencies."""
 
     def __init__(self, rng: np.random.Generator, mean: float, distinct: int = 10_000):
         self._rng, self._mean = rng, mean
@@ -122,17 +122,17 @@ class _Words:
     def draw(self) -> list[str]:
         number = 1 + self._rng.poisson(self._mean - 1)
         places = np.searchsorted(self._ends[:-1], self._rng.random(number))
-        # New strings: the published pickles share none, which costs memory.
+        # New strings, since the published pickles share none, which costs memory.
         return [f"{self._words[place]} "[:-1] for place in places]
 
 
 def write_refer(root: pathlib.Path, size: Refer, pool: list[pathlib.Path]) -> None:
-    """Writes annotations, and links images that are not there yet.
+    """Writes annotations and links missing images.
 
     Args:
         root: the manual directory.
-        size: of the data set.
-        pool: of images, all of one size.
+        size: size of the data set.
+        pool: image files, all of one size.
     """
     rng = np.random.default_rng(len(size.name))
     (root / IMAGES).mkdir(parents=True, exist_ok=True)
@@ -155,7 +155,7 @@ def _file_name(image: int) -> str:
 def _write_instances(
     path: pathlib.Path, size: Refer, pixels: tuple[int, int], rng: np.random.Generator
 ) -> None:
-    """Writes images and ten objects on each, a part at a time."""
+    """Writes images and ten objects on each, incrementally."""
     height, width = pixels
     url = "http://images.cocodataset.org/train2014/"
     images = (
@@ -194,7 +194,7 @@ def _write_list(file: io.TextIOBase, entries) -> None:
 def _annotations(
     image: int, pixels: tuple[int, int], rng: np.random.Generator
 ) -> list[dict]:
-    """Returns the objects of an image; each is a wavy outline."""
+    """Returns the objects of an image, each a wavy outline."""
     height, width = pixels
     shape = _ANNOTATIONS, _POINTS
     angles = np.linspace(0, 2 * np.pi, _POINTS, endpoint=False)
@@ -219,12 +219,12 @@ def _annotations(
 
 
 def _refs(size: Refer, rng: np.random.Generator) -> list[dict]:
-    """Returns the refs of all splits; images that splits share have their own refs."""
+    """Returns the refs of all splits; each split has its own refs on shared images."""
     words, refs, said = _Words(rng, size.words), [], 0
     first = dict.fromkeys(size.splits, 0)
     place = 0
     for split, (images, _) in size.splits.items():
-        # The last split ends with the last image, even if it shares some.
+        # The last split ends with the last image, so it may share some.
         first[split] = min(place, size.images - images)
         place += images
     taken: dict[int, int] = {}

@@ -1,17 +1,18 @@
-"""Measures training steps and inference, beside a plain PyTorch ReSTR, in one run.
+"""Measures training steps and inference against a plain PyTorch ReSTR.
 
     pip install torch  # the CPU build is enough without a GPU
     python -m benchmarks.speed --image_size=320 --dtype=float32 --batch_sizes=1
 
-The model is the full one (ViT-B/16, Gref's 12,112 words) with random weights and
-without stochastic depth, on random images, masks and sentences of six words. The ways
-take turns, in blocks of steps; the median of all steps counts. PyTorch runs eagerly and
-under torch.compile, with scaled_dot_product_attention, fused AdamW and, in bfloat16,
-autocast; both have the same weights, and the outputs are compared first.
+The model is the full one (ViT-B/16, Gref's 12,112 words) with random weights and no
+stochastic depth. Images, masks and expressions of six words are random. The ways
+take turns in blocks of steps, and the median of all steps is reported. PyTorch runs
+eagerly and under torch.compile, with scaled_dot_product_attention, fused AdamW and, in
+bfloat16, autocast. Both have the same weights, and their outputs are compared first.
 
-MFU is the model's executed multiply-adds, twice (restr_jax/cost.py), three times that
-for a training step, over the time and the rate of a large matrix product measured in
-the same run. "max" in --batch_sizes is the largest power of two that trains.
+MFU is the model's operations over the time and over the rate of a large matrix product,
+measured in the same run. Operations are two per executed multiply-add
+(restr_jax/cost.py), and three times that for a training step. "max" in --batch_sizes is
+the largest power of two that trains.
 """
 
 import argparse
@@ -51,7 +52,7 @@ def make_config(image_size: int, dtype: str, remat: str):
 
 
 def gflop(config, model, params, batch) -> float:
-    """Returns the forward pass's operations: two for each multiply-add."""
+    """Returns the operations of the forward pass, two per multiply-add."""
     image = jax.ShapeDtypeStruct((*batch["image"].shape,), jnp.float32)
     segment = functools.partial(model.apply, deterministic=True)
     traced = cost.trace(segment, {"params": params}, image, batch["tokens"])
@@ -59,13 +60,13 @@ def gflop(config, model, params, batch) -> float:
 
 
 def measure(ways: Ways, rounds: int, steps: int) -> dict[str, float]:
-    """Returns the median seconds of each; they take turns in blocks of steps."""
+    """Returns the median seconds of each way; they take turns in blocks of steps."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for once in ways.values():
         once()  # Compiles.
     for _ in range(rounds):
         for name, once in ways.items():
-            once()  # The first after another finds neither caches nor memory its own.
+            once()  # The first call after another way has cold caches.
             for _ in range(steps):
                 started = time.perf_counter()
                 once()
@@ -74,7 +75,7 @@ def measure(ways: Ways, rounds: int, steps: int) -> dict[str, float]:
 
 
 def matmul_rate(dtype, side: int) -> float:
-    """Returns GFLOP/s of a square product, the best of several."""
+    """Returns GFLOP/s of a square matrix product, the best of several."""
     x = jax.random.normal(jax.random.key(0), (side, side), dtype)
     product = jax.jit(jnp.matmul)
     product(x, x).block_until_ready()
@@ -87,7 +88,7 @@ def matmul_rate(dtype, side: int) -> float:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Says whether a device had too little memory."""
+    """Returns whether a device ran out of memory."""
     return isinstance(error, torch.OutOfMemoryError) or "RESOURCE_EXHAUSTED" in str(
         error
     )
@@ -124,7 +125,7 @@ def compare(config, params, batch_size: int, arguments, rate: float) -> list[dic
         own, other = (ways["inference"][n]() for n in ("jax", f"torch {name}"))
         other = other[0].float().cpu().numpy()
         own = np.asarray(own.pixel_logits[:, 0])
-        print("greatest difference of a logit:", np.abs(own - other).max())
+        print("greatest logit difference:", np.abs(own - other).max())
     for k in arguments.expressions:
         ways["training"][f"jax K={k}"] = ours.train(make_batch(config, batch_size, k))
     if batch_size == 1:
@@ -154,7 +155,7 @@ def compare(config, params, batch_size: int, arguments, rate: float) -> list[dic
 
 
 def main() -> None:
-    """Measures everything that is asked for and writes one JSON file."""
+    """Measures all requested ways and writes one JSON file."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -165,7 +166,7 @@ def main() -> None:
     parser.add_argument("--expressions", default="4", help="further K; may be empty")
     parser.add_argument("--torch", default="eager,compile", help="may be empty")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=3, help="of a way in each round")
+    parser.add_argument("--steps", type=int, default=3, help="per way and round")
     parser.add_argument("--results", default="benchmarks/results/speed.json")
     arguments = parser.parse_args()
     arguments.torch = [name for name in arguments.torch.split(",") if name]
@@ -207,6 +208,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # JAX would take the GPU's memory for itself.
+    # Otherwise JAX would reserve most of the GPU's memory.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     main()

@@ -1,4 +1,4 @@
-"""What benchmarks.speed measures: a pass and a step, in JAX and in PyTorch."""
+"""Inference and training steps for benchmarks.speed, in JAX and in PyTorch."""
 
 import functools
 from collections.abc import Callable
@@ -19,7 +19,7 @@ VOCABULARY, WORDS = 12_112, 6
 
 
 def make_batch(config, batch_size: int, expressions: int) -> dict[str, np.ndarray]:
-    """Draws a batch as `pipeline.train_batches` makes it."""
+    """Draws a random batch in the format of `pipeline.train_batches`."""
     rng, size = np.random.default_rng(0), tuple(config.model.image_size)
     shape = batch_size, expressions
     tokens = np.zeros((*shape, config.data.max_words), np.int32)
@@ -38,7 +38,7 @@ class Jax:
     """This package's programs, on one device."""
 
     def __init__(self, config, params):
-        """Compiles nothing yet."""
+        """Puts the parameters on the device; compiles nothing yet."""
         self.config, self.dtype = config, precision.compute_dtype(config.dtype)
         self.model = build_model(config.model, VOCABULARY)
         self.optimizer = make_optimizer(config.optimizer)
@@ -60,13 +60,13 @@ class Jax:
         return call({"params": params}, *inputs)
 
     def infer(self, batch) -> Callable:
-        """Returns the whole pass."""
+        """Returns a function that runs the forward pass."""
         inputs = self.params, self._image(batch), jnp.asarray(batch["tokens"])
         run = self._run("infer", self._apply, *inputs)
         return lambda: jax.block_until_ready(run(*inputs))
 
     def further(self, batch) -> Callable:
-        """Returns what one more expression on encoded images costs."""
+        """Returns a function that segments one more expression of encoded images."""
         encode = functools.partial(self._apply, method=self.model.encode_image)
         visual = jax.jit(encode)(self.params, self._image(batch))
 
@@ -79,7 +79,7 @@ class Jax:
         return lambda: jax.block_until_ready(run(*inputs))
 
     def train(self, batch) -> Callable:
-        """Returns a training step."""
+        """Returns a function that runs a training step."""
         step = make_train_step(self.model, self.optimizer, self.config)
         params = jax.tree.map(jnp.copy, self.params)
         held = [train_state.create(params, self.optimizer)]
@@ -99,7 +99,7 @@ class Torch:
     """The same programs in PyTorch; K is 1."""
 
     def __init__(self, config, params, compiled: bool):
-        """Makes the model with the same weights."""
+        """Builds the model with the same weights."""
         self.config = config
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = TorchReSTR(config.model, VOCABULARY)
@@ -123,7 +123,7 @@ class Torch:
             torch.cuda.synchronize()
 
     def infer(self, batch) -> Callable:
-        """Returns the whole pass."""
+        """Returns a function that runs the forward pass."""
         image, tokens, _ = self._inputs(batch)
 
         def once():
@@ -135,7 +135,7 @@ class Torch:
         return once
 
     def train(self, batch) -> Callable:
-        """Returns a training step."""
+        """Returns a function that runs a training step."""
         image, tokens, mask = self._inputs(batch)
         optimizer = torch.optim.AdamW(
             self.model.parameters(),

@@ -1,8 +1,8 @@
-"""ReSTR in plain PyTorch, to measure against: the print, with our weights.
+"""The paper's ReSTR in plain PyTorch, as a baseline with our weights.
 
-A model of the preset `paper`, as its authors' kind of program has it: the whole forward
-pass for each expression, and the decoder in the paper's order (upsample, linear,
-activation). It has no stochastic depth.
+It implements the preset `paper` in the usual way: a whole forward pass for each
+expression, and the decoder in the paper's order (upsample, linear, activation). It has
+no stochastic depth.
 """
 
 import math
@@ -20,7 +20,7 @@ class Block(nn.Module):
     """One pre-norm transformer layer."""
 
     def __init__(self, width: int, heads: int, mlp_dim: int):
-        """Makes its parameters."""
+        """Creates its parameters."""
         super().__init__()
         self.heads = heads
         self.norm1, self.norm2 = (nn.LayerNorm(width, EPSILON) for _ in range(2))
@@ -28,7 +28,7 @@ class Block(nn.Module):
         self.fc1, self.fc2 = nn.Linear(width, mlp_dim), nn.Linear(mlp_dim, width)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Applies the layer to [B, T, D]; mask [B, T] is true where to attend."""
+        """Applies the layer to [B, T, D]; mask [B, T] is true where attended."""
         batch, length, width = x.shape
         qkv = self.qkv(self.norm1(x)).reshape(batch, length, 3, self.heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
@@ -43,7 +43,7 @@ class TorchReSTR(nn.Module):
     """The model of a configuration's preset `paper`, fusion CME, with decoder."""
 
     def __init__(self, config, vocab_size: int):
-        """Makes its parameters.
+        """Creates its parameters.
 
         Args:
             config: the `model` part of a configuration (configs/common.py).
@@ -119,7 +119,7 @@ class TorchReSTR(nn.Module):
         return self.vision_norm(x)
 
     def encode_text(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns z_l, and where words are."""
+        """Returns z_l, and a mask that is true for words."""
         mask, width = tokens != 0, self.words.embedding_dim
         places = torch.arange(tokens.shape[1], device=tokens.device)[:, None]
         columns = torch.arange(0, width, 2, device=tokens.device)
@@ -150,7 +150,7 @@ def loss_of(
     """Returns the mean of Eq. 12 over a batch.
 
     Args:
-        output: of the model.
+        output: output of the model.
         mask: [B, H, W], 0 or 1.
         config: the `loss` part of a configuration.
     """
@@ -164,11 +164,11 @@ def loss_of(
 
 
 def load(model: TorchReSTR, params: Any) -> None:
-    """Gives a model our parameters.
+    """Copies Flax parameters into a model.
 
     Args:
-        model: of the same sizes.
-        params: the tree of a Flax model of the preset `paper`, NumPy arrays.
+        model: a model of the same sizes.
+        params: parameter tree of a Flax model of the preset `paper`, NumPy arrays.
     """
     vision, language, fusion = (params[k] for k in ("vision", "language", "fusion"))
     decoder = params["decoder"]

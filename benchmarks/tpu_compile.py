@@ -1,12 +1,12 @@
-"""Compiles training and scoring for TPUs, with the real compiler and without a TPU.
+"""Compiles training and scoring for TPUs with the real compiler, without a TPU.
 
     python3.11 -m venv .venv-tpu
     .venv-tpu/bin/pip install -r requirements.txt "jax[tpu]"
     .venv-tpu/bin/python -m benchmarks.tpu_compile
 
-For each case: does it fit, how much of a chip's memory it takes, operations and
-collectives. libtpu belongs in an environment of its own: where it is installed, every
-JAX program looks for a TPU first.
+Reports for each case whether it fits, its share of a chip's memory, its operations and
+its collectives. Install libtpu in an environment of its own: where it is installed,
+every JAX program looks for a TPU first.
 """
 
 import dataclasses
@@ -17,12 +17,12 @@ from benchmarks.compile_ahead import Case
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """Chips that are wired together.
+    """A slice of connected chips.
 
     Attributes:
-        topology: as libtpu names it.
-        accelerator: the machine type that libtpu is told it runs on.
-        memory: of a chip, GiB.
+        topology: name of the topology in libtpu.
+        accelerator: the machine type reported to libtpu.
+        memory: memory of a chip, GiB.
     """
 
     topology: str
@@ -50,7 +50,7 @@ CASES = [
 
 
 def run(case: Case) -> dict:
-    """Compiles a case in this process, which libtpu has been told the machine of."""
+    """Compiles a case in this process; needs the variables of `environment`."""
     from jax.experimental import topologies
 
     target = SLICES[case.target]
@@ -61,7 +61,7 @@ def run(case: Case) -> dict:
 
 
 def environment(case: Case) -> dict[str, str]:
-    """Returns the variables that make libtpu believe it is on such a machine."""
+    """Returns the environment variables that describe the machine to libtpu."""
     return {
         "TPU_SKIP_MDS_QUERY": "1",
         "TPU_ACCELERATOR_TYPE": SLICES[case.target].accelerator,

@@ -1,13 +1,13 @@
-"""Trains on `shapes` with GloVe, and asks in words that training never showed.
+"""Trains on `shapes` with GloVe and scores words that training never showed.
 
     python -m tfds_builders.prepare shapes --data_dir=data
     python -m benchmarks.words --glove=glove.6B.50d.txt --output=runs/words
 
 Four runs of equal length: word table trained or frozen, with and without word dropout.
-Each is scored on the test split as it is; with one word of each expression replaced by
-a synonym that only GloVe has, read by GloVe's vector or as an unknown word; and with an
-added word that nobody knows. The unknown word has the vector of the run or, as before
-there was either, a random one that nothing has trained.
+Each is scored on the unchanged test split, on synonyms and on an added word. A synonym
+replaces one word of each expression, is known only to GloVe, and is read with GloVe's
+vector or as an unknown word. The added word is in no vocabulary. The unknown word has
+the run's vector or, as in earlier versions, a random untrained one.
 """
 
 import argparse
@@ -46,7 +46,7 @@ SYNONYMS = {
 FILLERS = "blickish", "daxing", "wugly"  # in no vocabulary
 WAYS = "as they are", "synonym", "synonym, unknown", "added word"
 SCENES = 150  # of the test split, with 1,350 expressions
-RANDOM_ROWS = 3  # untrained vectors of the unknown word, of which the mean is taken
+RANDOM_ROWS = 3  # untrained vectors of the unknown word; scores are averaged
 
 
 def make_config(arguments: argparse.Namespace, frozen: bool, dropout: float):
@@ -68,7 +68,7 @@ def make_config(arguments: argparse.Namespace, frozen: bool, dropout: float):
 
 
 def with_synonym(sentence: str, rng: np.random.Generator) -> str:
-    """Replaces one word; a text that has none stays."""
+    """Replaces one word by its synonym, if any word has one."""
     words = sentence.split()
     places = [i for i, word in enumerate(words) if word in SYNONYMS]
     if places:
@@ -78,21 +78,21 @@ def with_synonym(sentence: str, rng: np.random.Generator) -> str:
 
 
 def with_filler(sentence: str, rng: np.random.Generator) -> str:
-    """Adds a word at any place."""
+    """Inserts an unknown word at a random position."""
     words = sentence.split()
     words.insert(rng.integers(len(words) + 1), str(rng.choice(FILLERS)))
     return " ".join(words)
 
 
 def change(split: Split, how) -> Split:
-    """Returns a split with other texts, the same ones in every run."""
+    """Returns a split with changed texts, the same ones in every run."""
     rng = np.random.default_rng(0)
     texts = [[how(s, rng) for s in of_record] for of_record in split.sentences]
     return dataclasses.replace(split, sentences=texts)
 
 
 def score(run: experiment.Experiment, split: Split) -> list[dict[str, float]]:
-    """Scores the last checkpoint; with its own unknown word and with a random one."""
+    """Scores the last checkpoint, with its own and with random unknown-word vectors."""
     config, known = run.config, run.vocabulary
     trained = {
         word
@@ -102,11 +102,11 @@ def score(run: experiment.Experiment, split: Split) -> list[dict[str, float]]:
     }
     count = len(known.special) + len(trained)
     if set(known.words[len(known.special) : count]) != trained:
-        raise ValueError("The words of training do not come first.")
+        raise ValueError("The training words are not the first ones of the vocabulary.")
     seen = Vocabulary(known.words[:count])
     for word in SYNONYMS.values():
         if word in seen.ids or word not in known.ids:
-            raise ValueError(f"{word!r} is no word that GloVe alone has.")
+            raise ValueError(f"{word!r} must be in GloVe but not in the training set.")
     split = dataclasses.replace(split, sentences=split.sentences[:SCENES])
     replaced, longer = change(split, with_synonym), change(split, with_filler)
     reads_all, reads_seen = (
@@ -114,7 +114,7 @@ def score(run: experiment.Experiment, split: Split) -> list[dict[str, float]]:
         for vocabulary in (known, seen)
     )
     asked = [(reads_all, split), (reads_all, replaced)]
-    # Only these have unknown words.
+    # Only these contain unknown words.
     unknown = [(reads_seen, replaced), (reads_all, longer)]
     params = run.params(config.optimizer.total_steps)
     row = params["language"]["words"]["embedding"][known.unknown_id]
@@ -127,7 +127,7 @@ def score(run: experiment.Experiment, split: Split) -> list[dict[str, float]]:
 
 
 def collect(run, params, unknown: np.ndarray, asked: list) -> list[float]:
-    """Returns the oIoU of each pair of evaluator and split, given `<unk>`'s vector."""
+    """Returns the oIoU of each (evaluator, split) pair, given the vector of `<unk>`."""
     table = np.array(params["language"]["words"]["embedding"])
     table[run.vocabulary.unknown_id] = unknown
     language = dict(params["language"], words={"embedding": table})
@@ -139,7 +139,7 @@ def collect(run, params, unknown: np.ndarray, asked: list) -> list[float]:
 
 
 def describe(rows: list[dict]) -> str:
-    """Lays results out as Markdown."""
+    """Formats results as Markdown."""
     lines = [
         "| word table | word dropout | `<unk>` | " + " | ".join(WAYS) + " |",
         "| --- | ---: | --- |" + " ---: |" * len(WAYS),
@@ -155,9 +155,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--glove", required=True, help="vectors of 50 values")
-    parser.add_argument("--data_dir", default="data", help="has shapes built")
-    parser.add_argument("--output", default="runs/words", help="for the workdirs")
+    parser.add_argument("--glove", required=True, help="GloVe file, 50 values a word")
+    parser.add_argument("--data_dir", default="data", help="folder with shapes built")
+    parser.add_argument("--output", default="runs/words", help="folder of workdirs")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--results", default="benchmarks/results/words.json")

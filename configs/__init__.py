@@ -1,1 +1,1 @@
-"""Configurations: common.py declares every key, the others change some."""
+"""Configurations: common.py declares every key, the others override some."""

@@ -1,13 +1,13 @@
-"""ReSTR on all four sets at once, without any image that one of them is scored on.
+"""ReSTR on all four sets at once, without the images that any of them is scored on.
 
     python -m tfds_builders.prepare unc unc_plus gref/umd gref/google referit \
         --manual_dir=downloads --data_dir=data
     python main.py --config=configs/combined.py --workdir=runs/combined
 
 UNC, UNC+ and both partitions of Gref share COCO's images, so the train split of each
-has images that another is scored on; `config.data.exclude` leaves them out. The paper
-has no such run. `:tiny` is a model that a CPU can train, `:released` the authors'
-program instead of the print.
+has images that another is scored on; `config.data.exclude` excludes them. The paper has
+no such run. `:tiny` is a model that a CPU can train. `:released` follows the authors'
+program instead of the printed paper.
 """
 
 import ml_collections

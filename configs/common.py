@@ -1,17 +1,17 @@
 """Every key of a configuration, with its unit and its default.
 
 The defaults are the paper's: preset `paper`, size `B/16`, Section 4.1's training. An
-experiment (gref.py, shapes.py) calls `get_config` and changes what differs. Any key can
+experiment (gref.py, shapes.py) calls `get_config` and overrides keys. Any key can
 be set on the command line, as in --config.optimizer.learning_rate=2e-5.
 
-An experiment takes words after a colon, separated by commas, as in
+An experiment accepts words after a colon, separated by commas, as in
 --config=configs/gref.py:tiny,released.
 """
 
 import ml_collections
 
-# Presets by name: what they change in the config. `paper` is the paper as printed and,
-# where it is silent, as its authors' released program does; `released` is that program.
+# Presets by name, with their changes to the config. `paper` follows the printed paper
+# and, where it is silent, the authors' released program; `released` is that program.
 PRESETS = {
     "paper": {},
     "released": {
@@ -37,11 +37,11 @@ PRESETS = {
     },
 }
 
-# Sizes by name: what they change in config.model.
+# Sizes by name, with their changes to config.model.
 SIZES = {
     "B/16": {},
-    # A fusion and a decoder as wide as the vision encoder: theirs is the greater part
-    # of the work where an image has several expressions.
+    # Fusion and decoder are as wide as the vision encoder: they do most of the work
+    # if an image has several expressions.
     "S/16": {
         "vision": {"width": 384, "num_heads": 6, "mlp_dim": 1536},
         "language": {"num_layers": 4, "num_heads": 6, "mlp_dim": 1200},
@@ -89,14 +89,14 @@ def choose(words: str, allowed: dict[str, tuple[str, ...]]) -> dict[str, str]:
     """Reads the words after a config file's colon.
 
     Args:
-        words: separated by commas; may be empty.
+        words: words separated by commas; may be empty.
         allowed: the words of each subject, its default first.
 
     Returns:
         One word per subject.
 
     Raises:
-        ValueError: if a word is unknown, or two are of one subject.
+        ValueError: if a word is unknown, or two words share a subject.
     """
     chosen: dict[str, str] = {}
     for word in filter(None, words.split(",")):
@@ -114,56 +114,56 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     """Returns the defaults of a preset, with the model in a named size."""
     config = ml_collections.ConfigDict()
 
-    config.seed = 0  # of initialisation, data order, word dropout, stochastic depth
-    config.parallel = "jit"  # "jit" or "pmap": how a step is spread over devices
+    config.seed = 0  # for initialisation, data order, word dropout, stochastic depth
+    config.parallel = "jit"  # "jit" or "pmap": distribution of a step over devices
     config.fsdp = 1  # devices that share one copy of parameters and moments (jit only)
-    config.preset = preset  # which of PRESETS; the keys below spell it out
-    config.init_from = ""  # weights to start from: a file of restr_jax.pretrained's, a
-    # workdir, one of its checkpoints, or an export; what it lacks starts from scratch
+    config.preset = preset  # name in PRESETS; the keys below spell it out
+    config.init_from = ""  # initial weights: a file from restr_jax.pretrained, a
+    # workdir, one of its checkpoints, or an export; missing parts start from scratch
 
     config.data = data = ml_collections.ConfigDict()
-    data.dataset = ml_collections.config_dict.placeholder(str)  # sets, by commas
+    data.dataset = ml_collections.config_dict.placeholder(str)  # comma-separated
     data.data_dir = "data"  # folder of the built data sets
-    data.train_split = "train"  # what is trained on
-    data.val_split = "val"  # or "unc:val"; scored in training, its best step is kept
-    data.exclude = ""  # sets, by commas, whose images outside train* are not trained on
+    data.train_split = "train"  # the split to train on
+    data.val_split = "val"  # or "unc:val"; scored in training to keep the best step
+    data.exclude = ""  # sets, comma-separated, whose images outside train* are excluded
     data.resize = "stretch"  # to image_size: "stretch", or "letterbox" or "released",
-    # which keep an image's shape; the latter with the released program's filters
-    data.flip = False  # mirror half of the examples, exchanging left and right in words
-    data.color_jitter = 0.0  # brightness, contrast and colour vary by 1 -+ this share
-    data.max_words = 20  # L, words per expression; later ones are cut off
-    data.expressions_per_image = 1  # K in training; 1 as in the paper
-    data.tokenizer = "paper"  # or "released": how sentences are cut, unknown words' id
-    data.padding = "right"  # or "left": the side on which short sentences are padded
-    data.vocabulary = ""  # file of a word per line; "" collects the training split's
-    data.min_word_count = 0  # rarer words of training are unknown ones; 0 keeps all
-    data.glove = ""  # GloVe .txt, .txt.gz or .zip to start the words from; "": random
-    data.glove_words = 400_000  # further words kept of it, the first ones of the file
-    data.word_dropout = 0.0  # probability that a word is an unknown one, in training
+    # which keep the aspect ratio; "released" uses the released program's filters
+    data.flip = False  # mirror half of the examples and swap left and right in words
+    data.color_jitter = 0.0  # range of brightness, contrast and colour: 1 -+ this share
+    data.max_words = 20  # L, words per expression; longer ones are truncated
+    data.expressions_per_image = 1  # K in training; the paper's is 1
+    data.tokenizer = "paper"  # or "released": word splitting and the unknown words' id
+    data.padding = "right"  # or "left": padding side of short expressions
+    data.vocabulary = ""  # file of one word per line; "" collects the training split's
+    data.min_word_count = 0  # rarer training words count as unknown; 0 keeps all
+    data.glove = ""  # GloVe .txt, .txt.gz or .zip with initial vectors; "": random
+    data.glove_words = 400_000  # additional words from that file, its first ones
+    data.word_dropout = 0.0  # probability that a word becomes unknown, in training
     data.num_workers = 0  # processes that make batches; 0 uses threads
-    data.skip_bad = False  # leave damaged records out, counted, or end with an error
+    data.skip_bad = False  # skip and count damaged records, or end with an error
 
     config.batch_size = 8  # B, images per step, over all devices
-    config.accumulate_steps = 1  # parts that a batch is worked on in, one after another
-    config.dtype = "auto"  # of what is computed: "float32", "bfloat16" or "auto", which
-    # is bfloat16 on GPU and TPU; parameters, loss and metrics are float32 in any case
+    config.accumulate_steps = 1  # parts of a batch, processed one after another
+    config.dtype = "auto"  # of the computation: "float32", "bfloat16", or "auto":
+    # bfloat16 on GPU and TPU; parameters, loss and metrics are always float32
     config.log_every_steps = 100  # steps between two lines of metrics
     config.checkpoint_every_steps = 1_000  # steps
-    config.keep_checkpoints = 3  # the latest so many are kept, and the best
+    config.keep_checkpoints = 3  # number of latest ones to keep, besides the best
 
     config.profile = profile = ml_collections.ConfigDict()
     profile.num_steps = 0  # steps to trace into WORKDIR/profile; 0: none
-    profile.after_steps = 10  # steps of this run before them, which compile and warm up
+    profile.after_steps = 10  # steps of this run before them, to compile and warm up
 
     config.model = model = ml_collections.ConfigDict()
     model.image_size = (480, 480)  # height, width of the network's input, pixels
     model.patch_size = 16  # P, pixels
-    model.decoder = True  # False: the paper's ablation without the decoder
+    model.decoder = True  # False: the paper's ablation without a decoder
     model.scale_scores = True  # divide the patch scores by sqrt(D) (Eq. 9)
-    model.sigmoid_gate = True  # multiply patches with probabilities (Eq. 10), or logits
-    model.decode_projected = True  # the decoder sees patches as the fusion begins with
-    # them, the z_v of Eq. 7, or as the vision encoder ends, that of Eq. 6
-    model.remat = "none"  # computed again for the gradient, to save memory: "none",
+    model.sigmoid_gate = True  # multiply patches by probabilities (Eq. 10), or logits
+    model.decode_projected = True  # the decoder's patches: the fusion's input, z_v of
+    # Eq. 7, or the vision encoder's output, z_v of Eq. 6
+    model.remat = "none"  # recomputed for the gradient, to save memory: "none",
     # "attention" (its weights), or "layer" (all but the inputs of encoder layers)
 
     model.vision = vision = ml_collections.ConfigDict()
@@ -173,10 +173,10 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     vision.mlp_dim = 3072  # hidden width
     vision.init_std = 0.02  # spread of the linears' first weights
     vision.drop_path_rate = 0.1  # stochastic depth of the last layer, a probability
-    vision.positions_init = "normal"  # or "sinusoidal": first values of the table
+    vision.positions_init = "normal"  # or "sinusoidal": initial values of the table
     vision.conv_init = True  # Xavier for patches as of a convolution, or a linear
     vision.class_token = False  # a learned token passes the encoder with the patches
-    vision.resize_by_count = False  # keep positions where as many patches lie otherwise
+    vision.resize_by_count = False  # keep positions if only the patches' layout differs
 
     model.language = language = ml_collections.ConfigDict()
     language.width = 300  # E of a word vector, GloVe's
@@ -191,19 +191,19 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     model.fusion = fusion = ml_collections.ConfigDict()
     fusion.kind = "cme"  # "cme", or the ablations "vme" and "ime"
     fusion.width = 768  # D, of fusion and decoder
-    fusion.num_layers = 4  # in all; cme and ime give half to each of two encoders
+    fusion.num_layers = 4  # total; cme and ime give half to each of two encoders
     fusion.num_heads = 12
     fusion.mlp_dim = 3072  # hidden width
     fusion.init_std = 0.02  # spread of the linears' first weights
-    fusion.input_std = 0.02  # the same of those at its entrance, see models/fusion.py
+    fusion.input_std = 0.02  # the same for the input linears, see models/fusion.py
     fusion.drop_path_rate = 0.1  # stochastic depth of each last layer, a probability
     fusion.share_weights = False  # one layer's weights per encoder, the paper's dagger
     fusion.zero_padding = True  # padding enters the encoders as zeros
     fusion.mask_padding = True  # padding is never attended to
-    fusion.norm_each = True  # a LayerNorm for each encoder's output; else one for all,
+    fusion.norm_each = True  # a LayerNorm for each encoder's output; or one for all,
     # which the patches and words of "cme" do not pass
-    fusion.coordinates = False  # add a linear of its place to each patch that enters
-    fusion.map_outputs = False  # multiply patches and classifier with a matrix each
+    fusion.coordinates = False  # add a linear of its position to each input patch
+    fusion.map_outputs = False  # multiply patches and classifier by a matrix each
 
     config.loss = loss = ml_collections.ConfigDict()
     loss.patch_weight = 0.1  # lambda of Eq. 12
@@ -222,31 +222,31 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     optimizer.weight_decay = 5e-4
     optimizer.decay_mask = "all"  # "all" parameters, or "matrices": the weights of
     # linear maps, without biases, norms, positions, class token, seed and word vectors
-    optimizer.clip_norm = 0.0  # greatest norm of the gradient; 0 does not clip
-    optimizer.nonfinite = "stop"  # at a loss or gradient that is not finite; or "skip"
-    # that step, which costs time, and memory for a copy of the parameters, in every
-    # one; the learning rate follows the step's number all the same
+    optimizer.clip_norm = 0.0  # maximum norm of the gradient; 0 does not clip
+    optimizer.nonfinite = "stop"  # on a non-finite loss or gradient; or "skip" that
+    # step. "skip" costs every step time, and memory for a copy of the parameters; the
+    # learning rate still follows the step's number
     optimizer.lr_scale = lr_scale = ml_collections.ConfigDict()
     lr_scale.vision = 1.0  # times learning_rate; 0 freezes the part, without moments
     lr_scale.language = 1.0
     lr_scale.fusion = 1.0
     lr_scale.decoder = 1.0
-    optimizer.freeze_words = False  # the word table stays as it starts, or is trained
+    optimizer.freeze_words = False  # True keeps the initial word table, False trains it
     optimizer.ema_decay = 0.0  # of an average of the parameters over the steps, such as
-    # 0.999, that is scored and exported in their place; 0: none
+    # 0.999, to score and export instead of them; 0: none
 
     config.eval = evaluation = ml_collections.ConfigDict()
     evaluation.every_steps = 5_000  # steps; a multiple of checkpoint_every_steps
-    evaluation.at_start = False  # score and save before the first step too, to see what
-    # init_from brings
-    evaluation.splits = "val"  # scored at the end, by commas: "val" or "unc:val"
+    evaluation.at_start = False  # also score and save before the first step, to see the
+    # effect of init_from
+    evaluation.splits = "val"  # scored at the end, comma-separated: "val" or "unc:val"
     evaluation.checkpoints = "best"  # scored at the end: latest, best, all, 1000,2000,
-    # or a folder of workdirs, of each of which the best is scored, or else the latest
-    evaluation.images_per_device = 8  # at a time, each with all of its expressions
-    evaluation.thresholds = (0.5,)  # probabilities that masks are cut at; the first is
-    # that of validation, pictures and predictions
-    evaluation.shuffled_text = False  # also score with the sentences dealt out anew
-    evaluation.num_figures = 4  # best, worst, random cases and images with all theirs
+    # or a folder of workdirs, to score the best of each, or else its latest
+    evaluation.images_per_device = 8  # per batch, each with all of its expressions
+    evaluation.thresholds = (0.5,)  # probability thresholds of masks; the first is for
+    # validation, figures and predictions
+    evaluation.shuffled_text = False  # also score with shuffled expressions
+    evaluation.num_figures = 4  # best, worst, random cases and images with all texts
     evaluation.watch = False  # --mode=eval scores each new checkpoint until the last
 
     config.update(PRESETS[preset])

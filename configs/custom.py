@@ -3,9 +3,9 @@
     python -m tfds_builders.prepare custom --manual_dir=mine --data_dir=data
     python main.py --config=configs/custom.py --workdir=runs/custom
 
-tfds_builders/custom/README.md says what to put into the folder `mine`. The settings are
-the paper's, for a large set; `:tiny` is a model that a CPU can train from scratch in
-minutes, to see whether a set is as it should be. Of several sets, name one:
+tfds_builders/custom/README.md describes the content of the folder `mine`. The settings
+are the paper's, for a large set. `:tiny` is a model that a CPU can train from scratch
+in minutes, to check a set. If there are several sets, name one:
 --config.data.dataset=custom/NAME.
 """
 
@@ -20,7 +20,7 @@ def get_config(words: str = "") -> ml_collections.ConfigDict:
     config = common.get_config(chosen["size"])
     config.data.dataset = "custom"
     if chosen["size"] == "tiny":
-        # From scratch and on few images: large steps, and a look at them every minute.
+        # From scratch and on few images: large steps, and metrics every minute.
         config.optimizer.total_steps = 2_000
         config.optimizer.warmup_steps = 50
         config.optimizer.learning_rate = 1e-3

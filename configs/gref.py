@@ -4,9 +4,9 @@
     python main.py --config=configs/gref.py --workdir=runs/gref
 
 The paper reports an IoU of 0.5448 on val after 400,000 steps from a ViT-B/16 that was
-pre-trained on ImageNet-21k. That is the google partition, whose train and val share
-images; `:umd` is the one without that flaw. `:tiny` is a model that a CPU can train,
-`:released` the authors' program instead of the print.
+pretrained on ImageNet-21k. That is the google partition, whose train and val share
+images; `:umd` is the partition without that flaw. `:tiny` is a model that a CPU can
+train. `:released` follows the authors' program instead of the printed paper.
 """
 
 import ml_collections
@@ -15,7 +15,7 @@ from configs import common
 
 
 def get_config(words: str = "") -> ml_collections.ConfigDict:
-    """Returns the configuration; ``words`` may name size, preset and partition."""
+    """Returns the configuration; ``words`` may name a size, preset and partition."""
     chosen = common.choose(
         words,
         {

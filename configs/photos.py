@@ -1,7 +1,7 @@
-"""A small ReSTR of photographs, from a pretrained ViT and GloVe's words.
+"""A small ReSTR for photographs, from a pretrained ViT and GloVe's word vectors.
 
 `make photos PHOTOS=FOLDER` runs all of this, with the photographs of `coco`, `animals`
-and `singles` and the two files of weights and words in FOLDER:
+and `singles` and the two files of weights and word vectors in FOLDER:
 
     python -m tfds_builders.prepare instances/animals --manual_dir=FOLDER/animals
     python -m tfds_builders.prepare instances/coco --manual_dir=FOLDER/coco
@@ -26,10 +26,10 @@ and `singles` and the two files of weights and words in FOLDER:
         --config.init_from=runs/photos_small \
         --config.data.vocabulary=runs/photos_small/vocabulary.txt
 
-The structure is the paper's, in the size of a DeiT-Tiny. What is not in the paper is a
-key of its own, set below with its reason. Images are small first (`:small`, 128 x 128),
-where a step takes three times as many expressions a second; what is learned there holds
-at 224 x 224. A GPU takes the same with `--config.batch_size=64
+The structure is the paper's, in the size of a DeiT-Tiny. Each deviation from the paper
+has its own key, set below with its reason. Training starts on small images (`:small`,
+128 x 128), at three times as many expressions a second; the result carries over to
+224 x 224. On a GPU, run the same with `--config.batch_size=64
 --config.data.num_workers=12`. The next larger size, `:S/16`, is for a DeiT-Small and
 GloVe of width 300.
 """
@@ -39,48 +39,48 @@ import ml_collections
 from configs import common
 
 # `things` has scenes of everyday things, `pairs` scenes of large objects. Photographs
-# with several of one class are few, and count six times.
+# with several objects of one class are rare, and count six times.
 _SETS = ("pasted", "things", "pairs", "animals", "coco", "singles", *("several",) * 6)
 
 
 def get_config(words: str = "") -> ml_collections.ConfigDict:
-    """Returns the configuration; ``words`` may ask for the first stage and a size."""
+    """Returns the configuration; ``words`` may name the first stage and a size."""
     sizes = ("Ti/16", *(size for size in common.SIZES if size != "Ti/16"))
     chosen = common.choose(words, {"stage": ("large", "small"), "size": sizes})
     config = common.get_config(chosen["size"])
     config.batch_size = 16
     config.data.dataset = ",".join(f"instances/{name}" for name in _SETS)
-    config.data.val_split = "instances/coco:val"  # The harder set to be best on.
-    # Photographs that a set is scored on are in no other set's training.
+    config.data.val_split = "instances/coco:val"  # Of the two, the harder set.
+    # No set trains on the photographs that another is scored on.
     config.data.exclude = "instances/animals,instances/coco"
-    config.data.expressions_per_image = 6  # They share the vision encoder's pass.
+    config.data.expressions_per_image = 6  # They share one pass of the vision encoder.
     config.data.flip = True  # Each photograph teaches left and right twice.
     config.data.color_jitter = 0.3
-    # Words that training lacks keep GloVe's vectors, near those of like words; word
-    # dropout teaches the model to pass over what GloVe lacks too. The others are
-    # trained: GloVe has "left" near "right", and "second" near "third".
+    # Words absent from training keep GloVe's vectors, close to those of similar words;
+    # word dropout teaches the model to ignore words that GloVe lacks too. The others
+    # are trained: GloVe has "left" close to "right", and "second" to "third".
     config.data.word_dropout = 0.05
     config.data.min_word_count = 2
     config.data.glove_words = 20_000
     config.model.image_size = (224, 224)
-    # No photograph or scene is seen more than once or twice: nothing is learned by heart.
+    # No photograph or scene is seen more than once or twice: nothing is memorised.
     config.model.vision.drop_path_rate = 0.0
-    # "Left" need not be read out of what the vision encoder keeps of places.
+    # "Left" need not rely on the positions that survive the vision encoder.
     config.model.fusion.coordinates = True
-    # The classifier meets patches of the size that they enter with. Three keys go
-    # together: a decoder that sees the vision encoder's own patches, entrances that do
-    # not make patches and words fifty times smaller, and no norm of the patches after.
+    # The classifier receives patches at the scale of the input. Three keys belong
+    # together: a decoder of the vision encoder's own patches, input linears that do not
+    # shrink patches and words fifty times, and no norm of the patches afterwards.
     config.model.decode_projected = False
     config.model.fusion.input_std = 1.0
     config.model.fusion.norm_each = False
-    # Which of several dogs is the second from the left takes more layers than two to
-    # each encoder, and all of them.
+    # Expressions such as "the second dog from the left" need more than two layers per
+    # encoder, and all of them.
     config.model.fusion.num_layers = 8
     config.model.fusion.drop_path_rate = 0.0
-    # Small objects seldom cover 80 % of a patch of 16 pixels.
+    # Small objects rarely cover 80 % of a patch of 16 pixels.
     config.loss.patch_threshold = 0.5
     config.loss.patch_weight = 2.0  # Finding the object comes before its outline.
-    # An undecided model answers nothing under cross entropy alone.
+    # Under cross entropy alone, an undecided model predicts empty masks.
     config.loss.dice_weight = 1.0
     config.optimizer.total_steps = 1_500
     config.optimizer.warmup_steps = 50
@@ -90,10 +90,10 @@ def get_config(words: str = "") -> ml_collections.ConfigDict:
     config.optimizer.weight_decay = 0.05
     config.optimizer.decay_mask = "matrices"
     config.optimizer.clip_norm = 1.0
-    # Pretrained: what it knows of photographs should not be forgotten.
+    # Pretrained: it should keep its knowledge of photographs.
     config.optimizer.lr_scale.vision = 0.2
     config.optimizer.ema_decay = 0.99
-    config.optimizer.nonfinite = "skip"  # A night's run does not end for one step.
+    config.optimizer.nonfinite = "skip"  # One step must not end a night's run.
     config.checkpoint_every_steps = 250
     config.eval.every_steps = 500
     config.eval.splits = "instances/animals:val,instances/coco:val"

@@ -4,8 +4,9 @@
     python main.py --config=configs/referit.py --workdir=runs/referit
 
 The paper trains on trainval and reports an IoU of 0.7018 on test. Its val is part of
-what is trained on, so no checkpoint is chosen by it: the last one is scored. `:tiny` is
-a model that a CPU can train, `:released` the authors' program instead of the print.
+the training data and cannot select a checkpoint, so the last one is scored. `:tiny` is
+a model that a CPU can train. `:released` follows the authors' program instead of the
+printed paper.
 """
 
 import ml_collections

@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Imports `load` late: data workers import this file too, and need no JAX."""
+    """Imports `load` lazily: data workers import this file too and need no JAX."""
     if name == "load":
         from restr_jax.segmenter import load
 

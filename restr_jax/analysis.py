@@ -1,12 +1,14 @@
-"""What the class seed of a trained model attends to.
+"""Analyses the attention of a trained model's class seed.
 
     python -m restr_jax.analysis --config=configs/ablations/vme_4.py --workdir=runs/vme
 
-Writes into the workdir's `analysis/`: shares-*.json, how the seed's attention divides
-over patches, words, padding and itself in every layer it passes (Table 3a for VME,
-where it sees patches and words at once), and pictures: what the adaptive classifier
-makes of each patch (Eq. 9) and, where the seed attends to patches, how much in each
-layer.
+Writes two kinds of files into the workdir's `analysis/`:
+
+* shares-*.json: the shares of patches, words, padding and the seed itself in the
+  attention of each layer. Table 3a has the paper's shares for VME, whose seed attends
+  to patches and words at once.
+* Figures: the adaptive classifier's map over patches (Eq. 9) and, where the seed
+  attends to patches, its attention in each layer.
 """
 
 import itertools
@@ -34,13 +36,13 @@ from restr_jax.masks import probability
 from restr_jax.models import ReSTR, Segmentation
 from restr_jax.models.language import PAD_ID
 
-matplotlib.use("agg")  # Draws into files; there may be no screen.
+matplotlib.use("agg")  # Renders to files; there may be no display.
 from matplotlib import pyplot as plt  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
 TOKENS = ("vision", "language", "padding", "seed")
-# Table 3a for the layers f1 to f4; it does not print the rest, which is the seed's own.
+# Table 3a, layers f1 to f4. It omits the remainder: the seed's attention to itself.
 PAPER_VME = {
     "vision": (0.824, 0.989, 0.987, 0.981),
     "language": (0.168, 0.010, 0.012, 0.017),
@@ -48,14 +50,15 @@ PAPER_VME = {
 
 
 class Analysed(NamedTuple):
-    """One expression, and what the seed made of it.
+    """The analysis of one expression.
 
     Attributes:
-        example: the example that it is part of.
-        index: which of the example's expressions it is.
-        shares: [layers, 4], how the seed's attention divides over `TOKENS`.
-        patch_logits: [h, w], what the adaptive classifier says of each patch.
-        patch_attention: [layers, h, w], the seed's; no layer where it sees no patch.
+        example: the example that contains the expression.
+        index: the expression's index in the example.
+        shares: [layers, 4], the shares of `TOKENS` in the seed's attention.
+        patch_logits: [h, w], the adaptive classifier's logits.
+        patch_attention: [layers, h, w], the seed's attention to patches; no layers
+            where it attends to none.
     """
 
     example: Example
@@ -68,16 +71,16 @@ class Analysed(NamedTuple):
 def predict_attention(
     model: ReSTR, params: Any, batch: dict[str, Array]
 ) -> tuple[Segmentation, Float[Array, "B K layers T"]]:
-    """Runs a model and keeps how the seed attends, averaged over heads.
+    """Runs a model and returns the seed's attention, averaged over heads.
 
     Args:
-        model: of any fusion kind.
+        model: a model of any fusion kind.
         params: its parameters.
         batch: image [B, H, W, 3] and tokens [B, K, L].
 
     Returns:
-        What the model says, and the attention of the seed, which is the last of T
-        tokens: all patches (VME only), all L words, the seed.
+        The model's output, and the seed's attention to T tokens: all patches (VME
+        only), all L words, and the seed itself.
     """
     output, captured = model.apply(
         {"params": params},
@@ -107,7 +110,7 @@ def shares(
 
 
 def analyse(run: Experiment, params: Any, split: Split) -> Iterator[Analysed]:
-    """Yields every expression of a split once."""
+    """Yields the analysis of every expression in a split."""
     config, model = run.config, run.model
 
     def predict(params, batch):
@@ -137,21 +140,21 @@ def analyse(run: Experiment, params: Any, split: Split) -> Iterator[Analysed]:
 def analyse_workdir(
     config, workdir: str, split_name: str, limit: int | None = None
 ) -> dict:
-    """Analyses a trained model on a split; writes shares and figures.
+    """Analyses a trained model on a split and writes shares and figures.
 
     Args:
-        config: the configuration of the workdir; ``config.eval`` says which checkpoint
-            and how many figures.
-        workdir: of a trained model.
-        split_name: of the data set, or "dataset:split".
-        limit: the number of expressions after which to stop.
+        config: the workdir's configuration; ``config.eval`` sets the checkpoint and
+            the number of figures.
+        workdir: the workdir of a trained model.
+        split_name: a split of the data set, or "dataset:split".
+        limit: the maximum number of expressions.
 
     Returns:
-        What shares-*.json holds: means over heads and expressions, a row per layer.
+        The content of shares-*.json: means over heads and expressions, a row per layer.
 
     Raises:
         FileNotFoundError: if the trained model or the data set does not exist.
-        ValueError: if the configuration cannot work.
+        ValueError: if the configuration is invalid.
     """
     run = experiment.start(config, workdir, training=False)
     split = run.open_split(split_name)
@@ -178,12 +181,12 @@ def analyse_workdir(
     }
     text = json.dumps(result, indent=2) + "\n"
     write_whole(folder / f"shares-{name}.json", text)
-    logger.info("shares and pictures: %s", folder)
+    logger.info("wrote shares and figures to %s", folder)
     return result
 
 
 def describe(result: dict) -> str:
-    """Returns a Markdown table of the shares, beside the paper's where it has them."""
+    """Returns a Markdown table of the shares, next to the paper's where available."""
     has_paper = result["kind"] == "vme" and len(result["layers"]) == 4
     columns = [*TOKENS, *(f"{t}, paper" for t in PAPER_VME if has_paper)]
     lines = [
@@ -234,7 +237,7 @@ def _extent(
     """Returns the edges of the network's input in pixels of the image.
 
     Returns:
-        (left, right, bottom, top); a letterbox's lie outside of the image.
+        (left, right, bottom, top); with a letterbox they lie outside the image.
     """
     top, left, height, width = preprocess.inner_box(image_size, input_size, mode)
     y, x = image_size[0] / height, image_size[1] / width
@@ -250,8 +253,8 @@ def main() -> None:
 
 if __name__ == "__main__":
     _CONFIG = config_flags.DEFINE_config_file("config", None, "As in main.py.")
-    _WORKDIR = flags.DEFINE_string("workdir", None, "Of a trained model.")
-    _SPLIT = flags.DEFINE_string("split", None, "Instead of config.data.val_split.")
-    _LIMIT = flags.DEFINE_integer("limit", None, "Expressions to stop after.", 1)
+    _WORKDIR = flags.DEFINE_string("workdir", None, "Workdir of a trained model.")
+    _SPLIT = flags.DEFINE_string("split", None, "Default: config.data.val_split.")
+    _LIMIT = flags.DEFINE_integer("limit", None, "Maximum number of expressions.", 1)
     flags.mark_flags_as_required(["config", "workdir"])
     command_line.run(main)

@@ -1,4 +1,4 @@
-"""Checkpoints: the only module that knows orbax."""
+"""Checkpoints: the only module that uses Orbax."""
 
 import contextlib
 import dataclasses
@@ -23,22 +23,22 @@ logger = logging.getLogger(__name__)
 
 _policies = ocp.training.preservation_policies
 _STATE, _AVERAGE = "state", "average"
-METRIC = "oiou"  # what "best" means: the validation split's cumulative IoU
+METRIC = "oiou"  # defines "best": the validation split's cumulative IoU
 _NO_PROGRESS = Progress()
-_ASIDE = "damaged"  # folder of a workdir for checkpoints that cannot be read
+_ASIDE = "damaged"  # folder of a workdir for unreadable checkpoints
 
 
 class DamagedCheckpointError(ValueError):
-    """A checkpoint is no longer what was written, or none of ours."""
+    """A checkpoint is damaged, or was not written by restr_jax."""
 
 
 class Restored(NamedTuple):
-    """What a run goes on from.
+    """The starting point of a resumed run.
 
     Attributes:
         state: the arrays.
-        progress: what had been said by then.
-        scored: whether the validation split's score was saved with it.
+        progress: the metrics that the run had written by then.
+        scored: whether the validation split's score was saved with the state.
     """
 
     state: TrainState
@@ -47,22 +47,22 @@ class Restored(NamedTuple):
 
 
 def read_params(folder: str) -> Any:
-    """Reads the parameters alone of one checkpoint of any run.
+    """Reads only the parameters from one checkpoint of any run.
 
-    Of a run that averages them, those are the average.
+    If the run averages its parameters, returns the average.
 
     Args:
-        folder: ``WORKDIR/checkpoints/STEP``; nothing in it changes.
+        folder: ``WORKDIR/checkpoints/STEP``; it is not modified.
 
     Returns:
         The tree of parameters, NumPy arrays.
 
     Raises:
-        DamagedCheckpointError: if the folder holds no checkpoint of ours.
+        DamagedCheckpointError: if the folder holds no intact restr_jax checkpoint.
     """
     folder = os.path.abspath(folder)
     context = ocp.Context()
-    context.pytree.loading.partial_load = True  # not the moments, twice as large
+    context.pytree.loading.partial_load = True  # skips the moments, twice as large
     try:
         with context:
             metadata = ocp.checkpointables_metadata(folder)
@@ -75,55 +75,56 @@ def read_params(folder: str) -> Any:
             loaded = ocp.load_checkpointables(folder, {_STATE: {name: wanted}})
             params = loaded[_STATE][name]
             fingerprint.check(metadata.custom_metadata, {name: params})
-    # Orbax and what it reads with raise many things where bytes are missing or others.
+    # Orbax and its dependencies raise many error types on missing or changed bytes.
     except Exception as error:
         raise DamagedCheckpointError(
-            f"{folder} is no checkpoint of ours, or damaged: {first_line(error)}"
+            f"{folder} is not a restr_jax checkpoint, or is damaged "
+            f"({first_line(error)}). Choose another checkpoint."
         ) from error
     return params
 
 
 def _parts(state: TrainState) -> dict[str, Any]:
-    """Returns the trees whose checksums a checkpoint holds."""
+    """Returns the parts of a state, each with a checksum of its own."""
     rest = _tree(state)
     parts = {name: rest.pop(name) for name in ("params", _AVERAGE) if name in rest}
     return parts | {"rest": rest}
 
 
 def _tree(state: TrainState) -> dict[str, Any]:
-    """Returns what is stored: without an average nothing stands for it."""
+    """Returns the fields to store; an absent average is omitted."""
     names = (field.name for field in dataclasses.fields(state))
     tree = {name: getattr(state, name) for name in names}
     return {name: x for name, x in tree.items() if x is not None}
 
 
 class Checkpoints:
-    """The checkpoints of a workdir: the last few and the best."""
+    """The checkpoints of a workdir: the latest few and the best."""
 
     def __init__(self, workdir: str, keep_latest: int, *, read_only: bool = False):
         """Opens or creates ``workdir/checkpoints``.
 
         Args:
-            workdir: of the run.
-            keep_latest: how many stay.
-            read_only: leave alone what another process may be writing.
+            workdir: the workdir of the run.
+            keep_latest: the number of latest checkpoints to keep.
+            read_only: modify nothing, since another process may be writing.
 
         Raises:
-            DamagedCheckpointError: if a score cannot be read, and may not be set aside.
+            DamagedCheckpointError: if a score is unreadable and `read_only` is set.
         """
         self._folder = pathlib.Path(workdir).absolute() / "checkpoints"
         self._failed, self._writing = False, None
         mute_echoes()
-        # Orbax reads all scores when it opens the folder, and wants them whole.
+        # Orbax reads all scores when it opens the folder, and fails on a damaged one.
         for path in self._unreadable_scores():
             step = path.parent.parent.name
             said = f"The score of checkpoint {step} in {self._folder} is damaged"
             if read_only:
                 raise DamagedCheckpointError(
-                    f"{said}; remove that checkpoint, or go on training, which sets it "
-                    "aside."
+                    f"{said}. Remove that checkpoint, or resume training, which moves "
+                    f"it to the folder {_ASIDE}."
                 )
-            logger.warning("%s; it is set aside", said)
+            logger.warning("%s; moving it to the folder %s", said, _ASIDE)
             self._move_aside(step)
         keep = [
             _policies.LatestN(keep_latest),
@@ -141,17 +142,17 @@ class Checkpoints:
             preservation_policy=_policies.AnyPreservationPolicy(keep),
             cleanup_tmp_directories=not read_only,
         )
-        # Orbax reports each saved step to JAX as the one that is reached, late and from
-        # a thread of its own; SIGTERM would be awaited at a step that is over.
+        # Orbax reports each saved step to JAX as the current one, late and from its own
+        # thread. JAX would then wait for SIGTERM at a step that has passed.
         self._checkpointer._manager.reached_preemption = lambda step: False
 
     def steps(self) -> list[int]:
-        """Lists the steps there are checkpoints of, in order."""
+        """Returns the steps of all checkpoints, in ascending order."""
         self.wait()
         return sorted(c.step for c in self._checkpointer.checkpoints)
 
     def best_step(self) -> int | None:
-        """Returns the step that scored best on the validation split, if any did."""
+        """Returns the step with the best validation score, or None without scores."""
         self.wait()
         scored = [c for c in self._checkpointer.checkpoints if c.metrics]
         if not scored:
@@ -159,7 +160,7 @@ class Checkpoints:
         return max(scored, key=lambda c: (c.metrics[METRIC], c.step)).step
 
     def select(self, which: str) -> list[int]:
-        """Returns the steps that ``latest``, ``best``, ``all`` or a list names.
+        """Returns the steps selected by ``latest``, ``best``, ``all`` or a list.
 
         Raises:
             FileNotFoundError: if a named checkpoint does not exist.
@@ -189,8 +190,8 @@ class Checkpoints:
         missing = [step for step in wanted if step not in steps]
         if not wanted or missing:
             raise FileNotFoundError(
-                f"Checkpoints {which!r} were asked for; there are {steps}, and "
-                "latest, best and all."
+                f"Unknown checkpoints {which!r}; choose from {steps}, latest, best "
+                "and all."
             )
         return wanted
 
@@ -201,21 +202,21 @@ class Checkpoints:
         oiou: float | None = None,
         progress: Progress = _NO_PROGRESS,
     ) -> None:
-        """Copies a state off the device, and writes it while training continues.
+        """Copies a state off the device and writes it while training continues.
 
-        The next save, `wait` and `close` wait for it first. A checkpoint of the same
-        step is replaced: one that had no score yet.
+        The next `save`, `wait` or `close` waits for the write. A checkpoint of the same
+        step, which had no score yet, is replaced.
 
         Args:
-            step: of the state.
-            state: its memory may be reused afterwards.
-            oiou: its score on the validation split, if it has one.
-            progress: of the run.
+            step: the step of the state.
+            state: the state to save; its memory may be reused afterwards.
+            oiou: the state's score on the validation split, if available.
+            progress: the progress of the run.
 
         Raises:
-            OSError: if this checkpoint or the one before it cannot be written; the
-                checkpoints on the disk stay whole.
-            RuntimeError: if something else than the disk is the cause.
+            OSError: if this checkpoint or the one before it cannot be written;
+                checkpoints already on the disk stay intact.
+            RuntimeError: if the cause is not the disk.
         """
         self.wait()
         parts = _parts(state).items()
@@ -239,8 +240,8 @@ class Checkpoints:
         """Waits for the checkpoint that is being written.
 
         Raises:
-            OSError: as `save`.
-            RuntimeError: as `save`.
+            OSError: see `save`.
+            RuntimeError: see `save`.
         """
         if self._writing is not None:
             step, self._writing = self._writing, None
@@ -251,8 +252,8 @@ class Checkpoints:
         """Loads a state into the shapes, dtypes and shardings of an abstract one.
 
         Raises:
-            DamagedCheckpointError: if it cannot be read, is not what was saved, or is
-                another model's.
+            DamagedCheckpointError: if the checkpoint is unreadable, was changed since
+                it was saved, or belongs to another model.
         """
         self.wait()
         try:
@@ -263,7 +264,7 @@ class Checkpoints:
             state, card = TrainState(**loaded[_STATE]), metadata.custom_metadata
             fingerprint.check(card, _parts(state))
             if (metadata.metrics or {}).get(METRIC) != card[METRIC]:
-                raise ValueError("its score is not the one that was saved")
+                raise ValueError("its score differs from the saved one")
             said = card["progress"]
             progress = Progress(said["lines"], tuple(said["window"]))
         except Exception as error:
@@ -274,12 +275,12 @@ class Checkpoints:
         return Restored(state, progress, bool(metadata.metrics))
 
     def restore_latest(self, abstract: TrainState) -> Restored | None:
-        """Loads the newest state that is whole; None if nothing was saved yet.
+        """Loads the newest intact state; returns None if nothing was saved yet.
 
-        Newer ones that are not go to WORKDIR/damaged, out of the way.
+        Newer, damaged checkpoints are moved to WORKDIR/damaged.
 
         Raises:
-            DamagedCheckpointError: if there are checkpoints, and none can be loaded.
+            DamagedCheckpointError: if there are checkpoints, but none can be loaded.
         """
         faults: dict[int, DamagedCheckpointError] = {}
         for step in reversed(self.steps()):
@@ -292,7 +293,7 @@ class Checkpoints:
                 logger.warning("%s", error)
                 self._set_aside(damaged)
             if faults:
-                logger.warning("going on from checkpoint %d, the last whole one", step)
+                logger.warning("resuming from checkpoint %d, the last intact one", step)
             return restored
         if faults:
             raise faults[max(faults)]
@@ -306,7 +307,7 @@ class Checkpoints:
         if jax.process_index() == 0:
             aside = self._folder.parent / _ASIDE
             aside.mkdir(exist_ok=True)
-            number = len(list(aside.iterdir()))  # It may not be the first of its step.
+            number = len(list(aside.iterdir()))  # The step may have been moved before.
             (self._folder / step).rename(aside / f"{step}-{number}")
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("set aside")
@@ -321,24 +322,24 @@ class Checkpoints:
         return paths
 
     def close(self) -> None:
-        """Waits for the checkpoint that is being written.
+        """Waits for the checkpoint that is being written, and closes the folder.
 
         Raises:
-            OSError: as `save`.
-            RuntimeError: as `save`.
+            OSError: see `save`.
+            RuntimeError: see `save`.
         """
         try:
             self.wait()
         finally:
             with contextlib.suppress(Exception if self._failed else ()):
-                self._checkpointer.close()  # It may raise once more what was raised.
+                self._checkpointer.close()  # It may raise the same error again.
 
     @contextlib.contextmanager
     def _explained(self, step: int) -> Iterator[None]:
-        """Raises errors with the checkpoint that failed and the last whole one."""
+        """Raises errors that name the failed checkpoint and the last intact one."""
         try:
             yield
-        # From a full disk come errors of many libraries.
+        # A full disk raises errors from many libraries.
         except Exception as error:
             self._failed = True
             raise not_written(error, self._folder, step) from error

@@ -1,4 +1,4 @@
-"""Errors of checkpoints: one clear line of each, and no echoes."""
+"""Checkpoint errors: one clear line each, without repeated tracebacks."""
 
 import functools
 import logging
@@ -12,20 +12,20 @@ _ECHOES = "Event loop is closed", "Encountered error while reading array"
 def not_written(
     error: Exception, folder: pathlib.Path, step: int
 ) -> OSError | RuntimeError:
-    """Returns the error of a checkpoint that cannot be written.
+    """Returns the error for a checkpoint that cannot be written.
 
     Args:
         error: the cause.
-        folder: of the checkpoints; the last whole one in it is named.
-        step: of the checkpoint.
+        folder: the folder of checkpoints; the error names the last intact one.
+        step: the step of the checkpoint.
 
     Returns:
-        An OSError if the disk is the cause, and else a RuntimeError.
+        An OSError if the disk is the cause, otherwise a RuntimeError.
     """
-    # Not by Orbax's list, which lacks those that it would have removed after this one.
+    # Orbax's own list lacks those that it would have removed after this one.
     names = [path.name for path in folder.iterdir()]
     whole = [int(name) for name in names if name.isdigit() and int(name) < step]
-    before = f"{max(whole)} is whole" if whole else "There is none before it"
+    before = f"{max(whole)} is intact" if whole else "There is none before it"
     said = f"Checkpoint {step} cannot be written to {folder} ({first_line(error)}). "
     resume = "rerun the same command: it resumes from the last checkpoint."
     if _is_of_the_disk(error):
@@ -39,17 +39,17 @@ def not_written(
 
 
 def _is_of_the_disk(error: Exception) -> bool:
-    # TensorStore's errors of files have this in their text. A TimeoutError is an
-    # OSError as well, without a number.
+    # TensorStore's file errors contain this text. A TimeoutError is also an OSError,
+    # but has no errno.
     return "[OS error" in str(error) or getattr(error, "errno", None) is not None
 
 
 @functools.cache
 def mute_echoes() -> None:
-    """Keeps hundreds of traces away: one for each array that cannot be moved.
+    """Suppresses hundreds of tracebacks: one for each array that cannot be moved.
 
-    The first of these errors is raised, and says enough. The others reach Orbax's log,
-    tasks that it has forgotten, and event loops that it has closed.
+    The first of these errors is raised and suffices. The others appear in Orbax's log,
+    in tasks that it has dropped, and in event loops that it has closed.
     """
 
     def is_no_error_of_orbax(record: logging.LogRecord) -> bool:
@@ -69,5 +69,5 @@ def mute_echoes() -> None:
 
 
 def first_line(error: Exception) -> str:
-    """Returns an error's first line, or its kind."""
+    """Returns the first line of an error message, or the type of an empty one."""
     return str(error).partition("\n")[0][:400] or type(error).__name__

@@ -1,4 +1,4 @@
-"""The command `restr`: applies a trained model; main.py trains and scores one."""
+"""The command `restr`, which applies a trained model; main.py trains and scores one."""
 
 import argparse
 import logging
@@ -10,9 +10,10 @@ from restr_jax.files import in_one_line
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs one subcommand; what the user can mend ends in one line, not in a trace."""
+    """Runs one subcommand; user errors print one line instead of a traceback."""
     parser = argparse.ArgumentParser(
-        prog="restr", description="Segments what a sentence refers to in an image."
+        prog="restr",
+        description="Segments the part of an image that an expression refers to.",
     )
     commands = parser.add_subparsers(required=True, metavar="predict | serve | export")
     _add_predict(commands)
@@ -49,7 +50,7 @@ def _add_dtype(parser: argparse.ArgumentParser) -> None:
         "--dtype",
         default="auto",
         choices=("auto", "float32", "bfloat16"),
-        help="what is computed in (auto: bfloat16 on GPU and TPU)",
+        help="type of the computation (auto: bfloat16 on GPU and TPU)",
     )
 
 
@@ -60,13 +61,17 @@ def _add_predict(commands) -> None:
         "images", nargs="+", help="files, folders, patterns, or .jsonl files"
     )
     parser.add_argument(
-        "-e", "--expression", action="append", default=[], help="what to segment"
+        "-e",
+        "--expression",
+        action="append",
+        default=[],
+        help="text that refers to the object",
     )
     parser.add_argument(
-        "-o", "--output", default="out", help="folder to write into (%(default)s)"
+        "-o", "--output", default="out", help="output folder (%(default)s)"
     )
     parser.add_argument(
-        "--threshold", type=float, help="probability of a mask's pixels (the model's)"
+        "--threshold", type=float, help="minimum probability in a mask (the model's)"
     )
 
 
@@ -85,9 +90,9 @@ def _add_serve(commands) -> None:
     parser.add_argument(
         "--host",
         default="127.0.0.1",
-        help="address to listen at; 0.0.0.0 lets other machines in (%(default)s)",
+        help="address to listen on; 0.0.0.0 admits other machines (%(default)s)",
     )
-    parser.add_argument("--port", type=int, default=7860, help="(%(default)s)")
+    parser.add_argument("--port", type=int, default=7860, help="port (%(default)s)")
 
 
 def _serve(given: argparse.Namespace) -> None:
@@ -100,14 +105,14 @@ def _serve(given: argparse.Namespace) -> None:
 
 
 def _add_export(commands) -> None:
-    parser = _add(commands, "export", "Writes a model for other programs.", _export)
+    parser = _add(commands, "export", "Exports a model for other programs.", _export)
     parser.add_argument(
         "--format",
         default="stablehlo",
         choices=("stablehlo", "onnx", "weights"),
-        help="weights: what --model takes, small (%(default)s)",
+        help="weights: a small folder for --model (%(default)s)",
     )
-    parser.add_argument("-o", "--output", required=True, help="folder to write into")
+    parser.add_argument("-o", "--output", required=True, help="output folder")
 
 
 def _export(given: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""What all commands with a --config share: their flags, and errors in one line."""
+"""Flag parsing and one-line errors for all commands with a --config."""
 
 import functools
 import logging
@@ -12,14 +12,14 @@ from restr_jax.files import in_one_line
 
 
 def run(command: Callable[[], None]) -> None:
-    """Runs a command; what the user can mend ends in one line instead of a trace."""
+    """Runs a command; user errors print one line instead of a traceback."""
     app.run(functools.partial(_run, command), flags_parser=_parse_flags)
 
 
 def _run(command: Callable[[], None], argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unknown arguments: {argv[1:]}")
-    # Our own progress, and of the libraries only what is wrong.
+    # Log our own progress, but only the warnings of libraries.
     absl_logging.set_verbosity(absl_logging.WARNING)
     logging.getLogger("restr_jax").setLevel(logging.INFO)
     logging.getLogger("absl").addFilter(_without_trace)
@@ -28,38 +28,38 @@ def _run(command: Callable[[], None], argv: list[str]) -> None:
     except (OSError, FloatingPointError, ValueError) as error:
         sys.exit(in_one_line(error))
     except (MemoryError, RuntimeError) as error:
-        # XLA has one kind of error for all that goes wrong on a device.
+        # XLA raises one error type for all failures on a device.
         said = str(error).partition("\n")[0]
         if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in said:
             raise
         sys.exit(
-            f"MemoryError: Memory ran out ({said}). A smaller config.batch_size, in "
-            "scoring config.eval.images_per_device, takes less; config.model.remat and "
-            "config.accumulate_steps do so for the same batch. docs/scaling.md has "
-            "them."
+            f"MemoryError: Memory ran out ({said}). Reduce config.batch_size, or in "
+            "scoring config.eval.images_per_device. config.model.remat and "
+            "config.accumulate_steps save memory at the same batch size; see "
+            "docs/scaling.md."
         )
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
-        sys.exit(130)  # As a shell says it of SIGINT.
+        sys.exit(130)  # The shell convention for SIGINT.
 
 
 def _without_trace(record: logging.LogRecord) -> bool:
-    """Takes the trace from what libraries log: what they raise as well has one."""
+    """Drops the traceback of a library's log record: the raised error has one too."""
     record.exc_info = None
     return True
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
-    """Parses the command line; what is wrong with it is said in one line."""
+    """Parses the command line; errors print one line."""
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
-        # Of a config file's own error comes a trace, which ends in what it says.
+        # A config file's own error comes as a traceback, with the message last.
         said = str(error).rstrip().splitlines()[-1].strip()
         sys.exit(f"{said}\nPass --helpshort or --helpfull to see help on flags.")
     except (AttributeError, KeyError) as error:
-        # A quoted key, and on a line of its own what may have been meant; the whole is
-        # quoted again, or not.
+        # The text is a quoted key and, on its own line, a suggested one. The whole may
+        # be quoted again.
         said = str(error.args[0]).replace("\\n", "\n")
         key, hint = (part.strip("\"'\\") for part in said.partition("\n")[::2])
         sys.exit(
@@ -67,7 +67,7 @@ def _parse_flags(argv: list[str]) -> list[str]:
             f"every key with its meaning. {hint}".rstrip()
         )
     except (IndexError, RecursionError, TypeError) as error:
-        # A part of a value, as config.model.image_size[0], or nesting without end.
+        # A part of a value, such as config.model.image_size[0], or endless nesting.
         sys.exit(
             f"ValueError: An override of --config cannot be read ({error}); "
             "configs/common.py lists every key with its meaning."

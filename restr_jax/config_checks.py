@@ -1,4 +1,4 @@
-"""What can be wrong with a configuration, said before any work is done."""
+"""Checks of a configuration before any work is done."""
 
 import json
 import pathlib
@@ -28,7 +28,7 @@ _FREE_KEYS = (
 )
 
 
-# Keys that are whole numbers from 1 on.
+# Keys with integer values of at least 1.
 _COUNTS = (
     "batch_size",
     "accumulate_steps",
@@ -50,11 +50,11 @@ _COUNTS = (
 )
 
 
-# Keys that are whole numbers from 0 on.
+# Keys with integer values of at least 0.
 _COUNTS_OR_NONE = ("data.min_word_count", "data.glove_words")
 
 
-# Keys that are numbers: from, to below, and one to begin with.
+# Keys with numeric values: minimum, exclusive maximum, and an example.
 _SHARES = (
     ("data.color_jitter", 0, 1, 0.3),
     ("optimizer.ema_decay", 0, 1, 0.999),
@@ -64,31 +64,31 @@ _SHARES = (
 
 
 def check_config(config) -> None:
-    """Checks what has to hold between the keys of a configuration.
+    """Checks the values of a configuration, alone and against each other.
 
     Raises:
-        ValueError: naming the key, its value and what to do.
+        ValueError: if one is invalid; the message has the key, its value and the fix.
     """
     flat = _flatten(config.to_dict())
     for key in (*_COUNTS, *_COUNTS_OR_NONE):
         least = 0 if key in _COUNTS_OR_NONE else 1
         if type(flat[key]) is not int or flat[key] < least:
             raise ValueError(
-                f"config.{key} is {flat[key]!r}; it has to be a whole number from "
-                f"{least} on."
+                f"config.{key} is {flat[key]!r}; it has to be an integer of at least "
+                f"{least}."
             )
     dropout = config.data.word_dropout
     if type(dropout) not in (int, float) or not 0.0 <= dropout < 1.0:
         raise ValueError(
             f"config.data.word_dropout is {dropout!r}; it has to be a probability "
-            "from 0 to below 1, such as 0.1."
+            "in [0, 1), such as 0.1."
         )
     for key, least, most, such_as in _SHARES:
         value = flat[key]
         if type(value) not in (int, float) or not least <= value < most:
             raise ValueError(
-                f"config.{key} is {value!r}; it has to be a number from {least} to "
-                f"below {most}, such as {such_as}."
+                f"config.{key} is {value!r}; it has to be a number in "
+                f"[{least}, {most}), such as {such_as}."
             )
     sides = tuple(config.model.image_size)
     if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
@@ -110,7 +110,7 @@ def check_config(config) -> None:
         raise ValueError(
             f"config.eval.every_steps ({config.eval.every_steps}) has to be a multiple "
             f"of config.checkpoint_every_steps ({config.checkpoint_every_steps}), so "
-            "that what was scored can be kept."
+            "that every scored state is also saved."
         )
     thresholds = tuple(config.eval.thresholds)
     if not thresholds or not all(
@@ -132,7 +132,7 @@ def claim_workdir(workdir: str, config) -> None:
 
     Raises:
         OSError: if the workdir cannot be written to.
-        ValueError: if the workdir was made with another configuration.
+        ValueError: if the workdir belongs to another configuration.
     """
     path = pathlib.Path(workdir) / "config.json"
     if not path.exists():
@@ -159,18 +159,18 @@ def claim_workdir(workdir: str, config) -> None:
 
 def _differs(key: str, ours: dict, theirs: dict) -> bool:
     if key not in theirs:
-        # A key newer than the workdir: 0, False or "" is how it was before the key.
+        # The key is newer than the workdir: 0, False or "" is the earlier behaviour.
         return bool(ours[key])
     return ours.get(key) != theirs[key]
 
 
 def with_newer_keys(stored: dict, config: dict) -> dict:
-    """Adds to a stored configuration the keys that are newer than it, all off.
+    """Adds newer keys to a stored configuration, all turned off.
 
     Args:
-        stored: of an older workdir.
-        config: today's, whose values show the types: 0, False or "" is how it was
-            before the key.
+        stored: the configuration of an older workdir.
+        config: the current configuration, which gives the types of the values: 0,
+            False or "" is the behaviour before the key.
     """
     added = dict(stored)
     for key, value in config.items():
@@ -182,7 +182,7 @@ def with_newer_keys(stored: dict, config: dict) -> dict:
 
 
 def read_config(workdir: pathlib.Path) -> dict:
-    """Reads what `claim_workdir` wrote.
+    """Reads the configuration that `claim_workdir` wrote.
 
     Raises:
         OSError: if there is none.
@@ -191,8 +191,7 @@ def read_config(workdir: pathlib.Path) -> dict:
     return read_json(
         workdir / "config.json",
         lambda content: isinstance(content, dict) and "model" in content,
-        "It is not the configuration that was written there: put it back, or choose "
-        "another --workdir.",
+        "Restore the file that the run wrote, or choose another --workdir.",
     )
 
 

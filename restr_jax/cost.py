@@ -1,13 +1,13 @@
-"""What a model costs: parameters and multiply-adds by part, from the traced program.
+"""Counts parameters and multiply-adds of a model by part, from the traced program.
 
     python -m restr_jax.cost --config=configs/gref.py
     python -m restr_jax.cost --paper
 
-The first command takes any configuration, at any size. The second sets the figures of
-the paper's Tables 3b and 5 beside ours (restr_jax/paper_cost.py).
+The first command takes any configuration, at any size. The second compares the figures
+of the paper's Tables 3b and 5 with ours (restr_jax/paper_cost.py).
 
-A multiply-add is one of a matrix product or a convolution; whatever is done value by
-value, like interpolation, is not counted.
+Only the multiply-adds of matrix products and convolutions count. Operations per value,
+such as interpolation, do not.
 """
 
 import dataclasses
@@ -26,10 +26,10 @@ from ml_collections import config_flags
 from restr_jax import command_line
 from restr_jax.models import ReSTR, build_model
 
-# Steps of a program that run others an unknown number of times, or hide them.
+# Primitives that run a program an unknown number of times, or hide it.
 _OPAQUE = ("while", "cond", "pallas_call", "ffi_call")
 
-# "patch scores" is what the model does outside its modules (Eq. 9).
+# "patch scores" is the computation outside the model's modules (Eq. 9).
 PARTS = ("vision", "language", "fusion", "patch scores", "decoder")
 
 
@@ -38,7 +38,7 @@ class Product:
     """A matrix product or a convolution of a traced program.
 
     Attributes:
-        path: names of the modules around it, outermost first.
+        path: names of the enclosing modules, outermost first.
         macs: its multiply-adds.
     """
 
@@ -52,7 +52,7 @@ class Trace:
 
     Attributes:
         products: its matrix products and convolutions.
-        normalised: values that go through a LayerNorm, by the norm's path.
+        normalised: number of values that pass each LayerNorm, by the norm's path.
     """
 
     products: list[Product]
@@ -63,12 +63,11 @@ def trace(function: Callable, *arguments: Any) -> Trace:
     """Traces a function without computing anything.
 
     Args:
-        function: of trees of arrays.
+        function: a function of trees of arrays.
         arguments: trees of arrays or of `jax.ShapeDtypeStruct`.
 
     Raises:
-        ValueError: if the program has a loop of unknown length, or a kernel that
-            cannot be looked into.
+        ValueError: if the program has a loop of unknown length, or an opaque kernel.
     """
     normalised: dict[tuple[str, ...], int] = {}
 
@@ -90,21 +89,21 @@ def _products(
 
     Args:
         jaxpr: the program.
-        scopes: around it.
-        times: how often it runs.
+        scopes: the enclosing name scopes.
+        times: the number of times it runs.
     """
     for step in jaxpr.eqns:
         name = step.primitive.name
         here = scopes + tuple(str(step.source_info.name_stack).split("/"))
         if platforms := step.params.get("branches_platforms"):
-            # One program for each kind of device; the CPU's, or that of all others.
+            # One program per kind of device: take the CPU's, or the default one.
             own = next(i for i, p in enumerate(platforms) if p is None or "cpu" in p)
             yield from _products(step.params["branches"][own].jaxpr, here, times)
             continue
         if name in _OPAQUE:
             raise ValueError(
-                f"The program has a step {name!r} in {'/'.join(here)}, whose cost its "
-                "trace does not tell."
+                f"Cannot count the step {name!r} in {'/'.join(here)}: the trace does "
+                "not contain its cost."
             )
         if name in ("dot_general", "conv_general_dilated"):
             count = _dot_macs if name == "dot_general" else _convolution_macs
@@ -135,12 +134,12 @@ def _convolution_macs(step: core.JaxprEqn) -> int:
 
 
 def _module_path(scopes: tuple[str, ...]) -> tuple[str, ...]:
-    """Drops the class of the outermost module, methods and einsums."""
+    """Drops the outermost module's class, methods and einsums from scopes."""
     return tuple(s for s in scopes if s and "." not in s and "->" not in s)[1:]
 
 
 def count_parameters(shapes: Any, keep: Callable[[str], bool]) -> int:
-    """Counts the values of those leaves whose path ("fusion/norm/scale") is kept."""
+    """Counts values of the leaves whose path ("fusion/norm/scale") `keep` accepts."""
     return sum(
         math.prod(leaf.shape)
         for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)
@@ -156,7 +155,7 @@ class TracedModel:
         model: the network.
         variables: the shapes of its parameters; the word table has a single row.
         inputs: the shapes of the image and of the expression's words.
-        trace: of the whole model.
+        trace: the trace of the whole model.
     """
 
     model: ReSTR
@@ -186,7 +185,7 @@ def trace_model(config, max_words: int) -> TracedModel:
 def cost_by_part(traced: TracedModel) -> dict[str, tuple[int, int]]:
     """Returns (parameters, multiply-adds) of each part.
 
-    The word table is left out of the parameters: the data decide its length.
+    The word table is excluded from the parameters: its length depends on the data.
     """
     parameters, macs = (dict.fromkeys(PARTS, 0) for _ in range(2))
     for product in traced.trace.products:
@@ -199,7 +198,7 @@ def cost_by_part(traced: TracedModel) -> dict[str, tuple[int, int]]:
 
 
 def describe(config) -> str:
-    """Returns a Markdown table of what a configuration's model costs.
+    """Returns a Markdown table of the cost of a configuration's model.
 
     Args:
         config: a configuration (configs/common.py).
@@ -221,7 +220,7 @@ def describe(config) -> str:
 
 
 def main() -> None:
-    """Prints the tables that the flags ask for."""
+    """Prints the tables that the flags select."""
     from restr_jax import paper_cost
 
     if _CONFIG.value is None and not _PAPER.value:

@@ -1,4 +1,4 @@
-"""What training, scoring and predicting have in common: a config made into objects."""
+"""Builds the objects that training, scoring and prediction share from a config."""
 
 import dataclasses
 import functools
@@ -34,11 +34,11 @@ class Experiment:
 
     Attributes:
         config: the configuration.
-        workdir: where everything is written.
+        workdir: the output folder.
         parallel: the devices.
         vocabulary: the words, as stored in the workdir.
         model: the network.
-        optimizer: what updates it.
+        optimizer: the optimizer of its parameters.
     """
 
     config: Any
@@ -50,19 +50,19 @@ class Experiment:
 
     @functools.cached_property
     def abstract_state(self) -> TrainState:
-        """Shapes and shardings of the state; the model is traced once for them."""
+        """Shapes and shardings of the state, from a single trace of the model."""
         abstract = jax.eval_shape(lambda: self._create(self._params()))
         return self.parallel.describe(abstract)
 
     def given_params(self, like: Any) -> dict[str, np.ndarray]:
-        """Returns the parameters that config.init_from has, by path.
+        """Returns the parameters from config.init_from, by path.
 
         Args:
             like: the model's parameters, or their shapes.
 
         Raises:
             FileNotFoundError: if there are no weights.
-            ValueError: if they are not the model's, or of words that GloVe is to give.
+            ValueError: if they do not fit the model, or include the words of GloVe.
         """
         config, vocabulary = self.config, self.vocabulary
         if not config.init_from:
@@ -70,13 +70,13 @@ class Experiment:
         weights = load.read(config.init_from)
         if config.data.glove and "language" in weights.parts():
             raise ValueError(
-                f"config.init_from={config.init_from} has a word table already; leave "
-                "out config.data.glove."
+                f"config.init_from={config.init_from} has a word table already; unset "
+                "config.data.glove."
             )
         return load.fit(weights, like, self.model, vocabulary.words)
 
     def fresh_state(self) -> TrainState:
-        """Returns the state that training starts from: given weights, GloVe vectors.
+        """Returns the initial training state, with given weights and GloVe vectors.
 
         Raises:
             FileNotFoundError: if one of their files does not exist.
@@ -87,13 +87,13 @@ class Experiment:
         params = load.put(params, given)
         parts = {path.partition("/")[0] for path in given}
         if given:
-            logger.info("%s: as in %s", _list(parts), self.config.init_from)
+            logger.info("%s: loaded from %s", _list(parts), self.config.init_from)
         logger.info("%s: from scratch", _list(params.keys() - parts))
         path, width = self.config.data.glove, self.config.model.language.width
         if path:
             table, absent = glove.read(path, self.vocabulary, width, self.config.seed)
             logger.info(
-                "%d of %d words start at random, for example %s: not in %s",
+                "%d of %d words start at random, such as %s: they are not in %s",
                 len(absent),
                 len(self.vocabulary),
                 absent[:5],
@@ -102,19 +102,19 @@ class Experiment:
             params = train_state.with_word_vectors(params, table)
         elif self.config.optimizer.freeze_words and "language" not in parts:
             logger.warning(
-                "config.optimizer.freeze_words keeps random word vectors; give "
-                "config.data.glove to keep GloVe's"
+                "config.optimizer.freeze_words freezes random word vectors; set "
+                "config.data.glove to freeze GloVe's"
             )
         return self.parallel.place(self._create(params))
 
     def params(self, step: int) -> Any:
-        """Reads the parameters alone of one checkpoint.
+        """Reads only the parameters from one checkpoint.
 
         Returns:
             A tree of NumPy arrays.
 
         Raises:
-            ValueError: if the checkpoint is damaged, or another model's.
+            ValueError: if the checkpoint is damaged, or belongs to another model.
         """
         folder = self.workdir / "checkpoints" / str(step)
         params = checkpoint.read_params(str(folder))
@@ -125,8 +125,7 @@ class Experiment:
         strict.check(
             *shapes,
             f"Checkpoint {folder}",
-            "It is of another model than this config's; give the config it was made "
-            "with.",
+            "It belongs to another model; use the config that it was trained with.",
         )
         return params
 
@@ -136,11 +135,11 @@ class Experiment:
         return Checkpoints(str(self.workdir), keep, read_only=read_only)
 
     def open_split(self, split: str) -> Split:
-        """Opens what is scored on, see `open_split`."""
+        """Opens a split for scoring, see `open_split`."""
         return open_split(self.config.data, split)
 
     def open_training(self) -> Split:
-        """Opens what is trained on, see `open_training`."""
+        """Opens the training data, see `open_training`."""
         return open_training(self.config.data)
 
     def _create(self, params: Any) -> TrainState:
@@ -157,10 +156,10 @@ def _list(names: Iterable[str]) -> str:
 
 
 def open_training(data) -> Split:
-    """Opens what is trained on: all sets in a row, without the excluded images.
+    """Opens the training data: all sets in sequence, without the excluded images.
 
     Args:
-        data: the configuration's data.
+        data: the ``data`` part of a configuration.
     """
     without = set()
     for dataset in filter(None, data.exclude.split(",")):
@@ -174,31 +173,31 @@ def open_training(data) -> Split:
     joined = splits.join(parts, without)
     left_out = sum(len(part.source) for part in parts) - len(joined.source)
     if left_out:
-        logger.info("%d training images are in a split that is scored on", left_out)
+        logger.info("excluded %d training images that are in a scored split", left_out)
     return joined
 
 
 def open_split(data, split: str) -> Split:
-    """Opens what is scored on.
+    """Opens a split for scoring.
 
     Args:
-        data: the configuration's data.
+        data: the ``data`` part of a configuration.
         split: a split of the configured data set, or "dataset:split".
 
     Raises:
-        ValueError: if it could be of several data sets.
+        ValueError: if the split could belong to several data sets.
     """
     dataset, _, name = split.rpartition(":")
     if not dataset and "," in data.dataset:
         raise ValueError(
-            f"The split {split!r} could be of any data set in config.data.dataset "
-            f"({data.dataset}); say which, as in {data.dataset.split(',')[0]}:{split}."
+            f"The split {split!r} could belong to any data set in config.data.dataset "
+            f"({data.dataset}); name one, as in {data.dataset.split(',')[0]}:{split}."
         )
     return splits.open_split(data.data_dir, dataset or data.dataset, name)
 
 
 def _new_vocabulary(config) -> Vocabulary:
-    """Returns the given words or those of training, and after them GloVe's."""
+    """Returns the given words or those of the training split, then GloVe's."""
     data = config.data
     how = data.tokenizer, data.padding
     if data.vocabulary:
@@ -209,27 +208,25 @@ def _new_vocabulary(config) -> Vocabulary:
         vocabulary = Vocabulary.from_sentences(sentences, *how, data.min_word_count)
     if not data.glove:
         return vocabulary
-    # Words that training never shows keep GloVe's vectors, near those of like words.
+    # Words absent from training keep GloVe's vectors, close to those of similar words.
     words = glove.words(data.glove, config.model.language.width)
     extended = vocabulary.extended(words, data.glove_words)
     further = len(extended) - len(vocabulary)
-    logger.info(
-        "%d words, and %d further ones of %s", len(vocabulary), further, data.glove
-    )
+    logger.info("%d words, and %d more from %s", len(vocabulary), further, data.glove)
     return extended
 
 
 def start(config, workdir: str, *, training: bool) -> Experiment:
-    """Checks a configuration against itself, its devices and its workdir.
+    """Checks a configuration with its devices and workdir, and builds its objects.
 
     Args:
         config: the configuration.
-        workdir: of the run; made if training is to begin in it.
-        training: whether a new workdir may be made.
+        workdir: the workdir of the run; created if training starts in it.
+        training: whether a new workdir may be created.
 
     Raises:
-        FileNotFoundError: if there is nothing trained in the workdir, or no data.
-        ValueError: if the configuration cannot work; the message names the key.
+        FileNotFoundError: if the workdir has no trained model, or there is no data.
+        ValueError: if the configuration is invalid; the message names the key.
     """
     check_config(config)
     dtype = precision.compute_dtype(config.dtype)
@@ -247,17 +244,17 @@ def start(config, workdir: str, *, training: bool) -> Experiment:
     else:
         raise FileNotFoundError(
             f"{workdir} holds no trained model (no vocabulary.txt); train one with "
-            "main.py first, or give its --workdir."
+            "main.py first, or give the --workdir of a trained model."
         )
     model = build_model(config.model, len(vocabulary))
     run = Experiment(
         config, pathlib.Path(workdir), parallel, vocabulary, model, optimizer
     )
-    # A model that cannot be built, or not from these weights, claims no workdir.
+    # Validate model and weights before creating the workdir.
     abstract = run.abstract_state
     if training and not path.exists():
         run.given_params(abstract.params)
-    # The first process claims it, the others find it claimed.
+    # The first process claims the workdir; the others find it claimed.
     parallel.wait_for_others("looked")
     is_first = jax.process_index() == 0
     if not is_first:

@@ -1,4 +1,4 @@
-"""Files that a kill, or a second process, must not spoil."""
+"""Files that survive a kill and a second process."""
 
 import contextlib
 import errno
@@ -13,7 +13,7 @@ _FULL_OR_LOCKED = errno.ENOSPC, errno.EDQUOT, errno.EROFS
 
 
 def write_whole(path: pathlib.Path, text: str) -> None:
-    """Replaces a text file in one move: a kill leaves the old one or the new one."""
+    """Replaces a text file atomically: a kill leaves the old file or the new one."""
     partial = path.with_name(path.name + ".partial")
     with partial.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -23,13 +23,13 @@ def write_whole(path: pathlib.Path, text: str) -> None:
 
 
 def read_json(path: pathlib.Path, is_right: Callable[[Any], bool], remedy: str) -> Any:
-    """Reads a JSON file that this package wrote, and something else may have changed.
+    """Reads a JSON file that this package wrote but something else may have changed.
 
     Args:
-        path: of the file.
-        is_right: tells whether the content is of the form that was written; it may
-            raise AttributeError or TypeError where it is not.
-        remedy: what to do about a file that is damaged.
+        path: the path of the file.
+        is_right: returns whether the content has the expected form; may raise
+            AttributeError or TypeError if it has another.
+        remedy: advice for a damaged file.
 
     Raises:
         OSError: if it cannot be read.
@@ -38,8 +38,8 @@ def read_json(path: pathlib.Path, is_right: Callable[[Any], bool], remedy: str) 
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not is_right(content):
-            raise ValueError("It is JSON of another form.")
-    # RecursionError comes of nesting without end.
+            raise ValueError("The JSON has another form.")
+    # Endless nesting raises RecursionError.
     except (AttributeError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(
             f"{path} is damaged ({type(error).__name__}). {remedy}"
@@ -48,32 +48,31 @@ def read_json(path: pathlib.Path, is_right: Callable[[Any], bool], remedy: str) 
 
 
 def unwritable(path: pathlib.Path | str, error: OSError) -> OSError:
-    """Returns an error that says what to do about a path that cannot be written to."""
+    """Returns an error, with its fix, for a path that cannot be written to."""
     return OSError(
-        f"{path} cannot be written to ({error.strerror}). Mend that, as by making room "
-        "on the disk, and start the same command again; or choose another --workdir."
+        f"{path} cannot be written to ({error.strerror}). Free some disk space or make "
+        "the folder writable, then rerun the same command; or choose another --workdir."
     )
 
 
 def in_one_line(error: Exception) -> str:
-    """Says what the user can mend, without a trace.
+    """Formats a user error as one line, without a traceback.
 
-    Errors of a disk that is full or read-only come from any line that writes, and say
-    nothing of what to do.
+    Any write may raise the error of a full or read-only disk, which contains no fix.
     """
     said = f"{type(error).__name__}: {error}"
     if isinstance(error, OSError) and error.errno in _FULL_OR_LOCKED:
-        said += ". Make room on the disk, or choose another folder; then start again."
+        said += ". Free some disk space, or choose another folder, then start again."
     return said
 
 
 @contextlib.contextmanager
 def locked(path: pathlib.Path, message: str) -> Iterator[None]:
-    """Keeps other processes out; the lock ends with this one, however that ends.
+    """Locks out other processes; the lock ends with this process, however it ends.
 
     Args:
-        path: of the lock, an empty file that stays.
-        message: what to say to a second process.
+        path: the path of the lock, an empty file that remains.
+        message: the error message for a second process.
 
     Raises:
         BlockingIOError: with the message, if another process holds the lock.

@@ -11,14 +11,14 @@ from jax.experimental import multihost_utils
 
 
 def of_tree(tree: Any) -> int:
-    """Returns a number that any single flipped bit of a tree's arrays changes.
+    """Returns a checksum that any single flipped bit of a tree's arrays changes.
 
-    It is a sum modulo 2^32 in which every word of 32 bits has an odd factor of its own
-    place: exact, and the same however the arrays lie on devices. A flipped bit changes
-    it by a power of two times an odd number, which is never zero.
+    It is a sum modulo 2^32 that weights every 32-bit word by an odd factor of its
+    place. It is exact, and independent of the arrays' layout on devices. A flipped bit
+    changes it by a power of two times an odd number, which is never zero.
 
-    The host sums, so nothing is compiled and no device waits. Of an array that several
-    processes share, each sums its own part, and all have to call this.
+    The host computes the sum, so nothing is compiled and no device waits. If several
+    processes share an array, each sums its own part, and all have to call this.
 
     Args:
         tree: arrays of four-byte numbers.
@@ -30,7 +30,7 @@ def of_tree(tree: Any) -> int:
     total = shared = 0
     is_any_shared = False
     for path, leaf in leaves:
-        # By name: a tree of dictionaries and one of dataclasses may hold the same
+        # Keyed by name: trees of dictionaries and of dataclasses may hold the same
         # arrays.
         factor = zlib.crc32(_name(path).encode()) | 1
         value = factor * sum(_sum(*part) for part in _parts(leaf))
@@ -45,36 +45,36 @@ def of_tree(tree: Any) -> int:
 
 
 def sign(card: dict) -> dict:
-    """Adds a checksum to what JSON holds of a checkpoint."""
+    """Adds a checksum to the JSON metadata of a checkpoint."""
     return card | {"crc32": zlib.crc32(json.dumps(card, sort_keys=True).encode())}
 
 
 def check(card: dict, parts: dict[str, Any]) -> None:
-    """Compares what was read with what was saved.
+    """Compares metadata and arrays with their checksums.
 
     Args:
-        card: what `sign` returned, with `of_tree` of each part in "fingerprints".
-        parts: trees of arrays by name; not all of those in the card have to be there.
+        card: metadata from `sign`, with `of_tree` of each part in "fingerprints".
+        parts: trees of arrays by name; may be only some of those in the card.
 
     Raises:
-        ValueError: if a bit of it is another.
+        ValueError: if a bit differs.
     """
     if card != sign({key: card[key] for key in card if key != "crc32"}):
-        raise ValueError("its metadata are not those that were saved")
+        raise ValueError("its metadata differ from the saved ones")
     for name, tree in parts.items():
         if of_tree(tree) != card["fingerprints"][name]:
-            raise ValueError(f"the values of {name!r} are not those that were saved")
+            raise ValueError(f"the values of {name!r} differ from the saved ones")
 
 
 def _shards(leaf: Any) -> list:
-    """Returns this process's shards of an array, without the further copies."""
+    """Returns this process's shards of an array, one copy of each."""
     if not isinstance(leaf, jax.Array):
         return []
     return [shard for shard in leaf.addressable_shards if shard.replica_id == 0]
 
 
 def _parts(leaf: Any) -> Iterator[tuple[np.ndarray, tuple[int, ...], list[int]]]:
-    """Yields parts of an array, the shape of the whole, and where each part starts."""
+    """Yields parts of an array, the shape of the whole, and the start of each part."""
     if isinstance(leaf, jax.Array):
         for shard in _shards(leaf):
             starts = [side.start or 0 for side in shard.index]
@@ -85,11 +85,11 @@ def _parts(leaf: Any) -> Iterator[tuple[np.ndarray, tuple[int, ...], list[int]]]
 
 
 def _sum(part: np.ndarray, whole: tuple[int, ...], starts: list[int]) -> int:
-    """Sums up words times twice their place in the whole array, plus one."""
+    """Sums words, each times (2 * its place in the whole array + 1)."""
     if not part.ndim:
         part, whole, starts = part[None], (1,), [0]
     words = np.ascontiguousarray(part).view(np.uint32).reshape(-1, part.shape[-1])
-    # The place of the first word of each row, modulo 2^32 as everything here.
+    # The place of the first word of each row, modulo 2^32 like all numbers here.
     places = np.zeros(1, np.uint32)
     for axis, side in enumerate(part.shape[:-1]):
         along = np.arange(starts[axis], starts[axis] + side, dtype=np.uint32)

@@ -31,13 +31,13 @@ def dice_losses(
 ) -> Float[Array, "*b"]:
     """Returns 1 - (2 sum(p m) + s) / (sum(p) + sum(m) + s) of each mask.
 
-    It counts a small object as much as a large one. The smoothing s, 0.5 % of the
-    pixels, defines it for an empty mask: 0 if nothing is predicted either, 1/2 from as
-    many pixels on. With a smaller one its gradient would vanish where all of an object
-    is predicted that is not meant.
+    A small object counts as much as a large one. The smoothing s, 0.5 % of the pixels,
+    defines the loss of an empty mask: 0 for an empty prediction, 1/2 or more for s or
+    more predicted pixels. With a smaller s, the gradient would vanish where the model
+    predicts the whole of a wrong object.
 
     Args:
-        logits: of the probabilities p.
+        logits: the logits of the probabilities p.
         mask: m, 0 or 1.
     """
     probability = jax.nn.sigmoid(logits)
@@ -59,22 +59,22 @@ def segmentation_losses(
 ) -> dict[str, Float[Array, ""]]:
     """Computes the losses of Eq. 12, summed over the valid expressions.
 
-    A dice term (`dice_losses`), which is not in the paper, is added where it counts.
+    Adds a dice term (`dice_losses`), which is not in the paper, if its weight is not 0.
 
-    Sums and a count, and no mean, so that devices can add theirs up exactly.
+    Returns sums and a count instead of means, so that devices can add theirs exactly.
 
     Args:
-        output: what the model said.
+        output: the model's output.
         mask: the objects, 0 or 1, at the input's size.
-        valid: false for expressions that only fill the batch.
+        valid: false for expressions that only pad the batch.
         patch_size: P.
         patch_threshold: tau of Eq. 11.
         patch_weight: lambda of Eq. 12.
-        dice_weight: of the dice term; 0 computes none.
+        dice_weight: weight of the dice term; 0 skips it.
 
     Returns:
-        Sums "loss", "pixel_loss" and "patch_loss", with a dice term "dice_loss", and
-        "count", the valid expressions.
+        Sums "loss", "pixel_loss", "patch_loss" and, with a dice term, "dice_loss"; and
+        "count", the number of valid expressions.
     """
     cross_entropy = optax.sigmoid_binary_cross_entropy
     labels = patch_labels(mask, patch_size, patch_threshold)

@@ -1,4 +1,4 @@
-"""Logits to probabilities, masks and COCO's encoding of masks."""
+"""Conversion of logits to probabilities and masks, and of masks to COCO's RLE."""
 
 import numpy as np
 from pycocotools import mask as mask_util
@@ -10,7 +10,7 @@ def probability(logits: np.ndarray) -> np.ndarray:
 
 
 def to_mask(logits: np.ndarray, threshold: float) -> np.ndarray:
-    """Cuts logits where their probability reaches the threshold."""
+    """Returns a boolean mask of the logits whose probability reaches the threshold."""
     return logits >= np.log(threshold) - np.log1p(-threshold)
 
 

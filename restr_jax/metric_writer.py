@@ -1,4 +1,4 @@
-"""Training numbers to the log, to JSON lines and to TensorBoard."""
+"""Writes training metrics to the log, to JSON lines and to TensorBoard."""
 
 import contextlib
 import json
@@ -20,20 +20,20 @@ logger = logging.getLogger(__name__)
 class MetricWriter:
     """Writes scalars by step; a resumed run continues its own history.
 
-    Of several processes, the first writes.
+    If there are several processes, only the first writes.
 
     Attributes:
-        lines: of metrics.jsonl so far.
+        lines: the number of lines in metrics.jsonl so far.
     """
 
     def __init__(self, workdir: str, first_step: int, lines: int = 0):
         """Opens the files of a workdir.
 
         Args:
-            workdir: where they are.
-            first_step: the run goes on after this step.
-            lines: `lines` when that step was saved; later ones belong to what was lost,
-                and are dropped so that no step stands twice.
+            workdir: the workdir of the run.
+            first_step: the step after which the run continues.
+            lines: `lines` when that step was saved; later lines belong to lost steps
+                and are dropped, so that no step appears twice.
 
         Raises:
             OSError: if the workdir cannot be written to.
@@ -43,7 +43,7 @@ class MetricWriter:
         if not self._writes:
             return
         path = pathlib.Path(workdir) / "metrics.jsonl"
-        # A line keeps its place whatever has become of its bytes.
+        # A damaged line still counts as a line.
         text = path.read_text(errors="replace") if path.exists() else ""
         found = text.splitlines()
         if len(found) < lines:
@@ -52,11 +52,11 @@ class MetricWriter:
         try:
             write_whole(path, "".join(line + "\n" for line in found[:lines]))
             self._file = path.open("a")
-            # Not SummaryWriter, whose thread would meet a full disk where nobody looks.
-            # The number tells runs apart that begin in the same second.
+            # SummaryWriter has a thread, where the error of a full disk goes unnoticed.
+            # The process id distinguishes runs that start in the same second.
             events = str(pathlib.Path(workdir) / "events")
             self._board = EventsWriter(events, f".{os.getpid()}")
-            if found:  # TensorBoard is to forget what was lost.
+            if found:  # Makes TensorBoard drop the lost steps.
                 start = SessionLog(status=SessionLog.START)
                 self._show(first_step + 1, session_log=start)
                 self._board.flush()
@@ -87,10 +87,10 @@ class MetricWriter:
         self._board.write_event(Event(step=step, wall_time=time.time(), **content))
 
     def close(self) -> None:
-        """Closes the files; nothing is left to be written unless `write` failed."""
+        """Closes the files; nothing remains to be written unless `write` failed."""
         if not self._writes:
             return
         for opened in (self._file, self._board):
-            # On a full disk they fail again, which must not hide what failed first.
+            # On a full disk this fails again, and must not hide the first error.
             with contextlib.suppress(OSError):
                 opened.close()

@@ -1,7 +1,7 @@
 """Trained models on disk: a workdir, one of its checkpoints, or a folder of weights.
 
-A folder of weights is what `restr export --format=weights` writes, and what ships with
-the package: config.json and vocabulary.txt as in a workdir, and weights.safetensors.
+`restr export --format=weights` writes a folder of weights, and the shipped models are
+such folders: config.json and vocabulary.txt as in a workdir, and weights.safetensors.
 """
 
 import json
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 _WEIGHTS, _FORMAT = "weights.safetensors", "restr_jax weights 1"
 _WORDS = "language/words/embedding"
-_MOST_LAYERS = 1_000  # and words; no array's side says how many there are
+_MOST_LAYERS = 1_000  # also of words; neither is the side of an array
 
 
 class Trained(NamedTuple):
@@ -39,7 +39,7 @@ class Trained(NamedTuple):
         vocabulary: its words.
         model: the network.
         params: its parameters, float32.
-        origin: where they were read, for people.
+        origin: the source of the parameters, for messages.
     """
 
     config: Any
@@ -54,13 +54,13 @@ def read(path: str | pathlib.Path, checkpoint_name: str = "best") -> Trained:
 
     Args:
         path: a workdir, WORKDIR/checkpoints/STEP, a folder of weights, or one of
-            `shipped.NAMES` (of a folder of that name, say "./photos").
-        checkpoint_name: of a workdir: "best", which is the latest where none was
-            scored, "latest", or a step.
+            `shipped.NAMES` (for a folder of that name, write "./photos").
+        checkpoint_name: "best", "latest" or a step of a workdir; "best" is the latest
+            if none was scored.
 
     Raises:
         FileNotFoundError: if there is no trained model.
-        ValueError: if it is damaged, or another version's.
+        ValueError: if it is damaged, or of another version.
     """
     name = str(path)
     folder = shipped.folder(name) if name in shipped.NAMES else pathlib.Path(path)
@@ -74,12 +74,12 @@ def read(path: str | pathlib.Path, checkpoint_name: str = "best") -> Trained:
 
 
 def is_export(folder: pathlib.Path) -> bool:
-    """True for a folder of weights, as `write` makes it."""
+    """Returns whether a folder is a folder of weights, as written by `write`."""
     return (folder / _WEIGHTS).is_file()
 
 
 def write(trained: Trained, folder: pathlib.Path) -> None:
-    """Writes a folder of weights, float16: a quarter of the size of a checkpoint.
+    """Writes a folder of float16 weights, a quarter of the size of a checkpoint.
 
     Raises:
         ValueError: if a weight is too large for float16.
@@ -88,7 +88,7 @@ def write(trained: Trained, folder: pathlib.Path) -> None:
     for name, array in flatten_dict(trained.params, sep="/").items():
         with np.errstate(over="ignore"):
             arrays[name] = np.asarray(array).astype(np.float16)
-        strict.as_float32(name, arrays[name])  # An infinite one is named.
+        strict.as_float32(name, arrays[name])  # Raises if one is infinite.
     folder.mkdir(parents=True, exist_ok=True)
     metadata = {"format": _FORMAT, "version": restr_jax.__version__}
     (folder / _WEIGHTS).write_bytes(safetensors.numpy.save(arrays, metadata))
@@ -101,14 +101,14 @@ def _find_checkpoint(folder: pathlib.Path, name: str) -> pathlib.Path:
         return folder
     if not (folder / "checkpoints").is_dir():
         raise FileNotFoundError(
-            f"There is no trained model in {folder}; give a workdir that was trained "
-            "in, one of its checkpoints, a folder of weights, or one of "
+            f"There is no trained model in {folder}; give the workdir of a "
+            "trained model, one of its checkpoints, a folder of weights, or one of "
             f"{shipped.NAMES}."
         )
     checkpoints = Checkpoints(str(folder), 1, read_only=True)
     try:
         if name == "best" and checkpoints.best_step() is None:
-            logger.info("no checkpoint of %s was scored; the latest is taken", folder)
+            logger.info("no checkpoint of %s was scored; using the latest", folder)
             name = "latest"
         step = checkpoints.select(name)[-1]
     finally:
@@ -121,18 +121,18 @@ def _read_weights(path: pathlib.Path) -> Any:
         with safetensors.safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
         arrays = safetensors.numpy.load_file(path)
-    except Exception as error:  # Of other kinds too, as for types NumPy has not.
-        raise ValueError(f"{path} is damaged ({error}); get it again.") from error
+    except Exception as error:  # Other types too, e.g. for dtypes unknown to NumPy.
+        raise ValueError(f"{path} is damaged ({error}); replace it.") from error
     if metadata.get("format") != _FORMAT:
         raise ValueError(
-            f"{path} is of the format {metadata.get('format')!r}, not {_FORMAT!r}; it "
-            "is another version's, or no file of `restr export --format=weights`."
+            f"{path} has the format {metadata.get('format')!r}, not {_FORMAT!r}; write "
+            "it with `restr export --format=weights` of this version."
         )
     try:
         arrays = {name: strict.as_float32(name, x) for name, x in arrays.items()}
         return unflatten_dict(arrays, sep="/")
     except (LookupError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} holds other arrays than weights: {error}") from error
+        raise ValueError(f"{path} does not hold weights: {error}") from error
 
 
 def _assemble(home: pathlib.Path, params: Any, origin: str) -> Trained:
@@ -141,13 +141,13 @@ def _assemble(home: pathlib.Path, params: Any, origin: str) -> Trained:
     arrays = flatten_dict(params, sep="/")
     try:
         config = ml_collections.ConfigDict(json.loads(text))
-        # The vocabulary is checked by itself, and says nothing about the others.
+        # The vocabulary is checked separately, and its size does not bound the others.
         shapes = (x.shape[name == _WORDS :] for name, x in arrays.items())
         _check_sizes(config, max(side for shape in shapes for side in shape))
         how = config.data.tokenizer, config.data.padding
         if not all(isinstance(name, str) for name in how):
-            raise ValueError(f"{how} are no names of a tokenizer and of a side")
-    except Exception as error:  # It may hold anything, or nothing.
+            raise ValueError(f"{how} are not the names of a tokenizer and a side")
+    except Exception as error:  # The file may hold anything.
         raise _of_another_version(path, error) from error
     vocabulary = Vocabulary.load(home / "vocabulary.txt", *how)
     try:
@@ -155,32 +155,34 @@ def _assemble(home: pathlib.Path, params: Any, origin: str) -> Trained:
         expected = jax.eval_shape(
             lambda: train_state.init_params(model, config.data.max_words, seed=0)
         )
-    except Exception as error:  # Sizes that do not go together end anywhere in flax.
+    except Exception as error:  # Incompatible sizes fail anywhere in flax.
         raise _of_another_version(path, error) from error
     shapes = [
         {name: tuple(x.shape) for name, x in flatten_dict(tree, sep="/").items()}
         for tree in (params, expected)
     ]
-    strict.check(*shapes, origin, "It is of another version of restr_jax, or damaged.")
+    strict.check(
+        *shapes, origin, "It belongs to another version of restr_jax, or is damaged."
+    )
     return Trained(config, vocabulary, model, params, origin)
 
 
 def _of_another_version(path: pathlib.Path, error: Exception) -> ValueError:
     return ValueError(
-        f"{path} is not of this version of restr_jax ({restr_jax.__version__}): "
-        f"{error}. Use the version that trained the model, or train it anew."
+        f"{path} does not fit this version of restr_jax ({restr_jax.__version__}): "
+        f"{error}. Use the version that trained the model, or train it again."
     )
 
 
 def _check_sizes(config, largest: int) -> None:
-    """Checks sizes before a model is built, which would take as long as they say.
+    """Checks sizes before a model is built, since huge ones would take too long.
 
     Args:
         config: a configuration.
-        largest: the longest side of any of the model's arrays, words not counted.
+        largest: the longest side of any of the model's arrays, excluding words.
 
     Raises:
-        ValueError: if a size is no number, or none that arrays of these sides have.
+        ValueError: if a size is not an integer, or too large for these arrays.
     """
     model, most = config.model, max(largest, _MOST_LAYERS)
     rows, columns = (side // model.patch_size for side in model.image_size)
@@ -192,5 +194,5 @@ def _check_sizes(config, largest: int) -> None:
     for name, size in sizes.items():
         if type(size) is not int or not 0 <= size <= most:
             raise ValueError(
-                f"{name} is {size!r}, and no side of its arrays is over {largest}"
+                f"{name} is {size!r}, but no side of an array exceeds {largest}"
             )

@@ -12,7 +12,7 @@ DECAY_MASKS = ("all", "matrices")
 
 
 def make_schedule(config) -> optax.Schedule:
-    """Returns the learning rate by update: 0 to the peak, then down to 0.
+    """Returns the learning rate schedule: 0 to the peak, then down to 0.
 
     Args:
         config: the ``optimizer`` part of a configuration.
@@ -20,7 +20,7 @@ def make_schedule(config) -> optax.Schedule:
     peak, warmup = config.learning_rate, config.warmup_steps
     return optax.join_schedules(
         [
-            # optax.linear_schedule would lose digits in subtracting near numbers.
+            # optax.linear_schedule loses digits by subtracting nearly equal numbers.
             lambda step: peak * (step / max(warmup, 1)),
             optax.polynomial_schedule(
                 peak, 0.0, config.poly_power, config.total_steps - warmup
@@ -33,8 +33,8 @@ def make_schedule(config) -> optax.Schedule:
 def make_optimizer(config) -> optax.GradientTransformation:
     """Returns the optimizer that ``config`` (the ``optimizer`` part) describes.
 
-    Each part of the model learns at the schedule's rate times its own scale. What is
-    frozen (`frozen_of`) has no moments and no weight decay.
+    Each part of the model learns at the schedule's rate times its own scale. Frozen
+    parameters (`frozen_of`) have no moments and no weight decay.
 
     Raises:
         ValueError: if the rule or the decay mask is unknown, or the warm-up is not
@@ -72,7 +72,7 @@ def make_optimizer(config) -> optax.GradientTransformation:
 
 
 def _make_rule(config) -> optax.GradientTransformation:
-    """Returns what makes updates of gradients: AdamW, for all or all but matrices."""
+    """Returns AdamW, or Muon for matrices and AdamW for all other parameters."""
     schedule, decay = make_schedule(config), config.weight_decay
     adamw = optax.adamw(
         schedule,
@@ -89,9 +89,9 @@ def _make_rule(config) -> optax.GradientTransformation:
 
 
 def frozen_of(config) -> Callable[[tuple], bool] | None:
-    """Returns a predicate of parameters' paths, true for those that are not trained.
+    """Returns a predicate of parameter paths, true for frozen parameters.
 
-    Those are parts whose `lr_scale` is 0, and the word table with `freeze_words`.
+    These are the parts with an `lr_scale` of 0, and the word table with `freeze_words`.
 
     Args:
         config: the ``optimizer`` part of a configuration.
@@ -114,8 +114,8 @@ def frozen_of(config) -> Callable[[tuple], bool] | None:
 def with_schedule_at(opt_state: Any, step: jax.Array) -> Any:
     """Returns the optimizer's state with its schedule at a step.
 
-    The schedule counts steps, also skipped ones, so that it ends with the run; the
-    moments count the updates that they have seen.
+    The schedule counts all steps, including skipped ones, so that it ends with the run.
+    The moments count only the updates that they have seen.
     """
 
     def is_schedule(part: Any) -> bool:
@@ -129,11 +129,11 @@ def with_schedule_at(opt_state: Any, step: jax.Array) -> Any:
 
 
 def _matrices(params):
-    """Marks what weight decay applies to: the weights of linear maps.
+    """Marks the parameters with weight decay: the weights of linear maps.
 
-    By name, since positions, class token, seed and word vectors have as many axes.
-    Decay would pull them, like biases and norms, to zero for no gain; words that no
-    expression holds would lose their pretrained vectors.
+    Selects by name, since positions, class token, seed and word vectors have as many
+    axes. Decay would pull these, like biases and norms, to zero without a benefit.
+    Words that no expression contains would lose their pretrained vectors.
     """
     return jax.tree_util.tree_map_with_path(
         lambda path, _: path[-1].key == "kernel", params
@@ -149,7 +149,7 @@ def _parts(params):
 
 
 def _rules(params):
-    """Marks what Muon applies to: the matrices between the first and the last layer."""
+    """Marks the parameters for Muon: matrices between the first and the last layer."""
 
     def rule(path, value):
         *_, layer, name = (key.key for key in path)

@@ -1,10 +1,10 @@
-"""Masks drawn on an image, each in a colour of its own."""
+"""Draws masks on an image, each in its own colour."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-# Okabe and Ito's colours, which people without full colour vision can tell apart; red
+# Okabe and Ito's colours, which people with impaired colour vision can distinguish; red
 # first.
 COLORS = (
     (213, 94, 0),
@@ -18,16 +18,16 @@ COLORS = (
 
 
 def color_of(index: int) -> tuple[int, int, int]:
-    """Returns the colour of the mask at a place of a list, RGB."""
+    """Returns the RGB colour of the mask at an index of a list."""
     return COLORS[index % len(COLORS)]
 
 
 def draw(image: np.ndarray, masks: Sequence[np.ndarray]) -> np.ndarray:
-    """Tints the pixels of each mask and darkens what is in none.
+    """Tints the pixels of each mask and darkens all others.
 
     Args:
         image: uint8 RGB [H, W, 3].
-        masks: boolean [H, W] each; where several meet, the colours mix.
+        masks: boolean [H, W] each; the colours of overlapping masks mix.
 
     Returns:
         uint8 RGB [H, W, 3].

@@ -1,19 +1,20 @@
-"""The figures of cost that the paper prints, and what has to be counted to reach them.
+"""The paper's cost figures, and the counting rules that reproduce them.
 
-The paper does not name its counter. Each figure is reached to its last digit, by one of
-several possible readings:
+The paper does not name its counter. One of several possible counting rules reproduces
+each figure to its last digit:
 
-* Table 3b is of the fusion at 480 x 480, without the two linears that it begins with.
-* Multiply-adds are those of matrix products, and five per value of a LayerNorm; a class
-  token stays among the patches through the fusion. Matrix products alone, without the
-  token there, come to 31.29 G, 15.92 G and 52.22 G.
-* The multiply-adds of Table 5 are those of the preset `released` at 320 x 320, each
-  upsampling of the decoder before its linear, and nothing for upsampling itself. Ours
-  runs the linear first, the same function for a quarter.
+* Table 3b covers the fusion at 480 x 480, without its first two linears and the
+  LayerNorms of its encoders' outputs.
+* Multiply-adds are those of matrix products, plus five per value of a LayerNorm. A
+  class token stays among the patches through the fusion. Matrix products alone, without
+  the token there, come to 31.29 G, 15.92 G and 52.22 G.
+* The multiply-adds of Table 5 are those of the preset `released` at 320 x 320. Each
+  upsampling of the decoder precedes its linear, and upsampling itself is not counted.
+  Our model runs the linear first: the same function at a quarter of the cost.
 * The parameters of Table 5 are those of the preset `paper` with a language MLP of 1200,
-  as released, where the text says 3072. Left out are the tables of positions and words,
-  which makes 122.89 M and 108.72 M, and the LayerNorms outside the vision encoder. Of
-  ours, only the word table is left out.
+  as released, where the paper's text says 3072. They exclude the tables of positions
+  and words, which gives 122.89 M and 108.72 M, and the LayerNorms outside the vision
+  encoder. The column "our model" excludes only the word table.
 """
 
 import dataclasses
@@ -37,14 +38,14 @@ _FUSION_LINEARS = ("visual_linear", "language_linear")
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A printed figure beside ours.
+    """A figure of the paper and ours.
 
     Attributes:
-        name: where it is printed, and of what.
+        name: the table and the quantity.
         unit: "M" parameters or "G" multiply-adds.
-        printed: the print, in that unit.
-        reached: by counting as the docstring of this module says.
-        executed: what our model has, or multiplies and adds, for the same.
+        printed: the paper's value, in that unit.
+        reached: the count by the rules in the docstring of this module.
+        executed: the parameters or multiply-adds of our model.
     """
 
     name: str
@@ -58,7 +59,7 @@ def figures(get_config: Callable) -> list[Figure]:
     """Counts every figure of Tables 3b and 5.
 
     Args:
-        get_config: of configs/gref.py.
+        get_config: the function of configs/gref.py.
     """
     return [*_table_3b(get_config), *_table_5(get_config)]
 
@@ -116,7 +117,7 @@ def _whole_as_printed(traced: TracedModel) -> int:
     without = _fusion(traced, class_token=False)
     return (
         _as_printed(traced.trace)
-        # Each of these sees four times as many pixels.
+        # Each of these processes four times as many pixels.
         + 3 * sum(p.macs for p in products if _upsampled_first(p))
         + _as_printed(with_token)
         - _as_printed(without)
@@ -124,14 +125,14 @@ def _whole_as_printed(traced: TracedModel) -> int:
 
 
 def _printed(path: str) -> bool:
-    """Says whether Table 5 counts a parameter."""
+    """Returns whether Table 5 counts a parameter."""
     if path.endswith(("words/embedding", "positions")):
         return False
     return path.startswith("vision/") or "/norm" not in path
 
 
 def _upsampled_first(product: Product) -> bool:
-    """Says whether the paper's decoder has this linear after an upsampling."""
+    """Returns whether the paper's decoder upsamples before this linear."""
     return product.path[:1] == ("decoder",) and product.path[-1] != "to_logit"
 
 
@@ -179,13 +180,13 @@ def _multiply_adds(name: str, printed: float, reached: int, ours: Trace) -> Figu
 
 
 def describe(get_config: Callable) -> str:
-    """Returns the Markdown table of all figures, and how they are counted.
+    """Returns a Markdown table of all figures, and the counting rules.
 
     Args:
-        get_config: of configs/gref.py.
+        get_config: the function of configs/gref.py.
     """
     lines = [
-        "| figure | printed | counted like it | ours in execution |",
+        "| figure | paper | reproduced | our model |",
         "| --- | ---: | ---: | ---: |",
     ]
     for f in figures(get_config):

@@ -2,8 +2,8 @@
 
 A step is written once, for a whole batch. Under "jit" the compiler divides it along the
 batch; under "pmap" each device runs it on its share and sums over `AXIS`. Training
-spans the devices of all processes. In scoring each process works for itself, on its
-share of the images, and results are gathered.
+spans the devices of all processes. In scoring each process works independently on its
+share of the images, and the results are gathered.
 """
 
 import functools
@@ -24,29 +24,29 @@ logger = logging.getLogger(__name__)
 AXIS = "data"
 FSDP_AXIS = "fsdp"
 MODES = ("jit", "pmap")
-# Smaller arrays are not worth a message each; every device keeps all of them.
+# Smaller arrays are not worth the communication; every device keeps a full copy.
 _LEAST_SHARDED = 2**14
 
 
 class Parallel:
-    """The devices, and how a batch and a state lie on them.
+    """The devices, and the layout of a batch and a state on them.
 
     Attributes:
         mode: "jit" or "pmap".
         num_devices: devices of all processes, which share a batch in training.
-        num_local_devices: this process's, which share a batch in scoring.
+        num_local_devices: devices of this process, which share a batch in scoring.
     """
 
     def __init__(self, mode: str, fsdp: int = 1, devices: list | None = None):
-        """Uses every device.
+        """Takes the devices in use.
 
         Args:
             mode: "jit" or "pmap".
             fsdp: devices that share one copy of parameters and moments.
-            devices: to work on; all there are, unless others are named.
+            devices: the devices to use; all by default.
 
         Raises:
-            ValueError: if the mode is unknown, or does not go with `fsdp`.
+            ValueError: if the mode is unknown, or does not support `fsdp`.
         """
         if mode not in MODES:
             raise ValueError(f"Unknown config.parallel {mode!r}; it is one of {MODES}.")
@@ -65,7 +65,7 @@ class Parallel:
                 f"config.fsdp is {fsdp} with config.parallel={mode}; it has to divide "
                 f"the {self.num_devices} devices, and to be 1 with pmap."
             )
-        # One order for the meshes and for pmap, whose own would be another on TPUs.
+        # One order for the meshes and for pmap, whose own order differs on TPUs.
         self._devices, self._local_devices = _ordered(devices), _ordered(local)
         mesh = _mesh(self._devices, {AXIS: self.num_devices // fsdp, FSDP_AXIS: fsdp})
         self._mesh = mesh
@@ -76,7 +76,7 @@ class Parallel:
         self._sharded = NamedSharding(local_mesh, P(AXIS))
 
     def check_batch_size(self, batch_size: int, parts: int) -> None:
-        """Raises ValueError if parts of a batch do not divide over the devices."""
+        """Raises ValueError if the parts of a batch do not divide over the devices."""
         if parts < 1 or batch_size % (self.num_devices * parts):
             raise ValueError(
                 f"config.batch_size is {batch_size}, which {self.num_devices} devices "
@@ -85,7 +85,7 @@ class Parallel:
             )
 
     def wait_for_others(self, name: str) -> None:
-        """Returns when every process has come here."""
+        """Blocks until every process has reached this call."""
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices(name)
 
@@ -93,7 +93,7 @@ class Parallel:
         """Returns the items of all processes, the same in each.
 
         Args:
-            items: this process's, of what JSON holds.
+            items: this process's items, which JSON can hold.
         """
         if jax.process_count() == 1:
             return items
@@ -108,13 +108,13 @@ class Parallel:
     # Training, on the devices of all processes.
 
     def place(self, tree: Any) -> Any:
-        """Puts a state that every process has on all devices."""
+        """Places a state, known to every process, on all devices."""
         return jax.tree.map(
             lambda x: jax.device_put(x, self._sharding(np.shape(x))), tree
         )
 
     def describe(self, abstract: Any) -> Any:
-        """Adds to a state of shapes how it lies on the devices."""
+        """Adds the device layout to an abstract state."""
         return jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(
                 x.shape, x.dtype, sharding=self._sharding(x.shape)
@@ -123,11 +123,11 @@ class Parallel:
         )
 
     def feed(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-        """Divides a batch over all devices; each process gives its own rows."""
+        """Divides a batch over all devices; each process provides its own rows."""
         return _divide(batch, self._fed)
 
     def describe_batch(self, abstract: Any) -> Any:
-        """Adds to a batch of shapes, as `feed` makes it, how it lies on the devices."""
+        """Adds the device layout of `feed` to an abstract batch."""
         return jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._fed),
             abstract,
@@ -139,7 +139,7 @@ class Parallel:
         The state's memory is reused for the new one.
 
         Args:
-            step: what is compiled.
+            step: the function to compile.
             abstract: the state, as `describe` returns it.
         """
         if self.mode == "jit":
@@ -161,7 +161,7 @@ class Parallel:
         return _Pmapped(mapped, self.num_devices)
 
     def to_score(self, params: Any) -> Any:
-        """Makes of training's parameters what `predict_step` takes, as `replicate`."""
+        """Lays training's parameters out for `predict_step`, as `replicate` does."""
         if self.fsdp > 1:
             params = jax.jit(lambda p: p, out_shardings=self._everywhere)(params)
         if jax.process_count() > 1:
@@ -170,10 +170,10 @@ class Parallel:
         return params
 
     def to_save(self, state: Any) -> Any:
-        """Makes of a step's state one that spans all devices; nothing is copied.
+        """Turns a step's state into one that spans all devices, without a copy.
 
-        In several processes pmap returns arrays of which each process sees its own
-        part alone.
+        With several processes, pmap returns arrays that contain only the process's own
+        part.
         """
         if self.mode == "jit" or jax.process_count() == 1:
             return state
@@ -216,7 +216,7 @@ class Parallel:
         return run_whole
 
     def _sharding(self, shape: tuple[int, ...]) -> NamedSharding:
-        """Divides the longest side that can be; the same for any array of a shape."""
+        """Divides the longest divisible side; the same for all arrays of a shape."""
         sides = [i for i, side in enumerate(shape) if side % self.fsdp == 0]
         if self.fsdp == 1 or math.prod(shape) < _LEAST_SHARDED or not sides:
             return self._everywhere
@@ -226,7 +226,7 @@ class Parallel:
 
 
 def describe_on(device: jax.Device, abstract: Any) -> Any:
-    """Adds to a tree of shapes that all of it lies on one device."""
+    """Adds the layout of a single device to a tree of shapes."""
     on = SingleDeviceSharding(device)
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=on), abstract
@@ -234,7 +234,7 @@ def describe_on(device: jax.Device, abstract: Any) -> Any:
 
 
 class _Pmapped:
-    """A program of pmap that takes whole batches, as one of jit does."""
+    """A pmap program that takes whole batches, as a jit program does."""
 
     def __init__(self, mapped: Callable, parts: int):
         self._mapped, self._parts = mapped, parts
@@ -243,16 +243,16 @@ class _Pmapped:
         return self._mapped(fixed, _split(batch, self._parts))
 
     def lower(self, fixed: Any, batch: Any) -> jax.stages.Lowered:
-        """Lowers it for shapes."""
+        """Lowers the program for abstract inputs."""
         split = jax.eval_shape(lambda batch: _split(batch, self._parts), batch)
         return self._mapped.lower(fixed, split)
 
 
 def _ordered(devices: list) -> list:
-    """Puts neighbours side by side, and those of a process together.
+    """Orders devices with neighbours adjacent, and those of a process together.
 
-    JAX knows a TPU's wiring: the order is often not that of the numbers. A process
-    holds consecutive rows of a batch, so its devices take consecutive places.
+    JAX knows a TPU's topology: the order often differs from that of the device numbers.
+    A process holds consecutive rows of a batch, so its devices are consecutive too.
     """
     types = (AxisType.Auto,)
     ring = jax.make_mesh((len(devices),), (AXIS,), axis_types=types, devices=devices)
@@ -264,7 +264,7 @@ def _by_process(devices: Iterable) -> list:
 
 
 def _mesh(devices: list, sides: dict[str, int]) -> Mesh:
-    # With explicit axes, flax's embedding of words is refused.
+    # JAX rejects flax's word embedding with explicit axes.
     types = (AxisType.Auto,) * len(sides)
     grid = np.array(devices).reshape(tuple(sides.values()))
     return Mesh(grid, tuple(sides), axis_types=types)
@@ -278,5 +278,5 @@ def _divide(batch: dict[str, np.ndarray], sharding: NamedSharding):
 
 
 def _split(batch: Any, parts: int) -> Any:
-    """Gives the batch the leading device axis that pmap maps over."""
+    """Adds the leading device axis that pmap maps over."""
     return jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)

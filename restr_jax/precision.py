@@ -1,8 +1,8 @@
-"""What is computed in which floating-point type.
+"""Floating-point types of the computation.
 
 Parameters, their gradients, the optimizer, losses and metrics are always float32. With
-bfloat16 the model gets copies of its parameters and its input in it, and computes all
-but sums (of products, norms and the softmax) and its logits in it.
+bfloat16, the model receives bfloat16 copies of its parameters and input. It computes in
+bfloat16, except for sums (of products, norms and the softmax) and its logits.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ DTYPES = ("auto", "float32", "bfloat16")
 
 
 def compute_dtype(name: str) -> jnp.dtype:
-    """Returns the type that ``config.dtype`` means on this machine's devices.
+    """Returns the type that ``config.dtype`` selects on this machine's devices.
 
     Raises:
         ValueError: if the name is unknown.
@@ -27,7 +27,7 @@ def compute_dtype(name: str) -> jnp.dtype:
 
 
 def cast(tree: Any, dtype: jnp.dtype) -> Any:
-    """Returns a tree with its floating-point arrays in another type."""
+    """Returns a tree with its floating-point arrays cast to another type."""
     return jax.tree.map(
         lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
     )

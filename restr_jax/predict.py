@@ -1,4 +1,4 @@
-"""Masks of many images for many sentences, into files."""
+"""Writes masks of many images for many expressions."""
 
 import glob
 import json
@@ -23,24 +23,24 @@ _ROWS = "predictions.jsonl"
 
 
 class Request(NamedTuple):
-    """An image file, and what to segment in it."""
+    """An image file and the expressions to segment in it."""
 
     path: pathlib.Path
     expressions: tuple[str, ...]
 
 
 def find_requests(images: Sequence[str], expressions: Sequence[str]) -> list[Request]:
-    """Finds what is asked for.
+    """Collects the images and expressions to segment.
 
     Args:
-        images: files, folders (with all below but what `predict` wrote there),
-            patterns as "photos/*.jpg", or JSON lines files (.jsonl) of {"image": path,
-            "expressions": [sentence, ...]}, whose paths are relative to the file.
-        expressions: sentences, asked of every image but those of JSON lines files.
+        images: files, folders (searched recursively, without the output of `predict`),
+            patterns such as "photos/*.jpg", or JSON lines files (.jsonl) of {"image":
+            path, "expressions": [text, ...]}, with paths relative to the file.
+        expressions: texts for every image, except for those of JSON lines files.
 
     Raises:
-        FileNotFoundError: if there is no such file, or none in a folder or pattern.
-        ValueError: if nothing is asked, or a line is no request.
+        FileNotFoundError: if a file does not exist, or a folder or pattern has none.
+        ValueError: if there is no image or expression, or a line is malformed.
     """
     requests = []
     for given in images:
@@ -48,11 +48,11 @@ def find_requests(images: Sequence[str], expressions: Sequence[str]) -> list[Req
         if path.suffix == ".jsonl" and path.is_file():
             requests += _read_lines(path)
         elif not expressions:
-            raise ValueError(f"Say with --expression what to segment in {given}.")
+            raise ValueError(f"There is no text for {given}; give an --expression.")
         else:
             requests += [Request(p, tuple(expressions)) for p in _find_images(given)]
     if not requests:
-        raise ValueError("Give at least one image to segment something in.")
+        raise ValueError("There is nothing to segment; give at least one image.")
     return requests
 
 
@@ -66,7 +66,7 @@ def _find_images(given: str) -> list[pathlib.Path]:
         found = [p for p in files if p.suffix.lower() in SUFFIXES and p not in written]
         if len(found) < len(files):
             logger.info(
-                "%s: %d files are no images, or masks of an earlier prediction",
+                "%s: skipped %d files (not images, or masks of an earlier prediction)",
                 given,
                 len(files) - len(found),
             )
@@ -78,13 +78,13 @@ def _find_images(given: str) -> list[pathlib.Path]:
 
 
 def _written_with(rows: pathlib.Path) -> set[pathlib.Path]:
-    """Returns the pictures that were written beside a predictions.jsonl."""
+    """Returns the image files that were written next to a predictions.jsonl."""
     pictures = set()
     for line in rows.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             mask = rows.parent / json.loads(line)["mask_file"]
         except (KeyError, TypeError, ValueError, RecursionError):
-            continue  # Not of ours, or the last line of a run that was killed.
+            continue  # Not our row, or the last line of a killed run.
         pictures |= {mask, _overlay_of(mask)}
     return pictures
 
@@ -99,7 +99,7 @@ def _read_lines(path: pathlib.Path) -> list[Request]:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: {error}.") from error
     requests = []
-    # Not splitlines(): other ends of lines than these may stand in a sentence.
+    # Not splitlines(): an expression may contain its other line separators.
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -110,7 +110,7 @@ def _read_lines(path: pathlib.Path) -> list[Request]:
                 raise TypeError
             if not sentences or not all(isinstance(s, str) for s in sentences):
                 raise TypeError
-            # JSON can spell half a character, which no file could be written with.
+            # JSON can contain half a surrogate pair, which cannot be written to a file.
             "".join([image, *sentences]).encode("utf-8")
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(
@@ -124,25 +124,25 @@ def _read_lines(path: pathlib.Path) -> list[Request]:
 def predict(
     model: Segmenter, requests: Sequence[Request], output: str, threshold: float
 ) -> list[dict]:
-    """Segments every expression in its image, and goes on after a bad image.
+    """Segments every expression in its image; skips unreadable images.
 
-    Writes, for image IMAGE and the n-th expression, IMAGE-n.png (the mask, 0 or 255)
-    and IMAGE-n-overlay.png (the mask on the image), both of the image's own size; and
-    as it goes a row for each into predictions.jsonl.
+    For image IMAGE and the n-th expression, writes IMAGE-n.png (the mask, 0 or 255) and
+    IMAGE-n-overlay.png (the mask on the image), both at the image's own size. Writes a
+    row for each into predictions.jsonl, one by one.
 
     Args:
         model: a loaded model.
-        requests: what to segment.
-        output: folder to write into.
-        threshold: probability from which on a pixel is in the mask.
+        requests: the images and expressions to segment.
+        output: the output folder.
+        threshold: the minimum probability of a pixel in the mask.
 
     Returns:
         The rows of predictions.jsonl.
 
     Raises:
-        ValueError: if images would write the same files, or none of the expressions of
-            a request can be read, before anything is written; and at the end, if there
-            were bad images, with all their names.
+        ValueError: before anything is written, if images would write the same files or
+            an expression has no known word; at the end, if images were skipped, with
+            the list of them.
     """
     names = _name_outputs([request.path for request in requests])
     for request in requests:
@@ -179,10 +179,10 @@ def predict(
                     )
                 print(json.dumps(row, ensure_ascii=False), file=file, flush=True)
                 rows.append(row)
-    logger.info("%d masks are in %s", len(rows), folder)
+    logger.info("wrote %d masks to %s", len(rows), folder)
     if failures:
         raise ValueError(
-            f"{len(failures)} of {len(requests)} images were left out:\n  "
+            f"{len(failures)} of {len(requests)} images were skipped:\n  "
             + "\n  ".join(failures)
         )
     return rows
@@ -209,7 +209,7 @@ def _write(
 
 
 def _name_outputs(paths: Sequence[pathlib.Path]) -> list[str]:
-    """Names each image's files after it, with its suffix where there are twins.
+    """Names each image's files after it, with its suffix if two images share a stem.
 
     Raises:
         ValueError: if two images would write the same files.
@@ -221,7 +221,7 @@ def _name_outputs(paths: Sequence[pathlib.Path]) -> list[str]:
             twins = [str(p) for p, n in zip(paths, names, strict=True) if n == name]
             raise ValueError(
                 f"{twins} would write the same files {name}-*.png; rename one, or "
-                "predict them into another --output."
+                "choose another --output for it."
             )
     return names
 
@@ -232,12 +232,12 @@ def predict_workdir(
     """Predicts with the model of a workdir.
 
     Args:
-        config: the configuration of the workdir; ``config.eval`` says which checkpoint
-            and threshold.
-        workdir: of a trained model.
-        images: as of `find_requests`.
-        expressions: as of `find_requests`.
-        output: folder to write into.
+        config: the workdir's configuration; ``config.eval`` sets the checkpoint and
+            the threshold.
+        workdir: the workdir of a trained model.
+        images: see `find_requests`.
+        expressions: see `find_requests`.
+        output: the output folder.
 
     Returns:
         The rows of predictions.jsonl.
@@ -247,7 +247,7 @@ def predict_workdir(
         ValueError: see `find_requests` and `predict`.
     """
     requests = find_requests(images, expressions)
-    experiment.start(config, workdir, training=False)  # Refuses another's workdir.
+    experiment.start(config, workdir, training=False)  # Checks the workdir's config.
     model = segmenter.load(
         workdir, checkpoint=config.eval.checkpoints, dtype=config.dtype
     )

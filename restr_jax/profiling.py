@@ -10,15 +10,15 @@ logger = logging.getLogger(__name__)
 
 
 class Profiler:
-    """Traces the steps that ``config.profile`` names."""
+    """Traces the steps that ``config.profile`` selects."""
 
     def __init__(self, config, folder: pathlib.Path, first_step: int):
-        """Traces nothing yet.
+        """Selects the steps; tracing starts in `before`.
 
         Args:
             config: the ``profile`` part of a configuration.
-            folder: to write into.
-            first_step: that this run begins with.
+            folder: the output folder.
+            first_step: the first step of this run.
         """
         self._folder = folder
         self._first = first_step + config.after_steps if config.num_steps else None
@@ -26,11 +26,11 @@ class Profiler:
         self._running, self._step_mark = False, None
 
     def before(self, step: int) -> None:
-        """Starts where the trace is to begin; marks the step in it."""
+        """Starts the trace at its first step, and marks each step in it."""
         if step == self._first:
             options = jax.profiler.ProfileOptions()
-            # A trace holds a limited number of events; every call of a Python function
-            # would be one.
+            # A trace holds a limited number of events, and every call of a Python
+            # function would be one.
             options.python_tracer_level = 0
             jax.profiler.start_trace(
                 str(self._folder), create_perfetto_trace=True, profiler_options=options
@@ -41,7 +41,7 @@ class Profiler:
             self._step_mark.__enter__()
 
     def after(self, step: int, outputs: Any) -> None:
-        """Ends the trace behind the last step, once the devices have done it."""
+        """Ends the trace after the last step, once the devices have finished it."""
         if not self._running:
             return
         self._step_mark.__exit__(None, None, None)
@@ -54,4 +54,4 @@ class Profiler:
         if self._running:
             jax.profiler.stop_trace()
             self._running = False
-            logger.info("a trace of the steps before here: %s", self._folder)
+            logger.info("wrote the trace of the profiled steps to %s", self._folder)

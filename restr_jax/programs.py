@@ -1,7 +1,7 @@
-"""Programs of a configuration, lowered for devices that need not be there.
+"""Lowers the programs of a configuration for devices that need not be present.
 
-Shapes stand for all inputs. So a program can be checked for a GPU or TPU on any
-machine, and compiled to learn whether it fits.
+All inputs are abstract shapes. A program can thus be checked for a GPU or TPU on any
+machine, and compiled to find out whether it fits.
 """
 
 import functools
@@ -17,7 +17,7 @@ from restr_jax.optimizer import make_optimizer
 from restr_jax.parallel import Parallel, describe_on
 from restr_jax.train_step import make_train_step
 
-# Scoring and prediction encode images and then segment an expression of each.
+# Scoring and prediction encode images, then segment one expression of each.
 PROGRAMS = (
     "training",
     "scoring-encode",
@@ -39,16 +39,16 @@ def lower(
     """Lowers one of `PROGRAMS` for a list of devices.
 
     Args:
-        program: its name.
+        program: the name of the program.
         config: a configuration whose dtype is not "auto".
         vocab_size: V.
-        devices: to lower for; prediction takes the first.
+        devices: the target devices; prediction uses the first.
         images: B, over all devices, each with one expression.
-        platform: to lower for instead of the devices' own: "cpu", "cuda" or "tpu"; not
-            with pmap.
+        platform: the target platform, by default that of the devices: "cpu", "cuda" or
+            "tpu"; not supported with pmap.
 
     Raises:
-        ValueError: if there is no such program, or a kernel does not take its shapes.
+        ValueError: if the program is unknown, or a kernel does not support its shapes.
     """
     if program not in PROGRAMS:
         raise ValueError(f"Unknown program {program!r}; it is one of {PROGRAMS}.")

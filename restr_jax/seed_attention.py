@@ -1,4 +1,4 @@
-"""How the class seed attends to patches and words, from what the model sowed."""
+"""The class seed's attention to patches and words, from the model's intermediates."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ def by_layer(
     """Returns the seed's attention in every layer it passes, averaged over heads.
 
     Args:
-        model: of any fusion kind.
-        captured: what `model.apply` returned of the collection "intermediates".
+        model: a model of any fusion kind.
+        captured: the collection "intermediates", as returned by `model.apply`.
         tokens: ids of the words.
 
     Returns:
@@ -26,17 +26,17 @@ def by_layer(
     """
     kind = "visual_linguistic" if model.fusion.kind == "vme" else "linguistic_seed"
     blocks = captured["intermediates"]["fusion"][kind]
-    # Shared weights are one block whose attention was kept once per application.
+    # With shared weights, one block stores its attention once per application.
     names = sorted(blocks, key=lambda name: int(name.partition("_")[2] or 0))
     layers = [w for name in names for w in blocks[name]["attention"]["weights"]]
-    # As the fusion lays tokens: patches, the seed, words, of which padding is last.
+    # The token order of the fusion: patches, the seed, words, padding last.
     at = layers[0].shape[-1] - tokens.shape[-1] - 1
     attention = jnp.stack([w[..., at, :].mean(-2) for w in layers], axis=-2)
     seed, words = attention[..., at : at + 1], attention[..., at + 1 :]
     if model.fusion.mask_padding:
         back = attended_first(tokens != PAD_ID).swapaxes(-1, -2)
         words = reorder(back, words.swapaxes(-1, -2)).swapaxes(-1, -2)
-    # ONNX knows no empty arrays: patches are there in VME only.
+    # ONNX has no empty arrays, and only VME has patches here.
     patches = [attention[..., :at]] if at else []
     return jnp.concatenate([*patches, words, seed], axis=-1)
 
@@ -44,15 +44,15 @@ def by_layer(
 def of_words(
     model: ReSTR, captured: Any, tokens: Int[Array, "B K L"]
 ) -> Float[Array, "B K L"]:
-    """Returns how the seed's attention divides over words, in the mean of its layers.
+    """Returns the shares of words in the seed's attention, averaged over its layers.
 
     Args:
-        model: of any fusion kind.
-        captured: as of `by_layer`.
+        model: a model of any fusion kind.
+        captured: see `by_layer`.
         tokens: ids of the words.
 
     Returns:
-        Shares of each word, 0 for padding; their sum is 1.
+        The share of each word, 0 for padding; the shares sum to 1.
     """
     layers = by_layer(model, captured, tokens)
     words = layers[..., -1 - tokens.shape[-1] : -1].mean(-2)

@@ -1,4 +1,4 @@
-"""Masks of one's own images for one's own sentences, from Python.
+"""Python interface: masks of images for referring expressions.
 
 import restr_jax
 model = restr_jax.load("runs/gref")
@@ -26,19 +26,19 @@ _LARGEST_BATCH = 8  # images encoded in one pass
 
 
 class Prediction:
-    """What the model says of one expression in one image.
+    """The prediction for one expression in one image.
 
-    Arrays of the image's own size are made when they are first asked for.
+    Arrays of the image's own size are computed on first access.
 
     Attributes:
-        expression: what was asked for.
-        words: how the model read it; later words than it takes are cut off.
-        unknown: those of the words that it does not know.
-        word_attention: float32 [words], how the class seed's attention divides over
-            the words, the mean of its layers and heads; its sum is 1.
+        expression: the given text.
+        words: the words as the model reads them, truncated to its maximum number.
+        unknown: those words that the model does not know.
+        word_attention: float32 [words], the shares of the words in the class seed's
+            attention, averaged over its layers and heads; they sum to 1.
         patch_probability: float32 [h, w], Eq. 9: each patch's probability to be part
             of the mask, over the network's whole input.
-        threshold: probability from which on a pixel is in the mask.
+        threshold: the minimum probability of a pixel in the mask.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Prediction:
         resize: str,
         threshold: float,
     ):
-        """Keeps the logits of pixels and patches and the attention to words."""
+        """Stores the logits of pixels and patches and the attention to words."""
         self.expression, self.words, self.unknown = expression, words, unknown
         self.threshold = threshold
         self._pixel_logits, patch_logits, self.word_attention = outputs
@@ -75,44 +75,44 @@ class Prediction:
 
     @property
     def found(self) -> bool:
-        """True if any pixel is in the mask; else nothing fits the expression."""
+        """True if any pixel is in the mask; otherwise nothing fits the expression."""
         return bool(self.mask.any())
 
     @property
     def score(self) -> float:
-        """The mean probability of the mask's pixels; of an empty one the highest."""
+        """Mean probability of the mask's pixels, or the highest one if it is empty."""
         inside = self.probability[self.mask]
         return float(inside.mean() if self.found else self.probability.max())
 
 
 class EncodedImage:
-    """An image that has passed the vision encoder, the costliest part.
+    """An image that has passed the vision encoder, the most expensive part.
 
     Attributes:
         pixels: uint8 RGB [H, W, 3], the image, upright.
     """
 
     def __init__(self, segmenter: "Segmenter", pixels: np.ndarray, visual: jax.Array):
-        """Keeps the image and its patch features z_v, [1, N, D]."""
+        """Stores the image and its patch features z_v, [1, N, D]."""
         self.pixels = pixels
         self._segmenter, self._visual = segmenter, visual
 
     def segment(
         self, expressions: str | Sequence[str], *, threshold: float | None = None
     ) -> Prediction | list[Prediction]:
-        """Segments what one or more expressions refer to.
+        """Segments one or more expressions in this image.
 
         Args:
-            expressions: a sentence, or several.
-            threshold: probability from which on a pixel is in the mask; the
-                configuration's unless given.
+            expressions: one text, or several.
+            threshold: the minimum probability of a pixel in the mask; the
+                configuration's by default.
 
         Returns:
             A prediction, or a list of one for each expression.
 
         Raises:
-            ValueError: if an expression is empty or holds no word that the model knows,
-                or the threshold is no probability between 0 and 1.
+            ValueError: if an expression is empty or has no known word, or the threshold
+                is not between 0 and 1.
         """
         one = isinstance(expressions, str)
         given = [expressions] if one else list(expressions)
@@ -121,20 +121,19 @@ class EncodedImage:
 
 
 class Segmenter:
-    """A trained model, compiled for any image and sentence.
+    """A trained model, compiled for any image and expression.
 
     Attributes:
-        trained: what was loaded.
-        threshold: probability from which on a pixel is in a mask, unless another is
-            asked for.
+        trained: the loaded model.
+        threshold: the default minimum probability of a pixel in a mask.
     """
 
     def __init__(self, trained: Trained, dtype: str = "auto"):
         """Puts a model on the first device.
 
         Args:
-            trained: from `model_files.read`.
-            dtype: what is computed in, as ``config.dtype``.
+            trained: a model from `model_files.read`.
+            dtype: the type of the computation, as ``config.dtype``.
         """
         self.trained = trained
         self.threshold = float(trained.config.eval.thresholds[0])
@@ -166,7 +165,7 @@ class Segmenter:
         images = list(images)
         while len(encoded) < len(images):
             left = len(images) - len(encoded)
-            # A power of two, so that few programs are compiled and none is padded.
+            # A power of two, so that few programs are compiled and no batch is padded.
             count = min(_LARGEST_BATCH, 1 << (left.bit_length() - 1))
             encoded += self._encode_several(images[len(encoded) : len(encoded) + count])
         return encoded
@@ -181,11 +180,11 @@ class Segmenter:
         threshold = self.threshold if threshold is None else threshold
         if not 0.0 < threshold < 1.0:
             raise ValueError(
-                f"The threshold is {threshold}; it is a probability between 0 and 1."
+                f"The threshold is {threshold}; it has to be between 0 and 1."
             )
         read = [self.read_words(sentence) for sentence in expressions]
-        # One after the other: one program serves any number, and memory is bounded.
-        # All are under way before the first is waited for.
+        # One after the other: one program serves any number, with bounded memory. All
+        # are dispatched before the first is fetched.
         outputs = [
             self._segment(self._params, image._visual, tokens[None, None])
             for tokens, _, _ in read
@@ -208,13 +207,13 @@ class Segmenter:
     def read_words(
         self, sentence: str
     ) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
-        """Reads a sentence as the model does.
+        """Converts an expression into words and ids as the model does.
 
         Returns:
             int32 ids [L], the words, and those of them that the model does not know.
 
         Raises:
-            ValueError: if it is empty or holds no word that the model knows.
+            ValueError: if the expression is empty or has no known word.
         """
         vocabulary = self.trained.vocabulary
         length = self.trained.config.data.max_words
@@ -223,8 +222,8 @@ class Segmenter:
         return tokens, words, tuple(w for w in words if w not in vocabulary.ids)
 
     def warm_up(self) -> None:
-        """Compiles what a first image and sentence need, so that they need not wait."""
-        # Read backwards, as the first entries are no words.
+        """Compiles the programs that the first image and expression would wait for."""
+        # In reverse, since the first entries are not words.
         known = next(w for w in reversed(self.trained.vocabulary.words) if w.isalnum())
         blank = np.zeros((*self.image_size, 3), np.uint8)
         self.segment(self.encode(blank), [known])
@@ -254,8 +253,8 @@ def segment(model, params: Any, visual, tokens):
     """Segments tokens [B, K, L] in patch features [B, N, D].
 
     Returns:
-        float32 logits of pixels [B, K, H, W] and patches [B, K, h, w], and how the
-        class seed's attention divides over the L places of words, [B, K, L].
+        float32 logits of pixels [B, K, H, W] and patches [B, K, h, w], and the shares
+        of the L word positions in the class seed's attention, [B, K, L].
     """
 
     def run(module, visual, tokens):
@@ -270,7 +269,7 @@ def segment(model, params: Any, visual, tokens):
 
 
 def _only(output: tuple, count: int, pads_left: bool) -> tuple:
-    """Takes the one expression of the one image, and its words without the padding."""
+    """Extracts the single expression of the single image, without word padding."""
     pixels, patches, attention = (np.asarray(x[0, 0], np.float32) for x in output)
     attention = attention[-count:] if pads_left else attention[:count]
     return pixels, patches, attention
@@ -287,15 +286,15 @@ def load(
     Args:
         path: a workdir, WORKDIR/checkpoints/STEP, a folder of weights, or one of the
             models that come with the package (`restr_jax.shipped`).
-        checkpoint: of a workdir: "best", which is the latest where none was scored,
-            "latest", or a step.
-        dtype: what is computed in: "float32", "bfloat16", or "auto", which is bfloat16
-            on GPU and TPU.
+        checkpoint: "best", "latest" or a step of a workdir; "best" is the latest if
+            none was scored.
+        dtype: the type of the computation: "float32", "bfloat16", or "auto", which is
+            bfloat16 on GPU and TPU.
 
     Raises:
         FileNotFoundError: if there is no trained model.
-        ValueError: if it is damaged, or another version's.
+        ValueError: if it is damaged, or of another version.
     """
     trained = model_files.read(path, checkpoint)
-    logger.info("the model of %s", trained.origin)
+    logger.info("loaded the model %s", trained.origin)
     return Segmenter(trained, dtype)

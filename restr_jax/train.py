@@ -1,4 +1,4 @@
-"""Training, with scoring on the way and at the end."""
+"""Training, with scoring during the run and at the end."""
 
 import contextlib
 import logging
@@ -26,22 +26,22 @@ logger = logging.getLogger(__name__)
 
 
 def train_and_evaluate(config, workdir: str) -> list[dict]:
-    """Trains to the end from wherever the workdir stands, then scores.
+    """Trains from the last checkpoint of the workdir, if any, to the end, then scores.
 
     Args:
         config: a configuration (configs/common.py).
-        workdir: of the run; a run that was stopped goes on from its last checkpoint.
+        workdir: the workdir of the run; a stopped run resumes from its last checkpoint.
 
     Returns:
         The rows of eval/results.json.
 
     Raises:
         FileNotFoundError: if the data set or a file of the config does not exist.
-        FloatingPointError: if the loss is no longer a number.
+        FloatingPointError: if the loss or gradient is not finite.
         OSError: if the workdir cannot be written to, or another process trains in it.
-        PreemptedError: if SIGTERM told it to stop; what was done is saved.
-        ValueError: if the config cannot work, the workdir is another config's, or what
-            is read from it or from the data set is damaged.
+        PreemptedError: if the run received SIGTERM; all finished steps are saved.
+        ValueError: if the config is invalid, the workdir belongs to another config, or
+            data in the workdir or the data set are damaged.
     """
     run = experiment.start(config, workdir, training=True)
     with _alone(run), Preemption() as preemption:
@@ -57,13 +57,13 @@ def train_and_evaluate(config, workdir: str) -> list[dict]:
 
 
 def _alone(run: Experiment) -> contextlib.AbstractContextManager:
-    """Keeps other trainers out of the workdir; the first process does."""
+    """Locks the workdir against other trainers, in the first process."""
     if jax.process_index():
         return contextlib.nullcontext()
     return locked(
         run.workdir / ".training",
-        f"{run.workdir} is being trained in by another process; wait for it, end it, "
-        "or choose another --workdir.",
+        f"Another process is training in {run.workdir}; wait for it, end it, or choose "
+        "another --workdir.",
     )
 
 
@@ -74,7 +74,7 @@ def _train(
     evaluator: Evaluator,
     preemption: Preemption,
 ) -> None:
-    """Runs the loop. The order matters: score, save, stop if told, next batch, step."""
+    """Runs the loop, in this order: score, save, stop on SIGTERM, next batch, step."""
     config, total = run.config, run.config.optimizer.total_steps
     with contextlib.ExitStack() as opened:
         checkpoints = opened.enter_context(contextlib.closing(run.checkpoints()))
@@ -99,14 +99,14 @@ def _train(
             checkpoints.save(step, run.parallel.to_save(state), oiou, done)
 
         def stopped() -> PreemptedError:
-            checkpoints.wait()  # Training continues while one is written.
+            checkpoints.wait()  # A write may still be running.
             return _stopped(run, step)
 
         for step in range(first, total + 1):
             is_new, is_last = step > first, step == total
             if is_new and (step % config.log_every_steps == 0 or is_last):
                 writer.write(step, window.close(step))
-            # A run that was told to stop while it scored has saved this step unscored.
+            # A run that received SIGTERM while scoring has saved this step unscored.
             first_too = step > 0 or config.eval.at_start
             to_score = is_new or (first_too and not scored)
             if to_score and (step % config.eval.every_steps == 0 or is_last):
@@ -130,8 +130,8 @@ def _train(
                 if is_new and step % config.checkpoint_every_steps:
                     save()
                 raise stopped()
-            # Nothing here waits for the device but to stay near: a step is only queued,
-            # and the next batch is made and sent while the device works on it.
+            # A step is only queued: the next batch is made and sent while the device
+            # works on it. The loop waits only to keep the queue short.
             profiler.before(step)
             batch = run.parallel.feed(window.next_batch(batches))
             with jax.transfer_guard("disallow"):
@@ -142,7 +142,7 @@ def _train(
 
 
 def _begin(run: Experiment, checkpoints) -> Restored:
-    """Returns what the workdir's last whole checkpoint holds, or a new beginning."""
+    """Returns the last intact checkpoint of the workdir, or a fresh state."""
     restored = checkpoints.restore_latest(run.abstract_state)
     if restored is None:
         logger.info("starting in %s", run.workdir)
@@ -174,12 +174,14 @@ def _bar(first: int, total: int) -> tqdm:
         initial=first,
         desc="training",
         unit="step",
-        disable=True if jax.process_index() else None,  # None: where nobody looks
+        disable=True if jax.process_index() else None,  # None: if not a terminal
     )
 
 
 def _stopped(run: Experiment, step: int) -> PreemptedError:
-    saved = f"Step {step} is saved in {run.workdir}" if step else "No step was done"
+    saved = (
+        f"Step {step} is saved in {run.workdir}" if step else "No step was completed"
+    )
     return PreemptedError(
-        f"Told to stop (SIGTERM). {saved}; the same command goes on from there."
+        f"Received SIGTERM. {saved}; rerun the same command to continue."
     )

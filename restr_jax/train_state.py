@@ -1,4 +1,4 @@
-"""What training carries from step to step."""
+"""The state that training carries from step to step."""
 
 import dataclasses
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from restr_jax.models import ReSTR
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything a checkpoint needs; the position in the data is the step.
+    """The content of a checkpoint; the step gives the position in the data.
 
     The fields are arrays, or their shapes where JAX only traces.
 
@@ -24,8 +24,8 @@ class TrainState:
         step: updates done so far, an int32 scalar.
         params: the model's parameters.
         opt_state: the optimizer's moments.
-        average: an average of the parameters over the steps, of as much memory as
-            they take, or None.
+        average: an average of the parameters over the steps, as large as they are, or
+            None.
     """
 
     step: Any
@@ -41,11 +41,11 @@ class TrainState:
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """What a run has said when a state is saved, so that it goes on from there.
+    """Metrics of a run up to a saved state, so that a resumed run continues them.
 
     Attributes:
-        lines: of metrics.jsonl.
-        window: the sums of each step since its last line of training.
+        lines: the number of lines in metrics.jsonl.
+        window: the sums of each step since the last line of training metrics.
     """
 
     lines: int = 0
@@ -53,7 +53,7 @@ class Progress:
 
 
 def init_params(model: ReSTR, max_words: int, seed: int) -> Any:
-    """Draws parameters; the padding row of the word table is zero."""
+    """Draws initial parameters; the padding row of the word table is zero."""
     image = jnp.zeros((1, *model.vision.image_size, 3))
     tokens = jnp.ones((1, 1, max_words), jnp.int32)
 
@@ -70,24 +70,24 @@ def with_word_vectors(params: Any, table: Float[np.ndarray, "V E"]) -> Any:
     """Returns the parameters with another word table.
 
     Raises:
-        ValueError: if the table has not the shape of the model's.
+        ValueError: if the shape of the table differs from the model's.
     """
     shape = params["language"]["words"]["embedding"].shape
     if table.shape != shape:
         raise ValueError(
-            f"The word table has shape {table.shape}, the model's {shape} (words, "
-            "config.model.language.width)."
+            f"The word table has shape {table.shape}, but the model needs {shape} "
+            "(words, config.model.language.width)."
         )
     language = dict(params["language"], words={"embedding": jnp.asarray(table)})
     return dict(params, language=language)
 
 
 def with_frozen(params: Any, is_frozen: Callable[[tuple], bool]) -> Any:
-    """Returns the parameters, some of which no gradient reaches.
+    """Returns the parameters, with gradients stopped for the frozen ones.
 
     Args:
         params: a tree of dictionaries.
-        is_frozen: predicate of a parameter's path, true for those.
+        is_frozen: predicate of a parameter's path, true for frozen ones.
     """
     return jax.tree.map_with_path(
         lambda path, x: jax.lax.stop_gradient(x) if is_frozen(path) else x, params
@@ -101,7 +101,7 @@ def create(
 
     Args:
         params: the model's parameters.
-        optimizer: what updates them.
+        optimizer: the optimizer of the parameters.
         averaged: also keep an average of them.
     """
     # A copy, since a step reuses the memory of both.
@@ -113,14 +113,14 @@ def create(
 def averaged(average: Any, params: Any, step: Any, decay: float) -> Any:
     """Returns the average of the parameters after a step.
 
-    It decays faster at first, by (1 + step) / (10 + step), so that the first weights
-    are soon forgotten.
+    The decay is at most (1 + step) / (10 + step), so that the first weights are soon
+    forgotten.
 
     Args:
         average: before the step.
         params: after the step.
         step: updates done before this one, a scalar.
-        decay: weight of the average so far, from 0 to 1.
+        decay: weight of the previous average, from 0 to 1.
     """
     decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
     return optax.incremental_update(params, average, 1.0 - decay)

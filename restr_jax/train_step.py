@@ -19,15 +19,15 @@ def make_train_step(
 ) -> Callable:
     """Returns ``step(state, batch, axis_name) -> (state, sums)``.
 
-    Losses are summed, not averaged, until every device and every part of the batch has
-    added its own: the mean is over the valid expressions of the whole batch. What
-    stochastic depth drops depends on the seed, the step and an image's row in the whole
-    batch, which travels with the image (``batch["row"]``): devices, their order and the
-    number of parts or processes change none of it.
+    Devices and parts of the batch contribute sums of losses, not means: the mean is
+    over the valid expressions of the whole batch. Stochastic depth depends on the seed,
+    the step and an image's row in the whole batch, which travels with the image
+    (``batch["row"]``). It is independent of the devices, their order and the number of
+    parts or processes.
 
-    ``sums["nonfinite"]`` is 1 if the loss or gradient is not finite. Where such steps
-    are to be skipped, it counts as done, also for the learning rate, and changes
-    nothing else; where the run is to stop, the state is of no use.
+    ``sums["nonfinite"]`` is 1 if the loss or gradient is not finite. If such steps are
+    skipped, the step still counts, also for the learning rate, but changes nothing
+    else. If they stop the run, the returned state is unusable.
     """
     dtype = precision.compute_dtype(config.dtype)
     schedule = make_schedule(config.optimizer)
@@ -36,7 +36,7 @@ def make_train_step(
     def loss_sum(params: Any, batch: dict, key: jax.Array):
         image = inputs.normalise(batch["image"], batch["box"])
         if is_frozen is not None:
-            params = with_frozen(params, is_frozen)  # No backward pass goes there.
+            params = with_frozen(params, is_frozen)  # Saves their backward pass.
         params, image = precision.cast((params, image), dtype)
         output = model.apply(
             {"params": params},
@@ -74,12 +74,12 @@ def make_train_step(
         if average is not None:
             decay = config.optimizer.ema_decay
             average = averaged(average, params, state.step, decay)
-        # A product, which a CPU has at hand, where optax.tree.norm sums up squares.
+        # A dot product is optimised on CPUs; optax.tree.norm sums squares.
         norm = jnp.sqrt(optax.tree.vdot(gradient, gradient))
         finite = jnp.isfinite(sums["loss"]) & jnp.isfinite(norm)
         if config.optimizer.nonfinite == "skip":
-            # Nothing is updated before all of the gradient is known, which costs memory
-            # and time: not where the run ends anyway.
+            # No update starts before the whole gradient is known, which costs memory
+            # and time. A run that stops anyway need not pay for it.
             params, opt_state, average = jax.tree.map(
                 lambda new, old: jnp.where(finite, new, old),
                 (params, opt_state, average),
@@ -94,7 +94,7 @@ def make_train_step(
 
 
 def _in_parts(gradient_of: Callable, parts: int) -> Callable:
-    """Makes ``gradient_of(params, batch, key)`` work on one part after the other."""
+    """Makes ``gradient_of(params, batch, key)`` process parts one after the other."""
     if parts == 1:
         return gradient_of
 

@@ -1,4 +1,4 @@
-"""What training says of the steps between two lines of metrics."""
+"""Training metrics of the steps between two lines of metrics.jsonl."""
 
 import logging
 import time
@@ -11,13 +11,13 @@ import numpy as np
 logger = logging.getLogger(__name__)
 
 
-# Steps that the devices may be given before they have done those before: enough to
-# keep them busy, and few enough to stop soon.
+# Steps that may be queued while the devices work on earlier ones: enough to keep them
+# busy, and few enough to stop soon.
 _AHEAD = 2
 
 
 class Window:
-    """Sums up the steps between two lines of metrics."""
+    """Accumulates the steps between two lines of metrics."""
 
     def __init__(
         self,
@@ -29,9 +29,9 @@ class Window:
         """Starts the clock.
 
         Args:
-            total_steps: of the run.
-            past: `sums_so_far` of the window that the run was stopped in.
-            skip_nonfinite: go on after a step that gave no number.
+            total_steps: the number of steps of the run.
+            past: `sums_so_far` of the window in which the run was stopped.
+            skip_nonfinite: continue after a non-finite step.
         """
         self._total_steps, self._skip = total_steps, skip_nonfinite
         self._past = list(past)
@@ -39,20 +39,20 @@ class Window:
         self.restart_clock()
 
     def restart_clock(self) -> None:
-        """Leaves out of the speed what was not training."""
+        """Restarts the clock, to exclude time outside training from the speed."""
         self._started, self._timed, self._idle = time.monotonic(), 0, 0.0
 
     def next_batch(self, batches: Iterator) -> Any:
-        """Takes a batch; counts the wait if the devices had nothing to do meanwhile."""
+        """Takes a batch; counts the wait if the devices were idle meanwhile."""
         started = time.monotonic()
         batch = next(batches)
-        # The devices have done all they were given, at some time during the wait.
+        # The devices finished all queued steps at some time during the wait.
         if not self._sums or self._sums[-1]["loss"].is_ready():
             self._idle += time.monotonic() - started
         return batch
 
     def add(self, sums: dict) -> None:
-        """Takes a step's sums, still on the device; waits for the steps before it."""
+        """Adds a step's sums, still on the device; waits for the steps before it."""
         self._sums.append(sums)
         self._timed += 1
         if len(self._sums) > _AHEAD:
@@ -62,10 +62,10 @@ class Window:
         """Waits for the devices, and returns the sums of each step of the window.
 
         Args:
-            step: the last one that was given to the devices.
+            step: the last step sent to the devices.
 
         Raises:
-            FloatingPointError: if one of them gave no number, and is not to be skipped.
+            FloatingPointError: if a step is non-finite and not to be skipped.
         """
         fetched = jax.device_get(self._sums)
         for number, sums in enumerate(fetched, step - len(fetched) + 1):
@@ -78,14 +78,14 @@ class Window:
             return sums
         what = (
             f"The loss or gradient of step {number} is not finite: loss "
-            f"{sums['loss']}, norm of the gradient {sums['gradient_norm']}."
+            f"{sums['loss']}, gradient norm {sums['gradient_norm']}."
         )
         if not self._skip:
             raise FloatingPointError(
-                f"{what} The last checkpoint is from before it. Go on from there with "
-                "config.optimizer.nonfinite=skip, which leaves such steps out, or "
-                "begin a new workdir with a smaller config.optimizer.learning_rate or "
-                "with config.optimizer.clip_norm=1.0."
+                f"{what} The last checkpoint precedes it. Resume from there with "
+                "config.optimizer.nonfinite=skip, which skips such steps, or start a "
+                "new workdir with a smaller config.optimizer.learning_rate or with "
+                "config.optimizer.clip_norm=1.0."
             )
         logger.warning("%s It was skipped.", what)
         return {name: x if np.isfinite(x) else 0.0 for name, x in sums.items()}
@@ -93,7 +93,7 @@ class Window:
     def close(self, step: int) -> dict[str, float]:
         """Returns the means of the window that ends with a step.
 
-        Steps that were skipped since they gave no number count in nothing else.
+        Skipped non-finite steps are excluded from the mean losses and gradient norm.
 
         Raises:
             FloatingPointError: as `sums_so_far`.
@@ -112,7 +112,7 @@ class Window:
         means |= {
             "learning_rate": done[-1]["learning_rate"],
             "expressions_per_second": sum(s["count"] for s in done) / len(done) * speed,
-            # Share of the time in which the devices may have waited for a batch.
+            # Share of time in which the devices may have waited for a batch.
             "input_wait": self._idle / seconds,
             "minutes_left": (self._total_steps - step) / speed / 60,
             "skipped_steps": len(done) - len(good),

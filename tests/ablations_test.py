@@ -40,7 +40,7 @@ def module(name):
 
 
 def parameters_of(config):
-    """Shapes of a model's parameters; nothing is computed."""
+    """Returns the shapes of a model's parameters without computing them."""
     model = build_model(config.model, vocab_size=10)
     init = functools.partial(model.init, jax.random.key(0), deterministic=True)
     image = jax.ShapeDtypeStruct((1, *config.model.image_size, 3), jnp.float32)
@@ -52,7 +52,7 @@ def count(tree):
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
-def test_every_row_is_a_file_and_every_file_a_row():
+def test_rows_and_config_files_correspond():
     files = {path.stem for path in FOLDER.glob("*.py")} - {"__init__"}
     assert files == set(ROWS)
 
@@ -85,7 +85,7 @@ def test_a_row_changes_shapes_as_it_changes_gref(name):
     fields = ("kind", "num_layers", "share_weights")
     assert tuple(config.model.fusion[f] for f in fields) == (kind, layers, shared)
     assert ("decoder" in parameters_of(config)) == decoder
-    # All else is what the other rows have: a comparison of the rows is one of these.
+    # All other values equal those of the other rows, since the rows are compared.
     plain = shapes.get_config()
     for field in fields:
         config.model.fusion[field] = plain.model.fusion[field]
@@ -118,7 +118,7 @@ def test_words_reach_the_experiment_that_a_row_changes():
             get_config(words)
 
 
-def test_the_committed_table_is_of_the_committed_results():
+def test_the_committed_table_matches_the_committed_results():
     folder = ROOT / "benchmarks"
     results = json.loads((folder / "results" / "ablations.json").read_text())
     assert len(results["runs"]) == 15 and results["minutes"] <= 60
@@ -127,7 +127,7 @@ def test_the_committed_table_is_of_the_committed_results():
         assert table in page
 
 
-def test_compared_runs_differ_in_their_variant_alone():
+def test_compared_runs_differ_only_in_their_variant():
     made = [benchmark.make_config(v, 1, 400, "data") for v in benchmark.VARIANTS]
     different = set()
     for config in made:

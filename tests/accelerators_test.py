@@ -1,4 +1,4 @@
-"""Every full-size program, lowered as a GPU or a TPU gets it, on a machine without."""
+"""Lowers every full-size program for a GPU and a TPU on a machine without them."""
 
 import math
 import re
@@ -12,7 +12,7 @@ from restr_jax.models import attention
 
 VOCABULARY = 12_112  # Gref's
 KERNEL = re.compile(r"@(__cudnn\$fmha\w+)")
-# Six layers of language, twelve of vision, two of each encoder of the fusion.
+# Six language layers, twelve vision layers, two in each encoder of the fusion.
 FUSED = {
     "scoring-encode": 12,
     "scoring-segment": 10,
@@ -24,7 +24,7 @@ FUSED = {
 
 @pytest.fixture(autouse=True)
 def a_gpu(monkeypatch):
-    """Answers what JAX asks of a GPU for cuDNN's kernel, whose shape rules stay."""
+    """Fakes the checks for a cuDNN GPU; the kernel's own shape rules still apply."""
     from jax._src.cudnn import fused_attention_stablehlo as cudnn
 
     monkeypatch.setattr(cudnn, "check_cudnn_version", lambda: 91000)
@@ -37,7 +37,7 @@ def lower(program, platform, preset="paper", dtype="bfloat16", **fusion):
     config.dtype = dtype
     config.model.fusion.update(fusion)
     images = 1 if program.startswith("prediction") else 8
-    # Tests multiply exactly; here, what users get counts.
+    # The tests set exact products; this one checks the users' default.
     with jax.default_matmul_precision("default"):
         lowered = programs.lower(
             program, config, VOCABULARY, jax.devices()[:1], images, platform=platform
@@ -52,7 +52,7 @@ SUM = re.compile(
 
 
 def sums_in_bfloat16(text):
-    """Finds sums over axes, and scattered ones, that are made in bfloat16."""
+    """Finds sums over axes and scattered sums that are computed in bfloat16."""
     found = []
     for match in SUM.finditer(text):
         sides = [int(side) for side in match[2].split("x")]
@@ -64,11 +64,11 @@ def sums_in_bfloat16(text):
 
 @pytest.mark.parametrize("preset", ["paper", "released"])
 @pytest.mark.parametrize("program", programs.PROGRAMS)
-def test_every_attention_runs_in_cudnn_s_kernel_on_a_gpu(program, preset):
+def test_every_attention_uses_the_cudnn_kernel_on_a_gpu(program, preset):
     text = lower(program, "cuda", preset)
     kernels = KERNEL.findall(text)
     forward = [name for name in kernels if not name.endswith("Backward")]
-    # Without a bias, whose gradient would be computed for nothing.
+    # No attention bias: its gradient would be computed and never used.
     assert set(forward) == {"__cudnn$fmhaSoftmax"}
     assert len(forward) == FUSED[program]
     backward = [name for name in kernels if name.endswith("Backward")]
@@ -78,14 +78,14 @@ def test_every_attention_runs_in_cudnn_s_kernel_on_a_gpu(program, preset):
 
 
 @pytest.mark.parametrize("kind", ["vme", "ime"])
-def test_so_does_the_attention_of_the_ablations(kind):
+def test_attention_of_the_ablations_uses_the_cudnn_kernel_too(kind):
     text = lower("scoring-segment", "cuda", kind=kind)
     assert len(KERNEL.findall(text)) == 10
 
 
 @pytest.mark.parametrize("preset", ["paper", "released"])
 @pytest.mark.parametrize("program", ["training", "scoring-encode", "scoring-segment"])
-def test_a_tpu_gets_no_kernel_of_a_gpu(program, preset):
+def test_a_tpu_program_has_no_gpu_kernel(program, preset):
     text = lower(program, "tpu", preset)
     assert "stablehlo.dot_general" in text and "cudnn" not in text
 

@@ -18,7 +18,7 @@ TOKENS = jnp.array([[[3, 4, 0, 0, 0], [5, 6, 7, 8, 9]]])
 
 
 def small(kind, **fusion):
-    """A model of 4 x 4 patches with random parameters, and a batch."""
+    """Returns a model of 4 x 4 patches with random parameters, and a batch."""
     config = common.get_config("tiny").model
     config.image_size, config.patch_size = (32, 32), 8
     for part in ("vision", "language", "fusion"):
@@ -37,7 +37,7 @@ def seed_shares(model, params, batch):
 
 
 def test_attention_is_summed_over_each_kind_of_token():
-    # Four patches, three words of which one is padding, the seed.
+    # Four patches, three words (one is padding), and the seed.
     attention = jnp.array([[0.1, 0.2, 0.0, 0.1, 0.25, 0.05, 0.2, 0.1]])
     shares = analysis.shares(attention, jnp.array([True, False, True]))
     np.testing.assert_allclose(shares, [[0.4, 0.45, 0.05, 0.1]], rtol=1e-6)
@@ -66,17 +66,17 @@ def test_uniform_attention_is_shared_by_the_number_of_tokens():
         ("ime", {"share_weights": True}, 2),
     ],
 )
-def test_every_layer_of_the_seed_is_divided_up(kind, fusion, layers):
+def test_shares_are_computed_for_every_layer_of_the_seed(kind, fusion, layers):
     shares = seed_shares(*small(kind, **fusion))
     assert shares.shape == (1, 2, layers, 4)
     np.testing.assert_allclose(shares.sum(-1), 1.0, rtol=1e-5)
     assert (shares[..., 2] == 0).all()  # Padding is masked.
     assert ((shares[..., 0] > 0) == (kind == "vme")).all()
-    # Layers differ: none is taken for another.
+    # The layers differ, so swapped layers would be noticed.
     assert len(np.unique(shares[0, 0, :, 1])) == layers
 
 
-def test_layers_come_in_the_order_they_are_applied_in():
+def test_layers_come_in_the_order_of_their_application():
     model, params, batch = small("vme", num_layers=11)
     block = params["fusion"]["visual_linguistic"]["block_10"]["attention"]["qkv"]
     block["kernel"], block["bias"] = 0 * block["kernel"], 0 * block["bias"]
@@ -85,7 +85,7 @@ def test_layers_come_in_the_order_they_are_applied_in():
     assert uniform.tolist() == [False] * 10 + [True]
 
 
-def test_what_is_kept_is_what_the_layer_attended_with():
+def test_kept_weights_are_those_of_the_layer():
     layer = SelfAttention(num_heads=2, init_std=0.5)
     x = jax.random.normal(jax.random.key(0), (3, 8))
     variables = layer.init(jax.random.key(1), x, None)
@@ -118,7 +118,7 @@ def test_keeping_attention_does_not_change_the_output():
 
 @pytest.fixture(scope="module")
 def workdir(tiny_config, tmp_path_factory):
-    """An untrained VME with a checkpoint."""
+    """Returns the config and workdir of an untrained VME with a checkpoint."""
     config = tiny_config("shapes")
     config.model.fusion.kind = "vme"
     folder = str(tmp_path_factory.mktemp("vme"))
@@ -129,8 +129,8 @@ def workdir(tiny_config, tmp_path_factory):
     return config, folder
 
 
-@pytest.mark.slow  # It compiles with every attention kept, for half a minute.
-def test_a_workdir_gets_shares_and_pictures(workdir):
+@pytest.mark.slow  # Takes half a minute: it compiles with every attention kept.
+def test_analysis_writes_shares_and_pictures_to_the_workdir(workdir):
     config, folder = workdir
     result = analysis.analyse_workdir(config, folder, "test", limit=5)
     assert (result["split"], result["step"]) == ("shapes:test", 4)
@@ -138,7 +138,7 @@ def test_a_workdir_gets_shares_and_pictures(workdir):
     assert len(result["layers"]) == 4
     for row in result["layers"]:
         assert sum(row.values()) == pytest.approx(1.0, abs=1e-6)
-        # An untrained seed looks nearly everywhere alike: at 64 patches and few words.
+        # An untrained seed attends almost uniformly to 64 patches and a few words.
         assert row["vision"] > 0.8 > 0.2 > row["language"] > row["padding"] == 0.0
     run = experiment.start(config, folder, training=False)
     written = run.workdir / "analysis"
@@ -154,8 +154,8 @@ def test_a_workdir_gets_shares_and_pictures(workdir):
     np.testing.assert_allclose(rows, mean, rtol=1e-5)
 
 
-def test_a_map_lies_where_the_image_lies_in_the_input():
-    # 40 x 80 in 60 x 60: scaled to 30 x 60, with 15 rows of the input on both sides.
+def test_an_attention_map_covers_the_image_in_the_input():
+    # 40 x 80 in 60 x 60: scaled to 30 x 60, with 15 empty rows above and below.
     assert analysis._extent((40, 80), (60, 60), "stretch") == (0, 80, 40, 0)
     assert analysis._extent((40, 80), (60, 60), "letterbox") == (0, 80, 60, -20)
 

@@ -7,15 +7,15 @@ from restr_jax import checkpoint, train_state
 from restr_jax.train_state import TrainState
 
 
-def test_the_average_by_hand():
+def test_the_average_matches_a_computation_by_hand():
     average = {"w": jnp.array([1.0])}
-    # Early on a tenth is kept, then (1 + step) / (10 + step), at last the decay.
+    # The old average's weight is 1 / 10, then (1 + step) / (10 + step), then the decay.
     for step, new, expected in ((0, 2.0, 1.9), (1, 3.0, 2.8), (10_000, 12.8, 3.8)):
         average = train_state.averaged(average, {"w": jnp.array([new])}, step, 0.9)
         np.testing.assert_allclose(average["w"], [expected], rtol=1e-6)
 
 
-def test_the_average_is_what_is_scored_and_read(tmp_path):
+def test_the_average_is_scored_and_read(tmp_path):
     params = {"w": jnp.arange(12.0).reshape(3, 4)}
     plain = TrainState(jnp.int32(1), params, {"moment": jnp.ones((3, 4))})
     averaged = plain.replace(average={"w": 2 * params["w"]})

@@ -1,4 +1,4 @@
-"""Processes of a SLURM cluster: main.py with the variables that SLURM sets."""
+"""Runs main.py as the processes of a SLURM cluster."""
 
 import os
 import pathlib
@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict
 from configs import gref
 
 ROOT = pathlib.Path(__file__).parent.parent
-# The command as it is, up to training: what JAX would see of a node's GPUs.
+# The real command up to training; prints the process and its GPUs.
 SHOW = """
 import jax, main
 from restr_jax import command_line, train
@@ -47,9 +47,10 @@ def show(*extra):
 @pytest.mark.parametrize(
     ("extra", "seen"),
     [
-        # JAX's own choice: the GPU of the task's number alone, however many it has.
+        # JAX's default: only the GPU with the task's number, however many GPUs there
+        # are.
         ([], "0 3"),
-        # With --gpus-per-task=2, which numbers the GPUs of each task from 0.
+        # With --gpus-per-task=2, GPUs are numbered from 0 within each task.
         (["--local_device_ids=0,1"], "0 0,1"),
     ],
 )
@@ -63,10 +64,10 @@ def test_a_task_sees_the_gpus_that_the_flag_names(extra, seen):
 def test_other_ids_are_refused_in_one_line(ids):
     done = show(f"--local_device_ids={ids}")
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "give whole numbers from 0 on, as in --local_device_ids=0,1" in done.stderr
+    assert "give integers of at least 0, as in --local_device_ids=0,1" in done.stderr
 
 
-def test_the_commands_for_clusters_train_as_many_images_as_the_paper():
+def test_the_cluster_commands_train_as_many_images_as_the_paper():
     text = (ROOT / "docs" / "scaling.md").read_text().replace("\\\n", "")
     commands = re.findall(r"^ +.*main\.py.*config=configs/gref.*$", text, re.MULTILINE)
     assert len(commands) == 4

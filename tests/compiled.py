@@ -1,4 +1,4 @@
-"""What tests run as one program: op by op, every operation is compiled by itself."""
+"""Compiled Flax calls; op by op, each operation would be compiled separately."""
 
 import functools
 
@@ -11,7 +11,7 @@ def init(module, *inputs, seed):
 
 
 def apply(module, variables, *inputs, method=None, **options):
-    """Applies a Flax module without dropout; one of a kind is traced once."""
+    """Applies a Flax module without dropout; each kind of call is traced once."""
     return _applied(module, method, tuple(options.items()))(variables, *inputs)
 
 

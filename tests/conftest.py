@@ -1,4 +1,4 @@
-"""Fixtures of all tests; eight fake devices, full float32 precision."""
+"""Fixtures for all tests; eight fake devices, full float32 precision."""
 
 import os
 import pathlib
@@ -8,11 +8,11 @@ import absl.flags
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-# Many tests run the same programs: they, and the processes they start, compile them
-# once.
+# Tests and their child processes share programs; the cache compiles each one once.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "jax")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
-# Small programs that run a few times: compiling them well takes longer than they do.
+# These small programs run only a few times, so optimising them costs more than it
+# saves.
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
@@ -21,19 +21,19 @@ os.environ.setdefault(
 
 import jax  # noqa: E402
 
-sys.path.insert(0, str(ROOT))  # configs/ is part of the checkout, not of the package.
+sys.path.insert(0, str(ROOT))  # configs/ is not in the package.
 
-# Before JAX is used: the tests of several devices need several.
-if not jax.config.jax_platforms:  # JAX_PLATFORMS chooses other devices.
+# Set before JAX starts: tests of several devices need several.
+if not jax.config.jax_platforms:  # JAX_PLATFORMS selects other devices.
     jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_default_matmul_precision", "highest")
-absl.flags.FLAGS.mark_as_parsed()  # Data workers read flags.
+absl.flags.FLAGS.mark_as_parsed()  # Data workers read the flags.
 
 
 @pytest.fixture
 def compiled():
-    """A list that grows by one whenever JAX compiles or loads a program."""
+    """Returns a list that gains an entry whenever JAX compiles or loads a program."""
     events = []
 
     def note(name, seconds, **_):
@@ -47,13 +47,13 @@ def compiled():
 
 @pytest.fixture(scope="session")
 def testdata():
-    """The folder of small files from real data sets."""
+    """Returns the folder of small files from real data sets."""
     return pathlib.Path(__file__).parent / "testdata"
 
 
 @pytest.fixture(scope="session")
 def shapes_dir(tmp_path_factory):
-    """A data_dir with a small `shapes`."""
+    """Returns a data_dir with a small `shapes`."""
     from tfds_builders import prepare
     from tfds_builders.shapes import shapes_dataset_builder
 
@@ -67,7 +67,7 @@ def shapes_dir(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def gref_dir(tmp_path_factory, testdata):
-    """A data_dir with `gref` built from the real sample."""
+    """Returns a data_dir with `gref` built from the real sample."""
     from tfds_builders import prepare
 
     folder = str(tmp_path_factory.mktemp("gref"))
@@ -77,7 +77,7 @@ def gref_dir(tmp_path_factory, testdata):
 
 @pytest.fixture(scope="session")
 def tiny_config(shapes_dir, gref_dir):
-    """Makes the configuration of a run of eight steps that takes seconds."""
+    """Returns a function that makes the config of a run of eight steps, in seconds."""
     from configs import common
 
     def make(dataset):
@@ -108,7 +108,7 @@ def tiny_config(shapes_dir, gref_dir):
 
 @pytest.fixture(scope="session")
 def trained_once(tiny_config, tmp_path_factory):
-    """A finished run, in its workdir."""
+    """Returns the config and workdir of a finished run."""
     from restr_jax import train
 
     config = tiny_config("shapes")
@@ -119,6 +119,6 @@ def trained_once(tiny_config, tmp_path_factory):
 
 @pytest.fixture
 def trained(trained_once):
-    """The configuration and the workdir of a finished run."""
+    """Returns a copy of the config, and the workdir, of a finished run."""
     config, workdir = trained_once
     return config.copy_and_resolve_references(), workdir

@@ -32,7 +32,7 @@ def macs_of_module(module, *inputs, **options):
     return macs(lambda v, *x: module.apply(v, *x, **options), variables, *inputs)
 
 
-def test_a_linear_layer_multiplies_each_input_with_each_output():
+def test_a_linear_layer_counts_inputs_times_outputs():
     assert macs_of_module(nn.Dense(7), array(2, 3, 5)) == 2 * 3 * 5 * 7
 
 
@@ -44,14 +44,14 @@ def test_attention_is_four_linears_and_two_products_of_tokens():
         assert macs_of_module(layer, array(6, 8), None) == expected
 
 
-def test_a_convolution_multiplies_each_output_with_its_window():
+def test_a_convolution_counts_outputs_times_window():
     convolution = nn.Conv(6, (3, 3), padding="SAME")
     assert macs_of_module(convolution, array(1, 8, 8, 4)) == 64 * 6 * 9 * 4
     grouped = nn.Conv(6, (3, 3), padding="SAME", feature_group_count=2)
     assert macs_of_module(grouped, array(1, 8, 8, 4)) == 64 * 6 * 9 * 2
 
 
-def test_programs_in_programs_are_counted_as_often_as_they_run():
+def test_nested_programs_are_counted_once_per_run():
     x = array(4, 4)
 
     def product(x):
@@ -72,7 +72,7 @@ def test_programs_in_programs_are_counted_as_often_as_they_run():
     assert macs(jax.checkpoint(product), x) == once
     assert macs(custom, x) == once
     assert macs(loop, x) == 5 * once
-    # Forward, once more for the backward pass, and one for each factor's gradient.
+    # Forward, recomputed in the backward pass, and one for each factor's gradient.
     gradient = jax.grad(lambda x: jax.checkpoint(product)(jnp.sin(x)).sum())
     assert macs(gradient, x) == 3 * once
     assert macs(jax.vmap(product), array(3, 4, 4)) == 3 * once
@@ -82,11 +82,11 @@ def test_a_loop_of_unknown_length_is_refused():
     def search(x):
         return jax.lax.while_loop(lambda x: x.sum() < 9, lambda x: x @ x, x)
 
-    with pytest.raises(ValueError, match="'while'.* does not tell"):
+    with pytest.raises(ValueError, match="'while'.* not contain its cost"):
         cost.trace(search, array(4, 4))
 
 
-def test_values_that_are_normalised_are_counted_by_norm():
+def test_normalised_values_are_counted_by_norm():
     block = EncoderBlock(2, 12, 0.02, 0.0)
     x = array(1, 6, 8)
     variables = jax.eval_shape(
@@ -107,7 +107,7 @@ def test_values_that_are_normalised_are_counted_by_norm():
 
 @pytest.fixture(scope="module")
 def tiny():
-    """A tiny model, 32 x 32 pixels in patches of 8, and its trace."""
+    """Returns config and trace of a tiny model, 32 x 32 pixels in patches of 8."""
     config = common.get_config("tiny")
     config.model.image_size = (32, 32)
     return config, cost.trace_model(config.model, 10)
@@ -117,7 +117,7 @@ def layer_macs(tokens, width, mlp):
     return tokens * (4 * width**2 + 2 * width * mlp) + 2 * tokens**2 * width
 
 
-def test_parts_of_a_model_cost_what_their_sizes_say(tiny):
+def test_costs_of_the_parts_follow_from_their_sizes(tiny):
     config, traced = tiny
     vision, language = config.model.vision, config.model.language
     d, e, n, words = vision.width, language.width, 16, 10
@@ -137,7 +137,7 @@ def test_parts_of_a_model_cost_what_their_sizes_say(tiny):
     }
 
 
-def test_parameters_of_the_parts_are_all_but_the_word_table(tiny):
+def test_parameters_of_the_parts_exclude_only_the_word_table(tiny):
     _, traced = tiny
     counted = sum(count for count, _ in cost.cost_by_part(traced).values())
     params = traced.variables["params"]
@@ -145,8 +145,8 @@ def test_parameters_of_the_parts_are_all_but_the_word_table(tiny):
     assert every - counted == params["language"]["words"]["embedding"].size == 64
 
 
-def test_the_compiler_counts_as_many_operations_and_the_small_change(tiny):
-    # Two operations a multiply-add; what works value by value comes on top.
+def test_the_compiler_counts_the_same_operations_and_a_few_more(tiny):
+    # Two operations per multiply-add; elementwise operations add a little.
     _, traced = tiny
 
     def segment(variables, image, tokens):
@@ -196,7 +196,7 @@ def printed():
     return paper_cost.figures(gref.get_config)
 
 
-def test_every_figure_of_the_paper_is_reached_to_its_last_digit(printed):
+def test_every_figure_of_the_paper_is_reproduced_to_its_last_digit(printed):
     assert len(printed) == 12
     assert {f.printed for f in printed} == {
         28.35,
@@ -211,7 +211,7 @@ def test_every_figure_of_the_paper_is_reached_to_its_last_digit(printed):
     assert missed == {}
 
 
-def test_ours_runs_the_same_functions_for_less(printed):
+def test_this_model_computes_the_same_functions_at_a_lower_cost(printed):
     executed = {f.name: round(f.executed, 2) for f in printed}
     assert executed["Table 3b, VME, multiply-adds"] == 31.29
     assert executed["Table 3b, CME, multiply-adds"] == 15.92
@@ -219,7 +219,7 @@ def test_ours_runs_the_same_functions_for_less(printed):
 
 
 @pytest.mark.parametrize(("shared", "counted"), [(False, 122.89), (True, 108.72)])
-def test_the_readings_intermediate_numbers_are_true(shared, counted):
+def test_the_intermediate_numbers_of_the_reading_are_correct(shared, counted):
     assert all(f"{n:.2f}" in paper_cost.__doc__ for n in (counted, 52.22))
     config = gref.get_config()
     config.model.image_size, config.model.language.mlp_dim = (320, 320), 1200
@@ -239,7 +239,7 @@ def test_the_readings_intermediate_numbers_are_true(shared, counted):
 
 
 @pytest.mark.parametrize("module", ["restr_jax.cost", "restr_jax.analysis"])
-def test_an_unknown_key_is_said_plainly(module):
+def test_an_unknown_key_is_reported(module):
     command = [sys.executable, "-m", module, "--config=configs/shapes.py"]
     given = ["--workdir=w"] if module == "restr_jax.analysis" else []
     done = subprocess.run(
@@ -252,8 +252,8 @@ def test_an_unknown_key_is_said_plainly(module):
     assert "There is no config key 'batchsize'" in done.stderr
 
 
-@pytest.mark.slow  # It traces the full-size models again, for a minute.
-def test_the_committed_tables_are_what_the_command_prints():
+@pytest.mark.slow  # Takes a minute: it traces the full-size models again.
+def test_the_committed_tables_match_the_printed_ones():
     result = subprocess.run(
         [sys.executable, "-m", "restr_jax.cost", "--config=configs/gref.py", "--paper"],
         cwd=ROOT,

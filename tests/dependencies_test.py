@@ -13,13 +13,13 @@ def requirements(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_every_version_has_an_upper_end(path):
+def test_every_version_has_an_upper_bound(path):
     found = requirements(path)
     assert found
     assert [line for line in found if not re.search(r"<\d|==\d", line)] == []
 
 
-def test_the_licence_of_all_that_runs_is_listed():
+def test_the_licences_of_all_dependencies_are_listed():
     listed = (ROOT / "docs" / "dependencies.md").read_text().lower().replace("-", "_")
     for line in requirements(ROOT / "requirements.txt"):
         name = re.match(r"[\w-]+", line)[0].lower().replace("-", "_")

@@ -1,4 +1,4 @@
-"""Devices in the orders of TPUs, which differ from their numbers'; eight fake ones."""
+"""Device orders of TPUs, which differ from the numbering; eight fake devices."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import pytest
 from restr_jax import parallel
 from restr_jax.parallel import Parallel
 
-# The orders of jax.make_mesh, by mesh_utils.create_device_mesh on mock chips.
+# Orders that jax.make_mesh gives, from mesh_utils.create_device_mesh on mock chips.
 ORDERS = {
     "v5e 2x2": [0, 1, 3, 2],
     "v5e 2x4, v6e 2x4": [0, 1, 2, 3, 7, 6, 5, 4],
@@ -20,7 +20,7 @@ OPTIMIZER = optax.adamw(0.1)
 
 @pytest.fixture
 def wire(monkeypatch):
-    """Makes jax.make_mesh order devices as on a TPU; on a CPU it keeps the order."""
+    """Makes jax.make_mesh order devices as on a TPU; on a CPU it does not reorder."""
     real = jax.make_mesh
 
     def wired(order):
@@ -39,7 +39,7 @@ def model(params, batch):
 
 
 def step(state, batch, axis_name):
-    """An update with the sums of a training step, of a model that compiles at once."""
+    """Updates a small, fast-compiling model with the sums of a training step."""
 
     def loss(params):
         return jnp.sum(jnp.square(model(params, batch) - batch["mask"]))
@@ -53,7 +53,7 @@ def step(state, batch, axis_name):
 
 
 def train_and_score(parallel, batch):
-    """Returns losses, the last state, and what it scores, as the loop goes about it."""
+    """Returns losses, last state and predictions, computed as in the training loop."""
     rng = np.random.default_rng(0)
     params = {
         "hidden": rng.normal(size=(8, 16)).astype(np.float32),
@@ -76,7 +76,9 @@ def train_and_score(parallel, batch):
 
 @pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
 @pytest.mark.parametrize(("mode", "fsdp"), [("jit", 1), ("jit", 2), ("pmap", 1)])
-def test_any_order_of_devices_trains_and_scores_alike(wire, order, mode, fsdp):
+def test_training_and_scoring_do_not_depend_on_the_device_order(
+    wire, order, mode, fsdp
+):
     rng = np.random.default_rng(1)
     batch = {
         "image": rng.normal(size=(16, 8)).astype(np.float32),
@@ -88,7 +90,7 @@ def test_any_order_of_devices_trains_and_scores_alike(wire, order, mode, fsdp):
     named = train_and_score(Parallel(mode, fsdp, permuted), batch)
     wire(order)
     wired = train_and_score(Parallel(mode, fsdp, devices), batch)
-    # Bit for bit: each place has the same rows, and sums go by place.
+    # Bit for bit: each position has the same rows, and sums go by position.
     for other in (named, wired):
         jax.tree.map(np.testing.assert_array_equal, one, other)
 
@@ -98,7 +100,7 @@ def test_the_devices_of_a_process_take_consecutive_places():
         def __init__(self, number, process_index):
             self.number, self.process_index = number, process_index
 
-    # A 4x4 slice of four hosts of 2x2 chips, along its rows there and back.
+    # A 4x4 slice of four hosts of 2x2 chips, in snake order along its rows.
     hosts = [0, 0, 1, 1, 1, 1, 0, 0, 2, 2, 3, 3, 3, 3, 2, 2]
     ring = [Device(i, host) for i, host in enumerate(hosts)]
     numbers = [device.number for device in parallel._by_process(ring)]

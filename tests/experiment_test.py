@@ -15,7 +15,7 @@ def test_a_given_vocabulary_is_stored_with_the_run_and_read_as_configured(
     config.data.tokenizer, config.data.padding = "released", "left"
     workdir = str(tmp_path / "run")
     experiment.start(config, workdir, training=True)
-    # A run goes on, and predicts, with what its workdir holds.
+    # Resuming and prediction use the vocabulary of the workdir.
     given.unlink()
     run = experiment.start(config, workdir, training=False)
     assert run.vocabulary.words == tuple(words)
@@ -23,7 +23,7 @@ def test_a_given_vocabulary_is_stored_with_the_run_and_read_as_configured(
     np.testing.assert_array_equal(ids, [0, 0, 8, 3, 4])
 
 
-def test_a_vocabulary_for_another_tokenizer_claims_no_workdir(tiny_config, tmp_path):
+def test_a_vocabulary_for_another_tokenizer_creates_no_workdir(tiny_config, tmp_path):
     given = tmp_path / "published.txt"
     given.write_text("<pad>\n<go>\n<eos>\n<unk>\nred\n")
     config = tiny_config("shapes")

@@ -6,7 +6,7 @@ import pytest
 from restr_jax import config_checks, files
 from restr_jax.evaluation import gallery, report
 
-# Cut short, no text, of other forms, without what is needed, nested without end.
+# Truncated, not text, other types, missing fields, nested without end.
 DAMAGED = [b"", b"[{", b"\xff", b"3", b'"text"', b"[3]", b'["x"]', b'[{"a": 1}]']
 DAMAGED += [b"[" * 100_000]
 
@@ -15,8 +15,12 @@ DAMAGED += [b"[" * 100_000]
 @pytest.mark.parametrize(
     ("name", "read", "remedy"),
     [
-        ("results.json", report.read_rows, "what it held is scored again"),
-        ("cases.json", lambda folder: gallery.add_cases(folder, []), "pictures stay"),
+        ("results.json", report.read_rows, "its rows are scored again"),
+        (
+            "cases.json",
+            lambda folder: gallery.add_cases(folder, []),
+            "figures are kept",
+        ),
         ("config.json", config_checks.read_config, "choose another --workdir"),
     ],
 )
@@ -29,16 +33,16 @@ def test_a_damaged_file_of_a_workdir_is_named_with_a_remedy(
     assert (tmp_path / name).read_bytes() == content
 
 
-def test_what_was_written_is_read(tmp_path):
+def test_written_files_are_read_back(tmp_path):
     content = {"model": {"width": 3}, "name": "h\u00e9"}
     files.write_whole(tmp_path / "config.json", json.dumps(content))
     assert config_checks.read_config(tmp_path) == content
     assert report.read_rows(tmp_path) == []
 
 
-def test_errors_of_a_disk_say_what_to_do():
+def test_disk_errors_name_a_remedy():
     full = OSError(errno.ENOSPC, "No space left on device", "a.json")
     said = files.in_one_line(full)
-    assert said.startswith("OSError: [Errno 28] No space left on device: 'a.json'. Mak")
+    assert said.startswith("OSError: [Errno 28] No space left on device: 'a.json'. Fre")
     missing = FileNotFoundError(errno.ENOENT, "No such file", "a.json")
-    assert "Make room" not in files.in_one_line(missing)
+    assert "Free some" not in files.in_one_line(missing)

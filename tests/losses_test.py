@@ -5,7 +5,7 @@ from restr_jax.losses import patch_labels, segmentation_losses
 from restr_jax.models import Segmentation
 
 
-def test_a_patch_is_positive_above_the_threshold_only():
+def test_a_patch_is_positive_only_above_the_threshold():
     mask = np.zeros((5, 15), np.float32)
     mask[:4, :5] = 1  # exactly 0.8 of the first patch
     mask[:, 5:10] = 1
@@ -26,7 +26,7 @@ def losses(pixel, patch, mask, valid, weight=0.1):
     )
 
 
-def test_the_loss_is_equation_12_by_hand():
+def test_the_loss_matches_equation_12_by_hand():
     pixel = np.array([[[[2.0, -1.0], [0.5, 0.0]]]], np.float32)
     mask = np.array([[[[1, 0], [1, 1]]]])
     patch = np.array([[[[-0.7]]]], np.float32)
@@ -40,7 +40,7 @@ def test_the_loss_is_equation_12_by_hand():
     assert sums["count"] == 1
 
 
-def test_expressions_that_fill_the_batch_count_nothing():
+def test_padding_expressions_do_not_count():
     rng = np.random.default_rng(0)
     pixel = rng.normal(size=(1, 3, 4, 4)).astype(np.float32)
     patch = rng.normal(size=(1, 3, 2, 2)).astype(np.float32)
@@ -73,7 +73,7 @@ def with_dice(pixel, mask, valid, weight):
     )
 
 
-def test_the_dice_term_by_hand():
+def test_the_dice_term_matches_a_computation_by_hand():
     # Probabilities 3/4, 1/4, 1/2 and 1/2.
     three = np.log(3.0)
     pixel = np.array([[[[three, -three], [0.0, 0.0]]]])
@@ -86,10 +86,10 @@ def test_the_dice_term_by_hand():
     np.testing.assert_allclose(sums["loss"], plain["loss"] + 2 * dice, rtol=1e-6)
 
 
-def test_dice_of_an_empty_mask_is_the_share_that_should_not_be():
+def test_dice_of_an_empty_mask_penalises_false_positives():
     nothing = np.zeros((1, 2, 2, 2))
     pixel = np.stack([np.full((2, 2), -40.0), np.zeros((2, 2))])[None]
-    # No probability: 1 - 0.02 / 0.02. Two pixels' worth: 1 - 0.02 / 2.02.
+    # Probability 0: 1 - 0.02 / 0.02. Two pixels' worth: 1 - 0.02 / 2.02.
     for valid, expected in (([[True, False]], 0.0), ([[False, True]], 2 / 2.02)):
         sums = with_dice(pixel, nothing, valid, 1.0)
         np.testing.assert_allclose(sums["dice_loss"], expected, atol=1e-6)

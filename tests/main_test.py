@@ -25,14 +25,14 @@ def run_main(*arguments):
 
 
 def assert_says(result, *parts):
-    """The last line carries the message, and no traceback stands before it."""
+    """Asserts that the last line has the message and no traceback precedes it."""
     assert result.returncode != 0
     assert "Traceback" not in result.stderr
     for part in parts:
         assert part in result.stderr
 
 
-def test_training_leaves_what_the_readme_lists(trained):
+def test_training_writes_the_files_listed_in_the_readme(trained):
     config, workdir = trained
     (row,) = json.loads((workdir / "eval" / "results.json").read_text())
     assert row["dataset"] == "shapes" and row["split"] == "val"
@@ -64,12 +64,14 @@ def test_scoring_alone_repeats_the_numbers_and_sweeps_checkpoints(trained):
     assert [r["step"] for r in rows] == [4, 8]
     assert row in rows
     config.eval.checkpoints = "5"
-    with pytest.raises(FileNotFoundError, match=r"'5' were asked for; there are \[4"):
+    with pytest.raises(
+        FileNotFoundError, match=r"Unknown checkpoints '5'; choose from \[4"
+    ):
         score_run.score_workdir(config, str(workdir))
     config.eval.checkpoints = "best"
 
 
-def test_pmap_scores_as_jit_does(trained):
+def test_pmap_gives_the_scores_of_jit(trained):
     config, workdir = trained
     config.eval.checkpoints = "latest"
     scores = []
@@ -82,7 +84,7 @@ def test_pmap_scores_as_jit_does(trained):
     assert scores[0]["oiou"] == pytest.approx(scores[1]["oiou"], abs=1e-3)
 
 
-def test_predicting_takes_the_workdirs_own_config_only(trained, tmp_path, testdata):
+def test_predicting_uses_only_the_config_of_the_workdir(trained, tmp_path, testdata):
     config, workdir = trained
     photograph = str(next(testdata.rglob("COCO_train2014_*.jpg")))
     output = str(tmp_path / "out")
@@ -103,7 +105,7 @@ def test_predicting_and_scoring_need_a_trained_workdir(tiny_config, tmp_path):
         predict.predict_workdir(config, str(tmp_path), [], ["red circle"], "out")
 
 
-def test_the_command_line_says_what_is_wrong_without_a_traceback(tmp_path):
+def test_the_command_line_reports_errors_without_a_traceback(tmp_path):
     common = ("--config=configs/shapes.py", f"--workdir={tmp_path}")
     assert_says(
         run_main(*common, "--config.optimizer.speed=3"), "no config key 'speed'"

@@ -7,7 +7,7 @@ from restr_jax.metric_writer import MetricWriter
 
 
 def events_of(workdir):
-    """Reads what TensorBoard would, the files in the order of their names."""
+    """Reads the events in TensorBoard's order, by file name."""
     events = []
     for path in sorted(workdir.glob("events.out.tfevents.*")):
         content = path.read_bytes()
@@ -18,11 +18,11 @@ def events_of(workdir):
     return events
 
 
-def test_lines_and_tensorboard_say_the_same(tmp_path):
+def test_lines_and_tensorboard_agree(tmp_path):
     writer = MetricWriter(str(tmp_path), 0)
     for step in (5, 10):
         writer.write(step, {"loss": 1 / step, "learning_rate": 0.5})
-        # Whole at once, so that a kill loses no line that was said.
+        # Written in one call, so that a kill loses no reported line.
         lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
         assert json.loads(lines[-1])["step"] == step
         shown = [e for e in events_of(tmp_path) if e.HasField("summary")]
@@ -37,12 +37,12 @@ def test_lines_and_tensorboard_say_the_same(tmp_path):
     ]
 
 
-def test_a_resumed_run_drops_what_was_lost(tmp_path, monkeypatch):
+def test_a_resumed_run_drops_later_metrics(tmp_path, monkeypatch):
     first = MetricWriter(str(tmp_path), 0)
     for step in (5, 10, 15):
         first.write(step, {"loss": float(step)})
     first.close()
-    # Another process, as it is in truth: the file of events has its number.
+    # A real resume is another process, and its number is in the event file's name.
     monkeypatch.setattr("os.getpid", lambda: 10**9)
     second = MetricWriter(str(tmp_path), 10, lines=2)
     second.write(15, {"loss": -1.0})

@@ -23,7 +23,7 @@ def test_the_notebook_is_stored_without_outputs():
 
 
 @pytest.mark.slow
-def test_the_notebook_shows_what_it_says(monkeypatch):
+def test_the_notebook_runs_and_shows_the_stated_results(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     notebook = read_notebook()
     nbclient.NotebookClient(
@@ -38,13 +38,13 @@ def test_the_notebook_shows_what_it_says(monkeypatch):
     def number(pattern):
         return float(re.search(pattern, printed)[1])
 
-    # The shipped model has 0.925 on the 500 scenes of its test split; these are 16.
+    # The shipped model scores 0.925 on its 500 test scenes; these are 16.
     assert number(r"shipped model: oIoU (\S+),") >= 0.88
     for kind in ("attribute", "superlative", "relation"):
         assert number(rf"  {kind}: (\S+)") >= 0.8
     assert "('shiny',)" in printed
     assert "knows none of the words" in printed
-    # What it trains gets somewhere; with every pixel marked it would have some 0.1.
+    # The trained model learns something; a mask of all pixels would score about 0.1.
     assert number(r"fell from \S+ to (\S+)") < 0.6 * number(r"fell from (\S+)")
     assert number(r"own model: oIoU (\S+),") >= 0.15
     assert sum("image/png" in o.get("data", {}) for o in outputs) == 5

@@ -27,7 +27,7 @@ GRADIENT = {
 
 
 def two_updates(optimizer_config):
-    """The second update; the first has a learning rate of 0."""
+    """Returns the second update; the first has a learning rate of 0."""
     optimizer = make_optimizer(optimizer_config)
     state = optimizer.init(PARAMS)
     first, state = optimizer.update(GRADIENT, state, PARAMS)
@@ -47,23 +47,24 @@ def two_updates(optimizer_config):
         (500_000, 0.0),
     ],
 )
-def test_the_schedule_warms_up_and_decays_as_the_paper_s(step, rate):
-    # float32 arithmetic; near the end the fraction left is a difference of near ones.
+def test_the_schedule_warms_up_and_decays_as_in_the_paper(step, rate):
+    # float32 arithmetic: near the end, the remaining fraction is a difference of close
+    # values.
     tolerance = 1e-2 if step == 399_999 else 1e-6
     np.testing.assert_allclose(make_schedule(config())(step), rate, rtol=tolerance)
 
 
-def test_an_update_is_adamw_by_hand():
+def test_an_update_matches_adamw_by_hand():
     settings = config(learning_rate=0.1, warmup_steps=10, total_steps=100)
     update = two_updates(settings)
     # Equal gradients: both bias-corrected moments are the gradient and its square.
     p, g = np.array([[0.5, -2.0]]), np.array([[0.1, -3.0]])
     expected = -0.01 * (g / (np.abs(g) + 1e-8) + 5e-4 * p)
-    # In float32, 1 - beta2^2 is off by 3e-5, of which the root is taken.
+    # In float32, 1 - beta2^2 is off by 3e-5; the update uses its root.
     np.testing.assert_allclose(update["vision"]["kernel"], expected, rtol=2e-5)
 
 
-def test_each_part_learns_at_its_own_rate():
+def test_each_part_has_its_own_learning_rate():
     settings = config(learning_rate=0.1, warmup_steps=10, total_steps=100)
     full = two_updates(settings)
     settings.lr_scale.vision = 0.1
@@ -76,7 +77,7 @@ def test_each_part_learns_at_its_own_rate():
     assert not jnp.any(two_updates(settings)["vision"]["kernel"])
 
 
-def test_decay_can_spare_all_but_matrices():
+def test_decay_can_be_limited_to_matrices():
     settings = config(learning_rate=0.1, warmup_steps=10, total_steps=100)
     every = two_updates(settings)
     settings.decay_mask = "matrices"
@@ -93,7 +94,7 @@ def test_only_the_weights_of_linear_maps_are_matrices(preset):
     config = common.get_config("tiny", preset)
     model = build_model(config.model, vocab_size=3)
     shapes = jax.eval_shape(lambda: train_state.init_params(model, 2, seed=0))
-    # Only shrinks what decays: the gradient is zero.
+    # The gradient is zero, so only decayed arrays shrink.
     ones = jax.tree.map(lambda x: jnp.ones(x.shape), shapes)
     nothing = jax.tree.map(jnp.zeros_like, ones)
     settings = config.optimizer
@@ -104,7 +105,7 @@ def test_only_the_weights_of_linear_maps_are_matrices(preset):
     decayed = {path for path, update in named.items() if update.any()}
     assert decayed == {path for path in named if path.endswith("/kernel")}
     spared = {"/".join(path.split("/")[-2:]) for path in named.keys() - decayed}
-    # Biases and norms of blocks and linears aside, by hand.
+    # All except biases and norms of blocks and linears, written out.
     single = {n for n in spared if not n.endswith(("/bias", "/scale"))}
     expected = {"vision/positions", "fusion/seed", "words/embedding"}
     assert single == expected | (
@@ -113,7 +114,7 @@ def test_only_the_weights_of_linear_maps_are_matrices(preset):
     assert {"decoder/to_logit/kernel", "vision/patch_embedding/kernel"} <= decayed
 
 
-def test_muon_s_updates_are_orthogonal_and_as_large_as_adamw_s():
+def test_muon_updates_are_orthogonal_with_the_scale_of_adamw():
     settings = config(learning_rate=0.1, warmup_steps=0, weight_decay=0.0, rule="muon")
     gradient = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
     tree = {"fusion": {"fc1": {"kernel": jnp.asarray(gradient)}}}
@@ -122,8 +123,8 @@ def test_muon_s_updates_are_orthogonal_and_as_large_as_adamw_s():
     left, _, right = np.linalg.svd(gradient, full_matrices=False)
     turned = left.T @ update["fusion"]["fc1"]["kernel"] @ right.T
     np.testing.assert_allclose(turned - np.diag(np.diag(turned)), 0.0, atol=1e-6)
-    # All singular values are one, within what five steps of its iteration reach; then
-    # the mean square is that of the 0.2 of each value of an update by AdamW.
+    # All singular values are one, up to the error of five iterations. Their scale gives
+    # the root mean square of 0.2 of an AdamW update.
     size = np.diag(turned) / (-0.1 * 0.2 * np.sqrt(6))
     assert size.min() > 0.65 and size.max() < 1.25
 
@@ -149,11 +150,14 @@ def test_muon_is_for_the_matrices_between_the_first_and_the_last_layer():
         if np.array_equal(update, updates["muon"][path])
     }
     kernels = {path for path in updates["adamw"] if path.endswith("/kernel")}
-    assert same & kernels == {"vision/patch_embedding/kernel", "decoder/to_logit/kernel"}
+    assert same & kernels == {
+        "vision/patch_embedding/kernel",
+        "decoder/to_logit/kernel",
+    }
     assert same | kernels == updates["adamw"].keys()
 
 
-def test_clipping_bounds_the_gradient_that_the_moments_see():
+def test_clipping_applies_before_the_moments():
     settings = config(warmup_steps=0, total_steps=100, clip_norm=1.0)
     optimizer = make_optimizer(settings)
     _, state = optimizer.update(GRADIENT, optimizer.init(PARAMS), PARAMS)
@@ -162,7 +166,7 @@ def test_clipping_bounds_the_gradient_that_the_moments_see():
     np.testing.assert_allclose(mu, 0.1 * np.array([[0.1, -3.0]]) / norm, rtol=1e-5)
 
 
-def test_settings_that_cannot_work_are_refused():
+def test_invalid_settings_are_refused():
     with pytest.raises(ValueError, match="rule 'sgd'; it is one of"):
         make_optimizer(config(rule="sgd"))
     with pytest.raises(ValueError, match="decay_mask 'some'"):

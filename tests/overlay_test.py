@@ -7,13 +7,13 @@ def test_a_mask_is_tinted_and_the_rest_darkened():
     image = np.full((2, 2, 3), 100, np.uint8)
     mask = np.array([[True, False], [False, False]])
     drawn = overlay.draw(image, [mask])
-    # Half of the image, half of the first colour; elsewhere 45 %.
+    # Half image, half first colour; elsewhere 45 %.
     assert drawn[0, 0].tolist() == [156, 97, 50]
     assert drawn[1, 1].tolist() == [45, 45, 45]
     assert image.min() == 100
 
 
-def test_where_masks_meet_their_colours_mix():
+def test_colours_of_overlapping_masks_mix():
     image = np.zeros((1, 3, 3), np.uint8)
     first, second = np.array([[1, 1, 0]], bool), np.array([[0, 1, 1]], bool)
     drawn = overlay.draw(image, [first, second])

@@ -15,7 +15,8 @@ def batch_of(run, size):
     stream = pipeline.train_batches(loader, size, seed=0, start_step=0, num_workers=0)
     batch = next(stream)
     stream.close()
-    # An uneven share of valid expressions: a mean of means would be wrong.
+    # Devices have different numbers of valid expressions: a mean of means would be
+    # wrong.
     batch["valid"][:3] = False
     batch["valid"][5, 1:] = False
     return batch
@@ -23,7 +24,7 @@ def batch_of(run, size):
 
 @pytest.fixture(scope="module")
 def start(tiny_config, tmp_path_factory):
-    """Starts a run that drops half of the last branches of each encoder."""
+    """Returns a starter of runs that drop half of each encoder's last branches."""
 
     def make(rate=0.5, **changes):
         config = tiny_config("shapes")
@@ -37,14 +38,14 @@ def start(tiny_config, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def one(start):
-    """Five steps of one device: the batch, losses, parameters and a count."""
+    """Runs five steps on one device: the batch, losses, parameters and a count."""
     run = start()
     batch = batch_of(run, 16)
     return batch, *five_steps(run, None, batch)
 
 
 def five_steps(run, parallel, batch):
-    """Returns losses, the last parameters and what the last step counted."""
+    """Returns losses, the last parameters and the last step's count."""
     step = make_train_step(run.model, run.optimizer, run.config)
     state = jax.device_get(run.fresh_state())
     if parallel is None:
@@ -64,8 +65,8 @@ def assert_close_params(ours, theirs):
     differences = jax.tree.map(
         lambda a, b: np.abs(np.asarray(a) - np.asarray(b)).max(), ours, theirs
     )
-    # The gradient of a key bias is zero but for rounding, which Adam scales up to
-    # whole updates; nothing depends on it.
+    # A key bias has zero gradient except for rounding, which Adam scales up to full
+    # updates; the bias has no effect.
     for path, difference in jax.tree_util.tree_leaves_with_path(differences):
         if not jax.tree_util.keystr(path).endswith("['qkv']['bias']"):
             assert difference < 1e-5, jax.tree_util.keystr(path)
@@ -73,14 +74,14 @@ def assert_close_params(ours, theirs):
 
 @pytest.mark.parametrize(("mode", "fsdp"), [("jit", 1), ("pmap", 1), ("jit", 4)])
 def test_eight_devices_equal_one(start, one, mode, fsdp, monkeypatch):
-    # The arrays of so small a model would all be left whole.
+    # The default would shard none of this small model's arrays.
     monkeypatch.setattr("restr_jax.parallel._LEAST_SHARDED", 64)
     batch, losses, params, count = one
     parallel = Parallel(mode, fsdp)
     assert parallel.num_devices == 8
     many = five_steps(start(), parallel, batch)
-    # Devices add in another order: float32 rounding, and what five updates that divide
-    # by its square root make of it.
+    # Devices sum in another order. Float32 rounding grows over five updates, which
+    # divide by the root of the squared gradient.
     np.testing.assert_allclose(many[0], losses, rtol=1e-5)
     assert many[2] == count == batch["valid"].sum()
     assert_close_params(many[1], params)
@@ -93,8 +94,8 @@ def test_eight_devices_equal_one(start, one, mode, fsdp, monkeypatch):
 
 
 @pytest.mark.parametrize("parts", [1, 2])
-def test_rows_in_any_order_train_alike(start, one, parts):
-    # As the order of devices or of processes may have it; pmap sees blocks of rows.
+def test_training_does_not_depend_on_the_order_of_rows(start, one, parts):
+    # Devices or processes may cause such an order; pmap sees blocks of rows.
     batch, losses, params, _ = one
     order = np.random.default_rng(0).permutation(16)
     mixed = {name: array[order] for name, array in batch.items()}
@@ -104,8 +105,8 @@ def test_rows_in_any_order_train_alike(start, one, parts):
     assert_close_params(other[1], params)
 
 
-def test_a_batch_in_parts_with_recomputed_layers_is_the_batch(start, one):
-    # Stochastic depth has to be drawn alike the second time.
+def test_accumulation_and_recomputed_layers_change_no_result(start, one):
+    # Recomputing must repeat the draws of stochastic depth.
     batch, losses, params, count = one
     run = start(accumulate_steps=4, batch_size=32, model={"remat": "layer"})
     parts = five_steps(run, Parallel("jit", devices=jax.devices()[:4]), batch)
@@ -114,7 +115,7 @@ def test_a_batch_in_parts_with_recomputed_layers_is_the_batch(start, one):
     assert_close_params(parts[1], params)
 
 
-def test_draws_cost_no_message_between_devices(start):
+def test_random_draws_need_no_communication_between_devices(start):
     def collectives(rate):
         run, parallel = start(rate), Parallel("jit")
         batch = batch_of(run, 16)
@@ -153,6 +154,6 @@ def test_bfloat16_trains_float32_parameters(start, one):
         ({"model": {"remat": "all"}}, "Unknown config.model.remat 'all'"),
     ],
 )
-def test_what_devices_cannot_do_is_refused(start, changes, message):
+def test_unsupported_device_settings_are_refused(start, changes, message):
     with pytest.raises(ValueError, match=message):
         start(**changes)

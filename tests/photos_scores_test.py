@@ -1,4 +1,4 @@
-"""The scores of benchmarks.photos, on masks of four pixels counted by hand."""
+"""Checks the scores of benchmarks.photos on masks of four pixels, counted by hand."""
 
 import io
 import json
@@ -20,7 +20,7 @@ def mask(*pixels):
 
 @pytest.fixture
 def record():
-    """Two dogs of a pixel each, and a cat of two."""
+    """Returns a record of two one-pixel dogs and a cat of two pixels."""
     content = io.BytesIO()
     Image.new("RGB", (2, 2)).save(content, "png")
     objects = mask(0), mask(1), mask(2, 3)
@@ -40,7 +40,7 @@ def record():
 
 
 class Model:
-    """Answers expressions with given masks, and refuses others."""
+    """Returns given masks for known expressions and rejects others."""
 
     def __init__(self, answers):
         self.answers = answers
@@ -55,9 +55,9 @@ class Model:
         return types.SimpleNamespace(mask=self.answers[expression])
 
 
-def test_scores_are_those_counted_by_hand(record):
+def test_scores_match_those_counted_by_hand(record):
     said = ["left dog", "right dog", "cat", "zebra", "third dog"]
-    # Half of it is another dog's; the other dog's alone; all; nothing; something.
+    # Half on the other dog; only the other dog; all; nothing; something.
     answers = mask(0, 1), mask(0), mask(2, 3), mask(), mask(3)
     model = Model(dict(zip(said, answers, strict=True)))
     asked = photos.templates(record, said)
@@ -65,7 +65,7 @@ def test_scores_are_those_counted_by_hand(record):
     # Intersections 1, 0, 2 over unions 2, 2, 2.
     assert (scores["expressions"], scores["oiou"]) == (3, 0.5)
     assert scores["miou"] == pytest.approx(0.5)
-    # Where two objects fit as well, neither is the right one.
+    # If two objects overlap equally well, neither counts as right.
     assert scores["right"] == pytest.approx(1 / 3)
     assert (scores["rivalled"], scores["right_rivalled"]) == (2, 0.0)
     assert (scores["empty"], scores["fit_nothing"]) == (0.0, 2)
@@ -85,7 +85,7 @@ def test_an_expression_without_a_known_word_counts_as_an_empty_mask(record):
     assert scores["empty_of_nothing"] == 1.0
 
 
-def test_the_free_sentences_are_enough_and_of_both_sets():
+def test_there_are_enough_free_expressions_from_both_sets():
     rows = [json.loads(line) for line in photos.SENTENCES.read_text().splitlines()]
     assert {row["set"] for row in rows} == set(photos.SETS)
     assert sum(row["object"] is not None for row in rows) >= 80

@@ -1,4 +1,4 @@
-"""The configuration of photographs, on scenes of shapes in the photographs' place."""
+"""Tests the photograph configuration on scenes of shapes instead of photographs."""
 
 import gzip
 import json
@@ -18,7 +18,7 @@ WORDS = 16_000
 
 @pytest.fixture(scope="module")
 def glove_file(tmp_path_factory):
-    """A file as GloVe's first words, with three words of the scenes among them."""
+    """Returns a file like GloVe's first words, including three words of the scenes."""
     path = tmp_path_factory.mktemp("glove") / "glove.50d.txt.gz"
     rng = np.random.default_rng(0)
     names = ["the", "circle", "red", *(f"word{i}" for i in range(WORDS - 3))]
@@ -29,7 +29,7 @@ def glove_file(tmp_path_factory):
 
 
 def shrink(config):
-    """Makes a model of the configuration that trains three steps in seconds."""
+    """Shrinks the configuration so that three steps take seconds."""
     config.model.image_size = (32, 32)
     for part in ("vision", "fusion"):
         config.model[part].update(width=32, num_heads=2, mlp_dim=64, num_layers=2)
@@ -68,9 +68,9 @@ def run(shapes_dir, glove_file, tmp_path_factory):
     return config, workdir, rows
 
 
-def test_it_starts_takes_steps_and_scores(run):
+def test_a_run_starts_takes_steps_and_scores(run):
     _, workdir, (row,) = run
-    # Every fourth of the nine expressions of each of eight scenes fits nothing.
+    # Of each of eight scenes' nine expressions, every fourth fits nothing.
     assert (row["num_expressions"], row["num_no_target"]) == (48, 24)
     assert 0.0 <= row["n_acc"] <= 1.0 and 0.0 <= row["t_acc"] <= 1.0
     lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
@@ -78,7 +78,7 @@ def test_it_starts_takes_steps_and_scores(run):
     assert len(losses) == 3 and all(0.0 < line["dice_loss"] < 1.0 for line in losses)
 
 
-def test_the_average_is_stored_and_resumed_to_the_bit(run):
+def test_the_average_is_stored_and_resumed_bit_for_bit(run):
     config, workdir, _ = run
     opened = experiment.start(config, str(workdir), training=False)
     checkpoints = opened.checkpoints(read_only=True)
@@ -94,7 +94,7 @@ def test_the_average_is_stored_and_resumed_to_the_bit(run):
     np.testing.assert_array_equal(read, kernel)
 
 
-def test_glove_s_words_ship_in_float16_and_answer_the_same(run, tmp_path):
+def test_glove_words_ship_in_float16_and_give_the_same_answers(run, tmp_path):
     _, workdir, _ = run
     trained = model_files.read(workdir, "latest")
     table = np.asarray(trained.params["language"]["words"]["embedding"])
@@ -102,7 +102,7 @@ def test_glove_s_words_ship_in_float16_and_answer_the_same(run, tmp_path):
     model_files.write(trained, tmp_path)
     stored = load.weight_files.read_arrays(tmp_path / "weights.safetensors")
     assert {x.dtype for x in stored.values()} == {np.dtype(np.float16)}
-    # The file's three digits are more than float16 keeps of them.
+    # The file's three digits exceed the precision of float16.
     shipped = stored["language/words/embedding"].astype(np.float32)
     np.testing.assert_allclose(shipped, table, rtol=2**-11, atol=2**-24)
     pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
@@ -118,7 +118,7 @@ def test_glove_s_words_ship_in_float16_and_answer_the_same(run, tmp_path):
     assert said[1][0].unknown == () and said[1][1].unknown == ("zyx",)
 
 
-def test_its_words_choose_size_and_stage():
+def test_config_words_choose_size_and_stage():
     config = photos.get_config()
     assert config.model.vision.width == config.model.fusion.width == 192
     assert config.model.language.width == 50 and config.model.patch_size == 16

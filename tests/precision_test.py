@@ -8,7 +8,7 @@ from restr_jax import precision, train_state
 from restr_jax.models import build_model
 
 
-def test_a_cpu_computes_in_float32_unless_told_otherwise(monkeypatch):
+def test_a_cpu_computes_in_float32_by_default(monkeypatch):
     assert precision.compute_dtype("bfloat16") == jnp.bfloat16
     for backend, expected in (("cpu", "float32"), ("gpu", "bfloat16")):
         monkeypatch.setattr(jax, "default_backend", lambda b=backend: b)
@@ -27,7 +27,7 @@ def test_only_floating_point_is_cast():
 
 
 @pytest.mark.parametrize("preset", ["paper", "released"])
-def test_bfloat16_segments_nearly_as_float32_does(preset):
+def test_bfloat16_logits_are_close_to_float32_logits(preset):
     config = common.get_config("tiny", preset)
     model = build_model(config.model, vocab_size=10)
     params = train_state.init_params(model, config.data.max_words, seed=0)
@@ -41,9 +41,9 @@ def test_bfloat16_segments_nearly_as_float32_does(preset):
     full = run(params, image)
     half = run(*precision.cast((params, image), jnp.dtype("bfloat16")))
     for one, other in zip(half, full, strict=True):
-        # The logits themselves are float32 whatever the model computes in.
+        # The logits are float32 for every compute dtype.
         assert one.dtype == other.dtype == jnp.float32
-        # 8 bits of mantissa, through some dozen layers.
+        # 8 bits of mantissa, over some dozen layers.
         scale = float(jnp.abs(other).max())
         np.testing.assert_allclose(one, other, rtol=0, atol=0.05 * scale)
         assert not jnp.array_equal(one, other)

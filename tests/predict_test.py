@@ -24,7 +24,7 @@ def run(model, tmp_path, images, expressions=("red circle",)):
     return predict.predict(model, requests, str(tmp_path / "out"), 0.5)
 
 
-def test_masks_have_the_photographs_size(model, tmp_path, photographs):
+def test_masks_have_the_size_of_the_photograph(model, tmp_path, photographs):
     rows = run(model, tmp_path, photographs[:1], ["the large red circle", "leftmost"])
     with Image.open(photographs[0]) as image:
         width, height = image.size
@@ -68,11 +68,11 @@ def test_files_folders_patterns_and_lines_are_found(tmp_path):
     for absent in ("d.png", "*.gif"):
         with pytest.raises(FileNotFoundError, match="There is no image"):
             found(absent)
-    with pytest.raises(ValueError, match="Say with --expression"):
+    with pytest.raises(ValueError, match="give an --expression"):
         predict.find_requests([str(tmp_path / "a.png")], [])
 
 
-def test_a_folder_is_asked_without_the_masks_that_were_written_into_it(
+def test_a_folder_is_read_without_the_masks_written_into_it(
     model, tmp_path, photographs
 ):
     inside = tmp_path / "photos"
@@ -84,7 +84,7 @@ def test_a_folder_is_asked_without_the_masks_that_were_written_into_it(
         assert [r.path.name for r in requests] == ["a-1.jpg", "b.png"]
         predict.predict(model, requests, str(inside), 0.5)
     with (inside / "predictions.jsonl").open("a") as file:
-        file.write('"b.png"\n{"mask_file": 3}\n{"mask_file": "b.')  # and a cut line
+        file.write('"b.png"\n{"mask_file": 3}\n{"mask_file": "b.')  # a truncated line
     assert predict.find_requests([str(inside)], ["red circle"]) == requests
 
 
@@ -107,12 +107,12 @@ def test_a_line_of_another_form_is_named(tmp_path, line):
         predict.find_requests([str(path)], [])
 
 
-def test_bad_images_are_listed_and_the_others_done(model, tmp_path, photographs):
+def test_bad_images_are_listed_and_the_rest_is_predicted(model, tmp_path, photographs):
     whole = photographs[0].read_bytes()
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.png").write_text("no image")
     images = [tmp_path / "cut.jpg", photographs[0], tmp_path / "text.png"]
-    with pytest.raises(ValueError, match=r"2 of 3 images were left out") as raised:
+    with pytest.raises(ValueError, match=r"2 of 3 images were skipped") as raised:
         run(model, tmp_path, images)
     assert "cut.jpg is damaged" in str(raised.value)
     assert "text.png is no image" in str(raised.value)
@@ -137,13 +137,13 @@ def test_an_expression_without_known_words_is_refused_before_anything_is_written
     assert not list(tmp_path.iterdir())
 
 
-def test_ten_thousand_characters_are_a_sentence_cut_short(model, tmp_path, photographs):
+def test_ten_thousand_characters_are_truncated(model, tmp_path, photographs):
     (long,) = run(model, tmp_path, photographs[:1], ["red circle " * 1000])
     (short,) = run(model, tmp_path, photographs[:1], ["red circle " * 5])
     assert long["mask"] == short["mask"]
 
 
-def test_twins_are_told_apart_or_refused(model, tmp_path):
+def test_images_of_one_name_get_distinct_outputs_or_are_refused(model, tmp_path):
     for name in ("one/a.png", "one/a.bmp", "two/a.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (8, 8)).save(tmp_path / name)
@@ -164,7 +164,7 @@ def test_the_command_predicts_with_the_shipped_model(tmp_path, photographs, caps
         cli.main([*arguments, str(tmp_path), "--model=nowhere"])
 
 
-def test_nothing_found_is_said_with_what_came_next(
+def test_an_empty_mask_is_logged_with_its_highest_probability(
     model, tmp_path, photographs, caplog
 ):
     requests = predict.find_requests([str(photographs[0])], ["red circle"])

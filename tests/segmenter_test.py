@@ -22,11 +22,11 @@ def shipped():
 
 @pytest.fixture(scope="module")
 def scene():
-    """A scene of four times the sides that the network sees."""
+    """Returns a scene with sides four times the network's input."""
     return scenes.make_scene(np.random.default_rng(7), 256, 9)
 
 
-def test_the_shipped_model_finds_what_is_meant(shipped):
+def test_the_shipped_model_finds_the_described_object(shipped):
     intersection = union = 0
     for seed in range(10):
         made = scenes.make_scene(np.random.default_rng((9, seed)), 64, 9)
@@ -36,7 +36,8 @@ def test_the_shipped_model_finds_what_is_meant(shipped):
             truth = made.shapes[expression.target].mask(64)
             intersection += (truth & prediction.mask).sum()
             union += (truth | prediction.mask).sum()
-    # 0.92 on the test split of `shapes`; these are 90 expressions of other scenes.
+    # The score is 0.92 on the test split of `shapes`; these are 90 expressions of other
+    # scenes.
     assert intersection / union > 0.85
 
 
@@ -69,7 +70,7 @@ def test_paths_pil_images_and_arrays_are_the_same(shipped, scene, tmp_path):
         )
 
 
-def test_nothing_is_compiled_for_another_number_of_expressions(shipped, scene, caplog):
+def test_another_number_of_expressions_compiles_nothing(shipped, scene, caplog):
     image = shipped.encode(scene.image)
     image.segment("square")
     with jax.log_compiles(), caplog.at_level("WARNING"):
@@ -77,7 +78,7 @@ def test_nothing_is_compiled_for_another_number_of_expressions(shipped, scene, c
     assert "Compiling" not in caplog.text
 
 
-def test_a_threshold_cuts_the_probability(shipped, scene):
+def test_the_threshold_applies_to_the_probability(shipped, scene):
     image = shipped.encode(scene.image)
     low, high = (image.segment("square", threshold=t) for t in (0.1, 0.9))
     assert low.mask.sum() > high.mask.sum()
@@ -86,7 +87,7 @@ def test_a_threshold_cuts_the_probability(shipped, scene):
         image.segment("square", threshold=1.5)
 
 
-def test_an_empty_mask_scores_what_missed_the_threshold(shipped, scene):
+def test_the_score_of_an_empty_mask_is_its_highest_probability(shipped, scene):
     image = shipped.encode(scene.image)
     found = image.segment("square")
     assert found.found and found.score >= 0.5
@@ -96,7 +97,7 @@ def test_an_empty_mask_scores_what_missed_the_threshold(shipped, scene):
     assert nothing.score <= nothing.threshold
 
 
-def test_a_loaded_workdir_says_what_scoring_says(trained):
+def test_a_loaded_workdir_reproduces_the_scores(trained):
     config, folder = trained
     model = restr_jax.load(folder, checkpoint="8")
     split = open_split(config.data, "val")
@@ -107,7 +108,7 @@ def test_a_loaded_workdir_says_what_scoring_says(trained):
     for scored in evaluator.score(params, split, (0.5,)):
         image = model.encode(scored.example.image)
         prediction = image.segment(scored.example.sentences[scored.index])
-        # Batches of another size may be rounded in another way.
+        # Other batch sizes may round differently.
         np.testing.assert_allclose(prediction.logits, scored.logits, atol=1e-4)
 
 
@@ -122,11 +123,11 @@ def test_best_latest_steps_and_checkpoints_are_found(trained):
         origin = model_files.read(folder, name).origin
         assert origin.endswith(f"checkpoints/{step}")
     assert model_files.read(folder / "checkpoints" / "4").origin.endswith("4")
-    with pytest.raises(FileNotFoundError, match="'5' were asked for"):
+    with pytest.raises(FileNotFoundError, match="Unknown checkpoints '5'"):
         model_files.read(folder, "5")
 
 
-def test_weights_are_stored_in_half_the_bytes_and_read_again(tmp_path):
+def test_weights_are_stored_in_half_the_bytes_and_read_back(tmp_path):
     read = model_files.read("shapes")
     read = read._replace(params=jax.tree.map(lambda x: x * 1.001, read.params))
     model_files.write(read, tmp_path / "small")
@@ -142,7 +143,7 @@ def test_weights_are_stored_in_half_the_bytes_and_read_again(tmp_path):
     )
 
 
-def test_what_is_no_model_is_refused(tmp_path):
+def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no trained model in"):
         restr_jax.load(tmp_path / "absent")
     read = model_files.read("shapes")
@@ -155,31 +156,31 @@ def test_what_is_no_model_is_refused(tmp_path):
     (at / "weights.safetensors").write_bytes(
         weights.replace(b"restr_jax weights 1", b"restr_jax weights 9")
     )
-    with pytest.raises(ValueError, match="of the format 'restr_jax weights 9'"):
+    with pytest.raises(ValueError, match="has the format 'restr_jax weights 9'"):
         restr_jax.load(at)
     (at / "weights.safetensors").write_bytes(weights)
     config = json.loads((at / "config.json").read_text())
     del config["model"]["fusion"]["kind"]
     (at / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match=r"not of this version of restr_jax.*kind"):
+    with pytest.raises(ValueError, match=r"not fit this version of restr_jax.*kind"):
         restr_jax.load(at)
 
 
-def test_weights_that_float16_cannot_hold_are_named(tmp_path):
+def test_weights_outside_the_float16_range_are_named(tmp_path):
     read = model_files.read("shapes")
     read.params["fusion"]["seed"] = np.full((1, 128), 1e6, np.float32)
     with pytest.raises(ValueError, match="fusion/seed holds values that are not fin"):
         model_files.write(read, tmp_path / "small")
 
 
-def test_what_lies_beside_a_letterboxed_photo_is_no_part_of_the_answer(shipped):
+def test_letterbox_margins_are_not_part_of_the_answer(shipped):
     config = shipped.trained.config.copy_and_resolve_references()
     config.data.resize = "letterbox"
     model = Segmenter(shipped.trained._replace(config=config))
     wide = scenes.make_scene(np.random.default_rng(7), 64, 9).image[24:40]
     logits = model.encode(wide).segment("square").logits
     assert logits.shape == (16, 64)
-    # The same, letterboxed by hand; grey is 127.5, which bytes do not hold.
+    # The same, letterboxed by hand; grey is 127.5, which bytes cannot represent.
     fitted = preprocess.fit_image(wide, (64, 64), "letterbox")
     trained = model.trained
     tokens = trained.vocabulary.encode("square", 10)
@@ -192,7 +193,7 @@ def test_what_lies_beside_a_letterboxed_photo_is_no_part_of_the_answer(shipped):
     np.testing.assert_allclose(logits, output.pixel_logits[0, 0, 24:40], atol=1e-4)
 
 
-def test_predict_is_what_the_api_says(shipped, scene, tmp_path):
+def test_predict_matches_the_documented_api(shipped, scene, tmp_path):
     Image.fromarray(scene.image).save(tmp_path / "a.png")
     requests = predict.find_requests([str(tmp_path / "a.png")], ["red square"])
     (row,) = predict.predict(shipped, requests, str(tmp_path / "out"), 0.5)

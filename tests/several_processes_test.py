@@ -1,4 +1,4 @@
-"""Training in several processes and on other numbers of devices, by main.py itself."""
+"""Runs main.py in several processes and on other numbers of devices."""
 
 import json
 import os
@@ -34,20 +34,20 @@ def config(tiny_config):
 
 @pytest.fixture(scope="module")
 def whole(config, tmp_path_factory):
-    """A run on eight devices: its rows, its last parameters, its workdir."""
+    """Returns a run on eight devices: its rows, its last parameters, its workdir."""
     workdir = tmp_path_factory.mktemp("whole")
     rows = train.train_and_evaluate(config, str(workdir))
     return rows, checkpoint.read_params(str(workdir / "checkpoints" / "8")), workdir
 
 
 def run_main(config, folder, workdir, processes, devices, *extra):
-    """Runs main.py to its end, which has to be a good one."""
+    """Runs main.py and asserts that it succeeds."""
     for code, errors in ends_of(config, folder, workdir, processes, devices, *extra):
         assert code == 0, errors
 
 
 def ends_of(config, folder, workdir, processes, devices, *extra):
-    """Runs main.py in so many processes of so many devices; returns how each ended."""
+    """Runs main.py with these numbers of processes and devices; returns all endings."""
     (folder / "config.py").write_text(CONFIG.format(config.to_json()))
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -89,7 +89,7 @@ def assert_same_end(whole, workdir):
         jax.tree.map(lambda a, b: np.abs(a - b).max(), ours, params)
     )
     for key, difference in pairs:
-        # As in parallel_test.py: sums in another order; nothing depends on this bias.
+        # As in parallel_test.py: sums in another order; this bias has no effect.
         if not jax.tree_util.keystr(key).endswith("['qkv']['bias']"):
             assert difference < 2e-5, jax.tree_util.keystr(key)
     losses = [
@@ -115,18 +115,18 @@ def test_a_run_of_eight_devices_continues_on_others(
     config, whole, tmp_path, processes, devices, fsdp
 ):
     workdir = shutil.copytree(whole[2], tmp_path / "run")
-    shutil.rmtree(workdir / "checkpoints" / "8")  # As if it had been stopped before.
+    shutil.rmtree(workdir / "checkpoints" / "8")  # As if the run had stopped earlier.
     shutil.rmtree(workdir / "eval")
     extra = f"--config.fsdp={fsdp}"
     run_main(config, tmp_path, workdir, processes, devices, extra)
     assert_same_end(whole, workdir)
 
 
-def test_two_processes_train_checkpoint_and_score_as_one(config, whole, tmp_path):
+def test_two_processes_train_checkpoint_and_score_like_one(config, whole, tmp_path):
     workdir = tmp_path / "run"
     run_main(config, tmp_path, workdir, 2, 2, "--config.fsdp=4")
     assert_same_end(whole, workdir)
-    # And what two began, one can score.
+    # One process can score a run of two.
     shutil.rmtree(workdir / "eval")
     run_main(config, tmp_path, workdir, 1, 1, "--mode=eval")
     assert_same_end(whole, workdir)
@@ -139,7 +139,7 @@ def test_a_run_under_the_device_order_of_a_tpu_ends_the_same(
     real = jax.make_mesh
 
     def make_mesh(shape, names, *, devices, **options):
-        devices = [devices[i] for i in (0, 1, 2, 3, 7, 6, 5, 4)]  # of a v5e 2x4
+        devices = [devices[i] for i in (0, 1, 2, 3, 7, 6, 5, 4)]  # as on a v5e 2x4
         return real(shape, names, devices=devices, **options)
 
     monkeypatch.setattr(jax, "make_mesh", make_mesh)
@@ -158,7 +158,7 @@ def test_a_run_under_the_device_order_of_a_tpu_ends_the_same(
     ],
 )
 @pytest.mark.parametrize("processes", [1, 2])
-def test_what_devices_cannot_share_is_said_by_every_process(
+def test_every_process_reports_unsupported_device_settings(
     config, tmp_path, processes, extra, message
 ):
     devices = 4 // processes

@@ -1,4 +1,4 @@
-"""The model of photographs that comes with the package, on its own examples."""
+"""Tests the shipped photograph model on its own examples."""
 
 import json
 
@@ -26,19 +26,19 @@ def test_it_fits_into_the_package():
     assert sum(f.stat().st_size for f in files) < 25_000_000
 
 
-def test_the_sentence_chooses_what_is_marked(model):
+def test_the_expression_selects_the_object(model):
     cat = model.encode(EXAMPLES / "chelsea.jpg")
     found = cat.segment("the cat")
     assert 0.3 < found.mask.mean() < 0.95 and found.found
     astronaut = model.encode(EXAMPLES / "astronaut.jpg")
     assert not astronaut.segment("elephant").found
     woman = astronaut.segment("the woman")
-    # Her face and suit, and not the shuttle beside her.
+    # Her face and suit are marked, the shuttle beside her is not.
     assert woman.mask[100:200, 190:250].mean() > 0.9
     assert woman.mask[:150, 380:].mean() < 0.2
 
 
-def test_a_word_that_its_training_never_had_finds_its_neighbour(model):
+def test_a_word_absent_from_training_acts_like_its_neighbour(model):
     cat = model.encode(EXAMPLES / "chelsea.jpg")
     one = cat.segment("cat").mask
     assert "cats" in model.trained.vocabulary.ids
@@ -46,7 +46,7 @@ def test_a_word_that_its_training_never_had_finds_its_neighbour(model):
     assert (one & other).sum() > 0.7 * (one | other).sum()
 
 
-def test_each_example_has_sentences_whose_words_are_known(model):
+def test_each_example_has_expressions_of_known_words(model):
     rows = (EXAMPLES / "examples.jsonl").read_text("utf-8").splitlines()
     for row in map(json.loads, rows):
         image = model.encode(EXAMPLES / row["image"])

@@ -1,4 +1,4 @@
-"""What the loop does besides the updates: compile once, move nothing, be traced."""
+"""Properties of the training loop: one compilation, no implicit transfers, traces."""
 
 import gzip
 import json
@@ -12,7 +12,7 @@ from restr_jax.evaluation import evaluator
 from restr_jax.train_window import Window
 
 
-def test_nothing_is_compiled_after_the_first_step_nor_encoded_for_a_sum(
+def test_steps_after_the_first_compile_nothing_and_sums_encode_no_mask(
     tiny_config, tmp_path, monkeypatch, compiled
 ):
     config = tiny_config("shapes")
@@ -28,29 +28,29 @@ def test_nothing_is_compiled_after_the_first_step_nor_encoded_for_a_sum(
     monkeypatch.setattr(
         evaluator, "to_rle", lambda mask: encoded.append(0) or encode(mask)
     )
-    # No scoring or saving between the steps, which compile programs of their own.
+    # No scoring or saving between the steps, since these compile their own programs.
     config.checkpoint_every_steps = config.eval.every_steps = 8
     (row,) = train.train_and_evaluate(config, str(tmp_path))
-    # The mask and the stretched one of each prediction; validation keeps none.
+    # Each prediction encodes a mask and a stretched one; validation encodes none.
     assert len(encoded) == 2 * row["num_expressions"]
     assert len(counts) == 8
     assert counts[0] > 0
     assert counts[1:] == [counts[0]] * 7
 
 
-def test_the_loop_refuses_what_moves_to_the_device_unasked(tiny_config, tmp_path):
+def test_the_loop_refuses_implicit_transfers_to_the_device(tiny_config, tmp_path):
     config = tiny_config("shapes")
     config.checkpoint_every_steps = config.eval.every_steps = 8
 
     with pytest.MonkeyPatch.context() as patch:
-        # What a step that is given the host's own arrays would do.
+        # Feeds the host's own arrays to the step.
         patch.setattr("restr_jax.parallel.Parallel.feed", lambda self, batch: batch)
         with pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-dev"):
             train.train_and_evaluate(config, str(tmp_path))
 
 
 @pytest.mark.slow
-def test_a_trace_of_the_steps_that_the_config_names(tiny_config, tmp_path):
+def test_the_configured_steps_are_profiled(tiny_config, tmp_path):
     config = tiny_config("shapes")
     config.profile.num_steps, config.profile.after_steps = 2, 3
     train.train_and_evaluate(config, str(tmp_path))
@@ -61,7 +61,7 @@ def test_a_trace_of_the_steps_that_the_config_names(tiny_config, tmp_path):
 
 
 class Slow:
-    """A stream that takes its time, by a clock of its own."""
+    """A stream with delays, measured by its own clock."""
 
     def __init__(self, clock):
         self.clock = clock
@@ -75,7 +75,7 @@ class Slow:
 
 
 @pytest.mark.parametrize(("busy", "expected"), [(False, 0.75), (True, 0.0)])
-def test_a_wait_counts_where_the_device_had_nothing_to_do(monkeypatch, busy, expected):
+def test_a_wait_counts_only_while_the_device_is_idle(monkeypatch, busy, expected):
     clock = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     names = (

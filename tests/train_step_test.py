@@ -8,7 +8,7 @@ from restr_jax import train_state, train_step
 from restr_jax.models import ReSTR, build_model
 from restr_jax.optimizer import make_optimizer
 
-# Float32: 1 - beta2^2 is off by 3e-5, of which Adam takes the root.
+# Float32: 1 - beta2^2 is off by 3e-5; Adam takes its root.
 TOLERANCE = 5e-5
 # Linear up to 0.5 in two steps, then linear down to 0 in four: 0.5 * (6 - step) / 4.
 RATES = [0.0, 0.25, 0.5, 0.375, 0.25, 0.125]
@@ -16,7 +16,7 @@ RATES = [0.0, 0.25, 0.5, 0.375, 0.25, 0.125]
 
 @pytest.fixture
 def take(monkeypatch):
-    """Returns a compiled step of a model of one number, and its first state."""
+    """Returns a compiled step of a one-parameter model, and its first state."""
     config = common.get_config("tiny")
     settings = config.optimizer
     settings.total_steps, settings.warmup_steps = 6, 2
@@ -51,7 +51,7 @@ def batch(value):
 
 
 def run(take, bad=()):
-    """Takes all steps; returns the rates that were logged and that were used."""
+    """Takes all steps; returns the logged and the used rates."""
     step, state = take
     logged, used = [], []
     for i in range(6):
@@ -63,7 +63,7 @@ def run(take, bad=()):
     return logged, used
 
 
-def test_the_rate_that_is_logged_is_the_one_that_is_used(take):
+def test_the_logged_rate_is_the_used_rate(take):
     logged, used = run(take)
     np.testing.assert_allclose(logged, RATES, rtol=1e-6)
     np.testing.assert_allclose(used, RATES, rtol=TOLERANCE)
@@ -74,12 +74,12 @@ def test_a_skipped_step_keeps_the_parameters_and_the_schedule(take):
     np.testing.assert_allclose(logged, RATES, rtol=1e-6)
     expected = [rate * (i not in (2, 3)) for i, rate in enumerate(RATES)]
     np.testing.assert_allclose(used, expected, rtol=TOLERANCE)
-    # The last step has the schedule's last rate, above its end, 0, by one part of four.
+    # The last step uses the schedule's last rate, one step of four above its end, 0.
     assert used[-1] == pytest.approx(0.125, rel=TOLERANCE)
 
 
 def test_a_state_whose_schedule_lags_catches_up(take):
-    # As versions before left it after two skipped steps.
+    # The state that earlier versions left after two skipped steps.
     step, state = take
     _, used = run((step, state.replace(step=jnp.int32(2))))
     np.testing.assert_allclose(used[:4], RATES[2:], rtol=TOLERANCE)

@@ -33,7 +33,7 @@ def final_state(config, workdir):
 
 
 def quick(tiny_config):
-    """A run that is scored without pictures and without shuffled texts."""
+    """Returns the config of a run scored without pictures and shuffled texts."""
     config = tiny_config("shapes")
     config.eval.num_figures, config.eval.shuffled_text = 0, False
     return config
@@ -44,7 +44,7 @@ class Killed(Exception):
 
 
 def kill_after(monkeypatch, batches):
-    """Lets a run die when it asks for one batch too many."""
+    """Ends a run with an error when it asks for one batch too many."""
     real = pipeline.train_batches
 
     def limited(*args, **kwargs):
@@ -57,11 +57,11 @@ def kill_after(monkeypatch, batches):
     monkeypatch.setattr(pipeline, "train_batches", limited)
 
 
-def test_a_killed_run_continues_to_bit_equal_weights(
+def test_a_killed_run_continues_to_bit_identical_weights(
     tiny_config, tmp_path, monkeypatch
 ):
     config = quick(tiny_config)
-    # Stochastic depth is on: its randomness has to resume as well.
+    # Stochastic depth is on: its randomness must resume too.
     config.model.fusion.drop_path_rate = 0.2
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     rows = train.train_and_evaluate(config, str(straight))
@@ -69,7 +69,7 @@ def test_a_killed_run_continues_to_bit_equal_weights(
         kill_after(patch, 5)
         with pytest.raises(Killed):
             train.train_and_evaluate(config, str(broken))
-    # Checkpoint 4 is the last one; step 5 is lost and done again.
+    # Checkpoint 4 is the last one; step 5 is lost and repeated.
     again = train.train_and_evaluate(config, str(broken))
     assert_equal_trees(final_state(config, straight), final_state(config, broken))
     history = without_speed(read_metrics(straight))
@@ -86,7 +86,7 @@ def test_a_finished_run_is_only_scored_again(tiny_config, tmp_path):
     assert (tmp_path / "metrics.jsonl").read_text() == history
 
 
-def test_what_a_run_starts_from_is_scored_and_kept(
+def test_the_initial_weights_are_scored_and_kept(
     tiny_config, trained, tmp_path, monkeypatch
 ):
     _, source = trained
@@ -119,14 +119,14 @@ def test_a_workdir_of_another_config_is_refused(tiny_config, tmp_path):
     experiment.start(config, str(tmp_path), training=True)
 
 
-def test_a_loss_that_is_no_number_ends_the_run(tiny_config, tmp_path):
+def test_a_nonfinite_loss_ends_the_run(tiny_config, tmp_path):
     config = tiny_config("shapes")
     config.optimizer.learning_rate = 1e30
     with pytest.raises(FloatingPointError, match="step [1-8] is not finite"):
         train.train_and_evaluate(config, str(tmp_path))
 
 
-def test_a_missing_data_set_is_said_with_its_remedy(tiny_config, tmp_path):
+def test_a_missing_data_set_is_reported_with_a_remedy(tiny_config, tmp_path):
     config = tiny_config("shapes")
     config.data.data_dir = str(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="tfds_builders.prepare shapes"):
@@ -148,7 +148,7 @@ def test_a_split_that_does_not_exist_is_refused_before_training(tiny_config, tmp
         ("model.image_size", (30, 32), "whole number of patches"),
         ("eval.every_steps", 3, "multiple of config.checkpoint_every_steps"),
         ("eval.thresholds", (0.5, 35.0), "thresholds is .* between 0 and 1"),
-        ("eval.images_per_device", 0, "images_per_device is 0; .* number from 1 on"),
+        ("eval.images_per_device", 0, "images_per_device is 0; .* at least 1"),
         ("model.image_size", (64,), "height and width in pixels"),
         ("checkpoint_every_steps", 0, "checkpoint_every_steps is 0"),
         ("parallel", "tpu", "config.parallel 'tpu'"),
@@ -157,9 +157,7 @@ def test_a_split_that_does_not_exist_is_refused_before_training(tiny_config, tmp
         ("optimizer.nonfinite", "ignore", "nonfinite is 'ignore'"),
     ],
 )
-def test_a_config_that_cannot_work_is_refused(
-    tiny_config, tmp_path, key, value, message
-):
+def test_an_invalid_config_is_refused(tiny_config, tmp_path, key, value, message):
     config = tiny_config("shapes")
     with config.unlocked():
         config.update_from_flattened_dict({key: value})
@@ -168,7 +166,7 @@ def test_a_config_that_cannot_work_is_refused(
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
-def test_glove_vectors_start_the_word_table(tiny_config, tmp_path, testdata):
+def test_glove_vectors_initialise_the_word_table(tiny_config, tmp_path, testdata):
     config = tiny_config("gref/google")
     config.model.language.width = 300
     config.data.glove = str(testdata / "glove_subset.300d.txt.gz")
@@ -177,15 +175,15 @@ def test_glove_vectors_start_the_word_table(tiny_config, tmp_path, testdata):
     row = table[run.vocabulary.words.index("of")]
     drawn = run.abstract_state.params["language"]["words"]["embedding"]
     assert table.shape == drawn.shape
-    # The vector of "of" in glove.6B.300d starts so.
+    # The first values of "of" in glove.6B.300d.
     np.testing.assert_allclose(row[:3], [-0.076947, -0.021211, 0.21271], atol=1e-6)
     assert not jnp.any(table[0])
 
 
-@pytest.mark.slow  # A minute on two cores.
-def test_real_photographs_can_be_learned_by_heart(tiny_config, tmp_path):
-    # The whole pipeline on real input: a model that cannot overfit two photographs
-    # has its images, masks or words mixed up.
+@pytest.mark.slow  # Takes a minute on two cores.
+def test_two_real_photographs_can_be_overfitted(tiny_config, tmp_path):
+    # The whole pipeline on real input: a model that cannot overfit two photographs has
+    # mixed up images, masks or words.
     config = tiny_config("gref/google")
     config.model.vision.drop_path_rate = config.model.fusion.drop_path_rate = 0.0
     config.optimizer.total_steps = 300

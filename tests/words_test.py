@@ -1,4 +1,4 @@
-"""Words that training never saw, and a word table that is trained or frozen."""
+"""Words absent from training, and trained and frozen word tables."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ TRAINING_LACKS = "crimson", "zebra"
 
 @pytest.fixture(scope="module")
 def vectors(tmp_path_factory):
-    """A file in GloVe's form; the last two words are none of the scenes'."""
+    """Returns a GloVe file, and its table; the scenes lack the last two words."""
     rng = np.random.default_rng(0)
     words = ["The", "the", "red", "circle", "square", "don't", *TRAINING_LACKS]
     table = {word: rng.normal(0.0, 0.4, 32).astype(np.float32) for word in words}
@@ -32,13 +32,13 @@ def vectors(tmp_path_factory):
 
 @pytest.fixture
 def config(tiny_config, vectors):
-    """A short run from GloVe, with a frozen table and dropped words."""
+    """Returns the config of a short run from GloVe: frozen table, dropped words."""
     config = tiny_config("shapes")
     config.data.glove = str(vectors[0])
     config.data.word_dropout = 0.2
     config.optimizer.freeze_words = True
     config.optimizer.total_steps = 4
-    config.model.image_size = (16, 16)  # Less to compile.
+    config.model.image_size = (16, 16)  # Smaller to compile.
     config.model.vision.num_layers = 1
     config.model.fusion.num_layers = 2
     config.eval.num_figures, config.eval.shuffled_text = 0, False
@@ -49,7 +49,7 @@ def table_of(params):
     return np.asarray(params["language"]["words"]["embedding"])
 
 
-def test_words_of_training_come_first_and_glove_s_further_ones_after(
+def test_training_words_come_first_and_additional_glove_words_after(
     config, vectors, tmp_path
 ):
     alone = config.copy_and_resolve_references()
@@ -58,7 +58,7 @@ def test_words_of_training_come_first_and_glove_s_further_ones_after(
     run = experiment.start(config, str(tmp_path / "b"), training=True)
     assert run.vocabulary.words == (*words, *TRAINING_LACKS)
     config.data.glove_words = 1
-    config.data.min_word_count = 10_000  # Of the scenes' words, GloVe has a few.
+    config.data.min_word_count = 10_000  # GloVe has only a few of the scenes' words.
     run = experiment.start(config, str(tmp_path / "c"), training=True)
     assert run.vocabulary.words == ("<pad>", "<unk>", "the")
     given = tmp_path / "words.txt"
@@ -69,9 +69,7 @@ def test_words_of_training_come_first_and_glove_s_further_ones_after(
     assert run.vocabulary.words == ("<pad>", "<unk>", "the", "square", *further)
 
 
-def test_a_word_that_training_never_saw_is_answered_by_its_own_vector(
-    config, vectors, tmp_path
-):
+def test_a_word_absent_from_training_uses_its_own_vector(config, vectors, tmp_path):
     train.train_and_evaluate(config, str(tmp_path))
     model = restr_jax.load(tmp_path)
     path, table = vectors
@@ -83,7 +81,7 @@ def test_a_word_that_training_never_saw_is_answered_by_its_own_vector(
     assert known.unknown == () and nobody_s.unknown == ("blickish",)
     assert (known.patch_probability != nobody_s.patch_probability).any()
     assert image.segment("zebra").unknown == ()
-    # The table is frozen: it is to the bit as training started.
+    # The table is frozen: it equals its initial values bit for bit.
     run = experiment.start(config, str(tmp_path), training=False)
     np.testing.assert_array_equal(found, table_of(run.fresh_state().params))
     checkpoints = run.checkpoints(read_only=True)
@@ -107,7 +105,7 @@ def table_of_shape(params):
 
 
 def small_step(frozen, words):
-    """A compiled training step of a small model with many words, and its inputs."""
+    """Returns a compiled step of a small model with many words, and its inputs."""
     from configs import common
 
     config = common.get_config("tiny")
@@ -136,7 +134,7 @@ def small_step(frozen, words):
     return run.lower(state, batch).compile(), state, batch
 
 
-def test_a_frozen_table_stays_to_the_bit_and_takes_no_memory_beside_itself():
+def test_a_frozen_table_is_bit_identical_and_takes_no_extra_memory():
     words = 100_000
     compiled, state, batch = small_step(True, words)
     before = jax.device_get(state.params)
@@ -153,7 +151,7 @@ def test_a_frozen_table_stays_to_the_bit_and_takes_no_memory_beside_itself():
     assert memory.temp_size_in_bytes < 0.5 * bytes_of_table
 
 
-def test_a_trained_table_moves_where_words_were_seen():
+def test_a_trained_table_changes_only_for_seen_words():
     compiled, state, batch = small_step(False, 1_000)
     before = table_of(jax.device_get(state.params))
     for _ in range(2):
@@ -161,16 +159,16 @@ def test_a_trained_table_moves_where_words_were_seen():
     after = table_of(jax.device_get(state.params))
     moved = np.abs(after - before).max(-1)
     assert (moved[1:6] > 0.05).all() and moved[0] == 0.0
-    # Weight decay alone reaches the others.
+    # Only weight decay changes the others.
     np.testing.assert_allclose(after[6:], before[6:], rtol=2e-4)
 
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("min_word_count", -1, "min_word_count is -1; .* number from 0 on"),
-        ("glove_words", -5, "glove_words is -5; .* whole number from 0 on"),
-        ("word_dropout", 1.0, "word_dropout is 1.0; .* from 0 to below 1"),
+        ("min_word_count", -1, "min_word_count is -1; .* integer of at least 0"),
+        ("glove_words", -5, "glove_words is -5; .* integer of at least 0"),
+        ("word_dropout", 1.0, r"word_dropout is 1.0; .* in \[0, 1\)"),
         ("word_dropout", -0.1, "word_dropout is -0.1; .* a probability"),
         ("word_dropout", float("nan"), "word_dropout is nan"),
     ],
@@ -200,8 +198,8 @@ def test_a_workdir_older_than_these_keys_is_still_read(trained, tmp_path):
         experiment.start(config, str(tmp_path / "old"), training=True)
 
 
-def test_many_words_do_not_admit_as_many_layers(tmp_path):
-    # A model of 5,000 layers would be traced for hours before it is refused.
+def test_many_words_do_not_allow_many_layers(tmp_path):
+    # Tracing 5,000 layers would take hours before the model is refused.
     shutil.copytree(shipped.folder("shapes"), tmp_path, dirs_exist_ok=True)
     stored = json.loads((tmp_path / "config.json").read_text())
     stored["model"]["vision"]["num_layers"] = 5_000

@@ -1,7 +1,7 @@
-"""What a reader of annotations hands to a builder, and how it says what is wrong.
+"""Annotations and problems, which readers of annotations pass to builders.
 
-A reader opens annotation files only. It names images without opening them, and leaves
-out, as a problem, whatever cannot be used.
+A reader opens annotation files only. It names images without opening them, skips
+unusable entries and reports each as a problem.
 """
 
 import dataclasses
@@ -15,8 +15,8 @@ class Sentence:
 
     Attributes:
         sent_id: the source's name of it.
-        sent: the cleaned sentence, which models are trained on.
-        raw: the sentence as it was typed.
+        sent: the cleaned expression, which models are trained on.
+        raw: the expression as it was typed.
     """
 
     sent_id: str
@@ -26,14 +26,14 @@ class Sentence:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ReferredObject:
-    """One object and all that is said of it.
+    """One object and its expressions.
 
     Attributes:
         object_id: the source's name of the object (its annotation).
         ref_id: the source's name of the referring task.
-        category: what the source says it is, or "".
+        category: the source's category of it, or "".
         mask: COCO's compressed RLE, or the file that holds the mask.
-        sentences: at least one.
+        sentences: at least one expression.
     """
 
     object_id: str
@@ -50,8 +50,8 @@ class AnnotatedImage:
     Attributes:
         image_id: the source's name of it.
         path: its file.
-        size: (height, width) that the annotations are for, pixels.
-        objects: at least one.
+        size: (height, width) of the annotated image, pixels.
+        objects: at least one object.
     """
 
     image_id: str
@@ -65,10 +65,10 @@ Annotations = dict[str, list[AnnotatedImage]]
 
 
 class Problems:
-    """Collects what is wrong with a data set, so that all of it is said at once.
+    """Collects the problems of a data set, so that one error lists all of them.
 
     Attributes:
-        lines: one per problem, "FILE, RECORD: what is wrong".
+        lines: one line per problem, "FILE, RECORD: MESSAGE".
     """
 
     _MOST_SHOWN = 20
@@ -77,24 +77,30 @@ class Problems:
         self.lines: list[str] = []
 
     def add(self, where: str, what: str) -> None:
-        """Notes a problem; the file and the record first, then what is wrong."""
+        """Adds a problem.
+
+        Args:
+            where: the file and the record.
+            what: the error message.
+        """
         self.lines.append(f"{where}: {what}")
 
     def text(self) -> str:
-        """Returns the first problems, and how many more there are."""
+        """Returns the first problems and the number of further ones."""
         shown = "\n  ".join(self.lines[: self._MOST_SHOWN])
         more = len(self.lines) - self._MOST_SHOWN
+        plural = "s" if len(self.lines) != 1 else ""
         return (
-            f"{len(self.lines)} problems:\n  {shown}"
+            f"{len(self.lines)} problem{plural}:\n  {shown}"
             f"{f'{chr(10)}  and {more} more' if more > 0 else ''}"
         )
 
 
 def expression_fault(expression) -> str:
-    """Says what is wrong with an expression, or "".
+    """Returns an error message for an unusable expression, or "".
 
-    Tokenisers drop blanks and a final full stop, so a lone one is empty; "..." is not,
-    and ReferIt has it.
+    Tokenisers drop blanks and a final full stop, so "." is empty. "..." is not empty;
+    ReferIt has it.
     """
     if not isinstance(expression, str):
         return f"the expression is {reprlib.repr(expression)}, not text"
@@ -102,16 +108,16 @@ def expression_fault(expression) -> str:
         return "the expression is empty"
     try:
         expression.encode("utf-8")
-    except UnicodeEncodeError as error:  # JSON can spell half a character.
+    except UnicodeEncodeError as error:  # JSON can hold lone surrogates.
         return f"the expression cannot be stored ({error})"
     return ""
 
 
 def missing_files(paths: list[str]) -> str:
-    """Returns the text of an error about files that are not there."""
+    """Returns an error message for missing files."""
     return (
-        f"{len(paths)} files are missing:\n  "
+        f"{len(paths)} {'file is' if len(paths) == 1 else 'files are'} missing:\n  "
         + "\n  ".join(paths)
-        + "\nREADME.md beside the builder says where to get them and how to lay them "
-        "out under --manual_dir."
+        + "\nREADME.md in the builder's folder lists their sources and their layout "
+        "under --manual_dir."
     )

@@ -1,4 +1,4 @@
-"""The builder that every data set of downloaded files shares."""
+"""The base class of all builders of downloaded data sets."""
 
 import abc
 import collections
@@ -24,15 +24,15 @@ from tfds_builders.annotations import (
 class ReferringBuilder(streamed.StreamedBuilder, skip_registration=True):
     """Builds a data set from annotation files and images in a manual directory.
 
-    Everything that annotations and the heads of image files can show is checked before
-    anything is written, and said at once. Images and mask files are read in threads.
+    Annotations and image headers are checked before the first write, and one error
+    lists all of their problems. Threads read the images and mask files.
 
     Attributes:
-        PUBLISHED_FILES: "bytes" and "sha256" of annotation files as they were
-            published, where they are known, relative to the manual directory.
-        skip_bad: leave out what is wrong, and list it in the metadata, instead of
+        PUBLISHED_FILES: known "bytes" and "sha256" of the published annotation files,
+            by path relative to the manual directory.
+        skip_bad: skip unusable records and list them in the metadata, instead of
             refusing to build.
-        num_workers: threads that read images.
+        num_workers: number of threads that read images.
     """
 
     PUBLISHED_FILES: Mapping[str, Mapping] = {}
@@ -40,32 +40,32 @@ class ReferringBuilder(streamed.StreamedBuilder, skip_registration=True):
     num_workers = os.cpu_count() or 1
 
     def __init__(self, **kwargs):
-        # A check takes minutes on a full data set, and comes before every build.
+        # A check of a full data set takes minutes, and precedes every build.
         self._checked: dict[pathlib.Path, tuple[Annotations, Problems]] = {}
         self._needed_bytes = 0
         super().__init__(**kwargs)
 
     @abc.abstractmethod
     def files(self) -> tuple[str, ...]:
-        """Returns the annotation files it needs, relative to the manual directory."""
+        """Returns the required annotation files, relative to the manual directory."""
 
     @abc.abstractmethod
     def read_annotations(self, root: pathlib.Path, problems: Problems) -> Annotations:
-        """Reads all annotations; what cannot be used goes into the problems.
+        """Reads all annotations; adds each unusable entry to the problems.
 
         Raises:
-            ValueError: if a file is not what it should be at all.
+            ValueError: if a whole file is unusable.
         """
 
     def check(self, root: pathlib.Path) -> tuple[Annotations, Problems]:
-        """Reads all annotations and the heads of all images.
+        """Reads all annotations and the headers of all images.
 
         Returns:
-            What can be built, and what is wrong with the rest.
+            The usable annotations, and the problems of the others.
 
         Raises:
-            FileNotFoundError: if an annotation file is missing; all are named.
-            ValueError: if one is not what it should be at all.
+            FileNotFoundError: if annotation files are missing; the message lists them.
+            ValueError: if a whole file is unusable.
         """
         if root not in self._checked:
             self._checked[root] = self._check(root)
@@ -76,7 +76,7 @@ class ReferringBuilder(streamed.StreamedBuilder, skip_registration=True):
         return self._needed_bytes
 
     def foreign_files(self, root: pathlib.Path) -> list[str]:
-        """Names the annotation files that are not as they were published."""
+        """Returns a line for each annotation file that is not the published one."""
         return [
             f"{file} is not the published file of {known['bytes']:,} bytes"
             for file, known in self.PUBLISHED_FILES.items()
@@ -84,11 +84,11 @@ class ReferringBuilder(streamed.StreamedBuilder, skip_registration=True):
         ]
 
     def make_record(self, image: AnnotatedImage, problems: Problems) -> dict | None:
-        """Returns an image's record, or None if nothing of it can be used."""
+        """Returns the record of an image, or None if it has no usable object."""
         return make_record(image, problems)
 
     def faults(self) -> list[str]:
-        """Returns what was built without, but is no reason to refuse to build."""
+        """Returns lines on skipped inputs that are no reason to refuse a build."""
         return []
 
     def _described(self, root: pathlib.Path, file: str) -> str:
@@ -112,7 +112,7 @@ class ReferringBuilder(streamed.StreamedBuilder, skip_registration=True):
             except (OSError, ValueError) as error:
                 return item[0], 0, str(error)
 
-        found = self._in_threads(look, sizes.items(), "heads of images")
+        found = self._in_threads(look, sizes.items(), "image headers")
         for path, num_bytes, complaint in found:
             if complaint:
                 problems.add(str(path), complaint)
@@ -149,7 +149,7 @@ class ReferringBuilder(streamed.StreamedBuilder, skip_registration=True):
         def good() -> Iterator[dict]:
             what = f"{self.name}, {split}"
             for record, own in self._in_threads(make, annotated, what):
-                # Splits may share images, as trainval does with train.
+                # Splits such as trainval and train share images.
                 problems.lines += [x for x in own.lines if x not in problems.lines]
                 if record:
                     yield record
@@ -160,13 +160,13 @@ class ReferringBuilder(streamed.StreamedBuilder, skip_registration=True):
             _refuse(problems)
         unfinished.discard(split)
         if not unfinished:
-            # Only now, so that whatever is damaged in any split is said at once.
+            # Refuse only now, so that one error lists the damage of all splits.
             if not self.skip_bad:
                 _refuse(problems)
             self.info.metadata["skipped"] = [*problems.lines, *self.faults()]
 
     def _in_threads(self, function: Callable, items: Iterable, what: str) -> Iterator:
-        """Maps in order and in parallel, not far ahead, with a progress display."""
+        """Maps in order in threads, with a bounded queue and a progress bar."""
         ahead: collections.deque = collections.deque()
         pool = concurrent.futures.ThreadPoolExecutor(self.num_workers)
         total = len(items) if isinstance(items, Sized) else None
@@ -185,10 +185,10 @@ class ReferringBuilder(streamed.StreamedBuilder, skip_registration=True):
 
 
 def make_record(image: AnnotatedImage, problems: Problems) -> dict | None:
-    """Opens an image and its masks.
+    """Reads an image and its masks.
 
     Returns:
-        The record, or None if nothing of it can be used.
+        The record, or None if it has no usable object.
     """
     try:
         content = images.read_image(image.path)
@@ -249,6 +249,4 @@ def _is_file(path: pathlib.Path, known: Mapping) -> bool:
 
 def _refuse(problems: Problems) -> None:
     if problems.lines:
-        raise ValueError(
-            f"{problems.text()}\nFix them, or build without them by --skip_bad."
-        )
+        raise ValueError(f"{problems.text()}\nFix these, or skip them with --skip_bad.")

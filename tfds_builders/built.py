@@ -11,25 +11,25 @@ class Built:
 
     Attributes:
         name: its folder in the data_dir: "unc", "gref/google".
-        folder: its whole path.
-        info: TFDS's.
+        folder: its full path.
+        info: its tfds.core.DatasetInfo.
         metadata: the lists that `records` describes.
     """
 
     def __init__(self, data_dir: str, name: str):
-        """Opens it.
+        """Opens a built data set.
 
         Raises:
             FileNotFoundError: if it has not been built.
-            ValueError: if it is damaged, or was built by something else.
+            ValueError: if it is damaged, or another program built it.
         """
         parent = os.path.join(data_dir, name)
         names = os.listdir(parent) if os.path.isdir(parent) else []
         versions = [n for n in names if tfds.core.Version.is_valid(n)]
         if not versions:
             raise FileNotFoundError(
-                f"There is no data set {name!r} in {data_dir!r}; build it first (a set "
-                "of several forms is named with its form, as in gref/google)."
+                f"There is no data set {name!r} in {data_dir!r}; build it first. The "
+                "name of a set of several forms includes the form, as in gref/google."
             )
         self.name = name
         self.folder = os.path.join(parent, max(versions, key=tfds.core.Version))
@@ -37,7 +37,7 @@ class Built:
             self._builder = tfds.builder_from_directory(self.folder)
             self.info = self._builder.info
             self.metadata = self.info.metadata or {}
-        except Exception as error:  # Of TFDS, protobuf and JSON.
+        except Exception as error:  # TFDS, protobuf and JSON raise many types.
             raise ValueError(
                 f"{self.folder} is damaged ({error}). Remove this folder and build the "
                 "data set again."
@@ -49,7 +49,7 @@ class Built:
             )
 
     def records(self, split: str) -> Sequence[dict]:
-        """Returns the records of a split; images as encoded bytes."""
+        """Returns the records of a split, with images as encoded bytes."""
         return self._builder.as_data_source(
             split=split, decoders={"image": tfds.decode.SkipDecoding()}
         )

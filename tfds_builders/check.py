@@ -13,11 +13,11 @@ from tfds_builders.built import Built
 
 
 def check_all(data_dir: str, names: list[str]) -> None:
-    """Checks built data sets and prints what was found.
+    """Checks built data sets and prints the number of faults of each.
 
     Raises:
         FileNotFoundError: if one has not been built.
-        ValueError: if anything is wrong with any of them; all of it is said.
+        ValueError: if any of them has a fault; the message lists all faults.
     """
     wrong = []
     for name in names:
@@ -28,11 +28,14 @@ def check_all(data_dir: str, names: list[str]) -> None:
         print(f"{name}: {total:,} records, {len(faults)} faults", flush=True)
     if wrong:
         lines = "\n  ".join(wrong)
-        raise ValueError(f"{len(wrong)} faults:\n  {lines}\nBuild these sets again.")
+        raise ValueError(
+            f"{len(wrong)} faults:\n  {lines}\n"
+            "Remove the folders of these sets and build them again."
+        )
 
 
 def check(built: Built) -> Iterator[str]:
-    """Yields what is wrong with a built data set."""
+    """Yields the faults of a built data set."""
     for split, info in built.info.splits.items():
         listed = len(built.metadata["image_ids"].get(split, ()))
         if info.num_examples != listed:
@@ -41,7 +44,7 @@ def check(built: Built) -> Iterator[str]:
         try:
             records = built.records(split)
             found = len(records)
-        except Exception as error:  # array_record raises many kinds.
+        except Exception as error:  # array_record raises many types.
             yield f"{split}: its files cannot be opened ({error})"
             continue
         if found != listed:
@@ -68,23 +71,32 @@ def _check_record(record: dict, built: Built, split: str, i: int) -> Iterator[st
         try:
             masks.check_rle({"size": list(size), "counts": counts}, *size)
             if not mask_util.area({"size": list(size), "counts": counts}):
-                yield f"the mask of object {name} has no pixel"
+                yield f"the mask of object {name} has no pixels"
         except ValueError as error:
             yield f"the mask of object {name}: {error}"
-    # A scene may have objects that no sentence means, and sentences that mean none.
+    # Some objects have no expression, and some expressions refer to no object.
     named, count = np.unique(expressions["object"]), len(objects["mask"])
     if not set(named.tolist()) <= set(range(-1, count)):
-        yield f"expressions are for the objects {named.tolist()} of {count}"
+        yield f"expressions refer to objects {named.tolist()}, but it has only {count}"
     for kind in np.asarray(expressions["kind"])[np.asarray(expressions["object"]) < 0]:
         if kind != b"nothing":
-            yield f"an expression of the kind {kind.decode()!r} fits nothing"
+            yield (
+                f"an expression of kind {kind.decode()!r} fits no object; only kind "
+                "'nothing' may"
+            )
     sentences = [sentence.decode() for sentence in expressions["sent"]]
     if not all(sentence.strip() for sentence in sentences):
         yield "an expression is empty"
     metadata = built.metadata
     if sentences != metadata["sentences"][split][i]:
-        yield "its sentences are not those that the metadata list"
+        yield "its sentences differ from those in the metadata"
     if record["image_id"].decode() != metadata["image_ids"][split][i]:
-        yield f"it is image {record['image_id'].decode()}"
+        yield (
+            f"its image_id is {record['image_id'].decode()}, but "
+            f"{metadata['image_ids'][split][i]} in the metadata"
+        )
     if len(objects["mask"]) != metadata["num_objects"][split][i]:
-        yield "it has another number of objects than the metadata list"
+        yield (
+            f"it has {len(objects['mask'])} objects, but "
+            f"{metadata['num_objects'][split][i]} in the metadata"
+        )

@@ -1,4 +1,4 @@
-"""The disk that a build takes, known before it begins."""
+"""Estimates the disk space of a build before it starts."""
 
 import os
 import pathlib
@@ -9,18 +9,18 @@ from tfds_builders.annotations import AnnotatedImage, Annotations, ReferredObjec
 
 # Bytes of a record besides its image, masks and text; of an object; of an expression.
 _RECORD, _OBJECT, _EXPRESSION = 700, 100, 100
-# Of a mask as RLE, while it is in a file of its own; of a split, whose last file is
-# filled up.
+# Bytes of the RLE of a mask that is still in its own file; of a split, whose last file
+# is padded.
 _MASK, _SPLIT = 1_000, 150_000
 
 
 def needed_bytes(
     annotations: Annotations, image_bytes: Mapping[pathlib.Path, int]
 ) -> int:
-    """Returns the bytes that a data set takes when it is built, at most.
+    """Returns an upper bound of the bytes of a built data set.
 
     Args:
-        annotations: all of it.
+        annotations: all annotations.
         image_bytes: the bytes of each image.
     """
     return sum(
@@ -35,7 +35,7 @@ def _besides(image: AnnotatedImage) -> int:
 
 def _of_object(thing: ReferredObject) -> int:
     mask = len(thing.mask) if isinstance(thing.mask, str) else _MASK
-    # The metadata repeat what was said.
+    # The metadata repeat the expressions.
     said = sum(
         _EXPRESSION + len((2 * s.sent + s.raw + s.sent_id).encode())
         for s in thing.sentences
@@ -44,14 +44,14 @@ def _of_object(thing: ReferredObject) -> int:
 
 
 def check_room(folder: str | os.PathLike, needed: Mapping[str, int]) -> None:
-    """Checks that there is room for data sets.
+    """Checks that the disk has room for data sets.
 
     Args:
-        folder: they are built below it; need not exist.
-        needed: the bytes of each.
+        folder: parent folder of the data sets; may not exist yet.
+        needed: the bytes of each data set.
 
     Raises:
-        OSError: if there is not.
+        OSError: if the disk has too little free space.
     """
     place = pathlib.Path(folder).absolute()
     while not place.exists():

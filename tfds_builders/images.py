@@ -1,4 +1,4 @@
-"""Image files: looked at before a build, read whole while it runs."""
+"""Checks image headers before a build, and reads whole image files during it."""
 
 import io
 import pathlib
@@ -6,10 +6,10 @@ import pathlib
 import numpy as np
 from PIL import EpsImagePlugin, Image
 
-# A file of any name may hold PostScript, a program, which Ghostscript would run.
+# A file of any name may hold a PostScript program, which Ghostscript would run.
 EpsImagePlugin.gs_binary = False
-# A photograph holds some 10 to 200 million pixels; Pillow warns of a file that claims
-# more, and refuses one that claims twice as many.
+# Photographs have about 10 to 200 million pixels. Pillow warns of files that claim
+# more, and refuses those that claim twice as many.
 Image.MAX_IMAGE_PIXELS = 200_000_000
 
 
@@ -22,10 +22,10 @@ def encode_png(image: np.ndarray) -> io.BytesIO:
 
 
 def read_size(path: pathlib.Path) -> tuple[int, int]:
-    """Reads (height, width) from the head of an image file.
+    """Reads (height, width) from the header of an image file.
 
     Raises:
-        ValueError: if it is missing, empty, no image or absurdly large.
+        ValueError: if the file is missing, empty, not an image or too large.
     """
     return _read_head(path)[0]
 
@@ -42,18 +42,21 @@ def _read_head(path: pathlib.Path) -> tuple[tuple[int, int], str]:
     except Exception as error:
         raise ValueError(f"it is not an image ({error})") from error
     if width * height > Image.MAX_IMAGE_PIXELS:
-        raise ValueError(f"{height} x {width} pixels are too many for a photograph")
+        raise ValueError(
+            f"{height} x {width} pixels exceed the limit of "
+            f"{Image.MAX_IMAGE_PIXELS:,}; make the image smaller"
+        )
     return (height, width), mode
 
 
 def check_size(path: pathlib.Path, size: tuple[int, int]) -> int:
-    """Checks the head of an image file.
+    """Checks the header of an image file.
 
     Returns:
-        The bytes of the file that `read_image` makes of it, at most.
+        An upper bound of the bytes that `read_image` returns for it.
 
     Raises:
-        ValueError: as `read_size`, or if it has another size than its annotations say.
+        ValueError: as `read_size`, or if its size differs from that of its annotations.
     """
     found, mode = _read_head(path)
     if found != size:
@@ -61,22 +64,22 @@ def check_size(path: pathlib.Path, size: tuple[int, int]) -> int:
             f"it is {found[0]} x {found[1]} pixels, but its annotations say "
             f"{size[0]} x {size[1]}; the image is not the one that was annotated"
         )
-    # What is not RGB is stored as a PNG file, each row with a byte of its own.
+    # Other modes are stored as PNG, which adds a byte to each row.
     return path.stat().st_size if mode == "RGB" else found[0] * (3 * found[1] + 2) + 999
 
 
 def read_image(path: pathlib.Path) -> io.BytesIO:
-    """Reads an image file whole and returns it as an RGB file.
+    """Reads a whole image file and returns it as an RGB file.
 
     Raises:
-        ValueError: if it is truncated or no image.
+        ValueError: if it is truncated or not an image.
     """
     content = path.read_bytes()
     try:
         image = Image.open(io.BytesIO(content))
         image.load()
         if image.mode != "RGB":
-            # Backends disagree on how to decode grey and CMYK files; none is stored.
+            # Decoders disagree on grey and CMYK files, so none is stored.
             return encode_png(np.asarray(image.convert("RGB")))
     except Exception as error:
         raise ValueError(f"it is truncated or not an image ({error})") from error
@@ -84,13 +87,13 @@ def read_image(path: pathlib.Path) -> io.BytesIO:
 
 
 def read_pixels(path: pathlib.Path) -> tuple[np.ndarray, io.BytesIO | None]:
-    """Reads an image file whole, and decodes it once.
+    """Reads a whole image file and decodes it once.
 
     Returns:
-        RGB pixels, uint8 [H, W, 3]; the file, if it is JPEG or PNG in RGB, or None.
+        RGB pixels, uint8 [H, W, 3]; and the file if it is an RGB JPEG or PNG, or None.
 
     Raises:
-        ValueError: if it is truncated or no image.
+        ValueError: if it is truncated or not an image.
     """
     content = path.read_bytes()
     try:

@@ -1,6 +1,7 @@
 """Reads the lists of a large JSON object entry by entry.
 
-COCO's files have hundreds of megabytes; parsed whole, they take several times that.
+COCO's files have hundreds of megabytes. Parsed whole, they take several times as much
+memory.
 """
 
 import json
@@ -21,16 +22,16 @@ def entries(
 
     Args:
         path: the file.
-        names: of lists that it has to have.
-        optional: names of others.
-        object_pairs_hook: as json.loads takes it, for what is in the lists.
+        names: names of required lists.
+        optional: names of optional lists.
+        object_pairs_hook: as in json.loads, for the entries of the lists.
 
     Raises:
-        ValueError: if the file is no JSON object, or such a name has no list.
+        ValueError: if the file is not a JSON object, or a required list is missing.
     """
     with path.open("rb") as file:
         encoding = json.detect_encoding(file.read(4))
-    # Like json.loads, which passes on halves of characters.
+    # Like json.loads, which keeps lone surrogates.
     with path.open(encoding=encoding, errors="surrogatepass", newline="") as file:
         try:
             yield from _entries(
@@ -62,11 +63,11 @@ def _entries(text: "_Text", missing: set[str], optional: set[str]) -> Iterator:
     if missing:
         raise ValueError(f"it has no list of {', '.join(sorted(missing))}")
     if text.peek():
-        text.fail("more follows its end")
+        text.fail("extra data after its end")
 
 
 class _Text:
-    """The text of a file, of which a part is in memory."""
+    """A text file, held in memory one part at a time."""
 
     def __init__(self, file, object_pairs_hook: Callable | None):
         self._file = file
@@ -78,7 +79,7 @@ class _Text:
         raise ValueError(f"it is not JSON ({what}, character {where:,})")
 
     def peek(self) -> str:
-        """Returns the next character that is no blank, or "" at the end."""
+        """Returns the next non-blank character, or "" at the end."""
         while True:
             while self._place < len(self._part):
                 if self._part[self._place] not in " \t\r\n":
@@ -88,7 +89,7 @@ class _Text:
                 return ""
 
     def items(self, opening: str, closing: str) -> Iterator[str | None]:
-        """Yields before each value, which is to be read; with its name in an object."""
+        """Yields the name, or None in a list, of each value for the caller to read."""
         self._expect(opening)
         if self.peek() == closing:
             self._place += 1
@@ -107,7 +108,7 @@ class _Text:
             self._expect(",")
 
     def value(self) -> Any:
-        """Reads a value whole."""
+        """Reads a whole value."""
         self.peek()
         while True:
             try:
@@ -127,7 +128,7 @@ class _Text:
         self._place += 1
 
     def _more(self) -> bool:
-        """Reads on, twice as far each time that a value does not end."""
+        """Reads more; the part doubles each time that a value does not end."""
         if self._ended:
             return False
         kept = self._part[self._place :]

@@ -1,4 +1,4 @@
-"""Which images of a data set are trained on, there or elsewhere, and scored on here."""
+"""Finds images that are in both a training split and a scored split."""
 
 import itertools
 import json
@@ -10,23 +10,26 @@ from tfds_builders.markdown import table
 
 _HEADER = """# Leakage
 
-Images, by the names that their source gives them, that are in one split for training
-and in another split that is scored on. `config.data.exclude` leaves such images out of
-training (configs/combined.py does).
+Images that are in both a training split and a scored split. Images are compared by the
+names that their source gives them. `config.data.exclude` excludes such images from
+training, as in configs/combined.py.
 
 """
 
 
 def find(opened: Sequence[Built]) -> list[dict]:
-    """Finds what training splits share with scored ones, of one set or of two.
+    """Finds images that a training split shares with a scored split.
+
+    The two splits may belong to one data set or to two.
 
     Args:
         opened: the data sets.
 
     Returns:
-        For each pair that shares images: `train` and `scored` ("unc:val"), the number
-        of shared `images`, their share of the scored split (`fraction`), and the
-        number of its `expressions` that the training split has for the same image.
+        One dict for each pair of splits that share images. `train` and `scored` name
+        the splits ("unc:val"). `images` is the number of shared images, `fraction`
+        their share of the scored split. `expressions` counts the expressions of the
+        scored split that the training split has for the same image.
     """
     splits = [(built, split) for built in opened for split in built.info.splits]
     train = [pair for pair in splits if pair[1].startswith("train")]
@@ -53,7 +56,7 @@ def find(opened: Sequence[Built]) -> list[dict]:
 
 
 def _sentences(built: Built, split: str) -> dict[str, list[str]]:
-    """Returns what is said of each image of a split."""
+    """Returns the expressions of each image of a split."""
     pairs = zip(built.images(split), built.metadata["sentences"][split], strict=True)
     return dict(pairs)
 
@@ -67,7 +70,7 @@ def write(opened: Sequence[Built], folder: pathlib.Path) -> pathlib.Path:
     rows = find(opened)
     (folder / "leakage.json").write_text(json.dumps(rows, indent=1) + "\n")
     names = ", ".join(built.name for built in opened)
-    lines = [f"Looked at: {names}.", ""]
+    lines = [f"Data sets: {names}.", ""]
     header = ["trained on", "scored on", "shared images", "of the scored", "same"]
     header[-1] += " expressions"
     cells = [
@@ -80,6 +83,6 @@ def write(opened: Sequence[Built], folder: pathlib.Path) -> pathlib.Path:
         ]
         for row in rows
     ]
-    lines += table(header, cells) if rows else ["No image is shared."]
+    lines += table(header, cells) if rows else ["No images are shared."]
     (folder / "leakage.md").write_text(_HEADER + "\n".join(lines) + "\n")
     return folder / "leakage.md"

@@ -1,7 +1,7 @@
-"""Masks from the forms that data sets come in to COCO's compressed RLE.
+"""Converts masks of all source formats to COCO's compressed RLE.
 
-Nothing here trusts a file: pycocotools checks neither polygons nor runs, and crashes or
-reads past them, so they are checked before it sees them.
+Files are untrusted. pycocotools checks neither polygons nor runs, and crashes or reads
+past them, so this module checks them first.
 """
 
 import array
@@ -18,13 +18,13 @@ from pycocotools import mask as mask_util
 
 from tfds_builders import images, rle
 
-# The variable that a text_objseg .mat file holds its mask in; bytes of the file's head,
-# and the type of a part that is packed.
+# In a .mat file of text_objseg: the variable of the mask, the bytes of the header, and
+# the type of a compressed element.
 _MAT_KEY, _MAT_HEAD, _MAT_PACKED = "segimg_t", 128, 15
 _NUMBERS = {"double", "single", "logical"} | {
     f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
 }
-# Times height + width of the image; annotated outlines are a few times as long.
+# In multiples of height + width of the image; annotated outlines need only a few.
 _LONGEST_OUTLINE = 1_000
 
 
@@ -35,7 +35,7 @@ def encode_mask(mask: np.ndarray) -> str:
 
 
 def compact(segmentation):
-    """Returns what `encode_segmentation` takes, with polygons in a fourth of memory."""
+    """Packs polygons for `encode_segmentation` into a fourth of the memory."""
     if isinstance(segmentation, list) and all(map(_is_polygon, segmentation)):
         return [array.array("d", polygon) for polygon in segmentation]
     return segmentation
@@ -49,7 +49,7 @@ def _is_polygon(part) -> bool:
 
 
 def encode_segmentation(segmentation, height: int, width: int) -> str:
-    """Turns polygons or RLE into one mask, the union of the parts.
+    """Encodes the union of polygons or RLEs as one mask.
 
     Args:
         segmentation: list of polygons [x, y, x, y, ...], one RLE dict, or a list of
@@ -61,7 +61,7 @@ def encode_segmentation(segmentation, height: int, width: int) -> str:
         COCO's compressed RLE.
 
     Raises:
-        ValueError: if the mask has another size than its image, no pixel, or cannot be
+        ValueError: if the mask differs in size from its image, is empty, or cannot be
             read.
     """
     if not isinstance(segmentation, list | dict):
@@ -69,7 +69,7 @@ def encode_segmentation(segmentation, height: int, width: int) -> str:
             f"the segmentation cannot be read: {reprlib.repr(segmentation)}"
         )
     if min(height, width) < 1 or height * width > Image.MAX_IMAGE_PIXELS:
-        raise ValueError(f"no image has {height} x {width} pixels")
+        raise ValueError(f"an image cannot have {height} x {width} pixels")
     parts = [segmentation] if isinstance(segmentation, dict) else list(segmentation)
     for part in parts:
         if isinstance(part, dict) and part.get("size") != [height, width]:
@@ -83,28 +83,31 @@ def encode_segmentation(segmentation, height: int, width: int) -> str:
     except Exception as error:  # pycocotools raises bare Exceptions.
         raise ValueError(f"the segmentation cannot be read: {error}") from error
     if not mask_util.area(merged):
-        raise ValueError("the mask has no pixel")
+        raise ValueError("the mask has no pixels")
     return merged["counts"].decode("ascii")
 
 
 def _part(part, height: int, width: int) -> dict:
-    """Turns one polygon or RLE into an RLE that pycocotools can be trusted with."""
+    """Turns one polygon or RLE into an RLE that is safe for pycocotools."""
     if not isinstance(part, dict):
         points = np.asarray(part, np.float64)
         if points.ndim != 1 or points.size % 2:
             raise ValueError("a polygon is not a list x, y, x, y, ...")
         if points.size < 6:
             raise ValueError(f"a polygon has {points.size // 2} points, fewer than 3")
-        # Rounding may take a polygon a little out of its image, never far.
+        # Rounding may move a polygon slightly out of its image, but not far.
         if not (np.abs(points) <= 10 * max(height, width)).all():
             raise ValueError("a polygon lies far outside the image")
-        # pycocotools keeps some 40 bytes for each pixel of the outline.
+        # pycocotools allocates about 40 bytes per pixel of the outline.
         if np.abs(points[2:] - points[:-2]).sum() > _LONGEST_OUTLINE * (height + width):
-            raise ValueError("a polygon goes to and fro over the image without end")
+            raise ValueError(
+                "the outline of a polygon is longer than "
+                f"{_LONGEST_OUTLINE:,} x (height + width) of its image"
+            )
         return mask_util.frPyObjects([points.tolist()], height, width)[0]
     runs = rle.read_runs(part["counts"], height, width)
     if not runs[1:].all():
-        # Where empty runs of two masks meet, merging them would end too early.
+        # pycocotools ends a merge too early where empty runs of two masks meet.
         mask = rle.to_mask(runs, height, width)
         return mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
     if isinstance(part["counts"], list):
@@ -116,17 +119,17 @@ def check_rle(coded: dict, height: int, width: int) -> None:
     """Checks that an RLE's runs cover an image exactly.
 
     Raises:
-        ValueError: if they do not, or cannot be read.
+        ValueError: if they do not, or cannot be decoded.
     """
     rle.read_runs(coded["counts"], height, width)
 
 
 def read_mask_file(path: pathlib.Path, height: int, width: int) -> str:
-    """Reads a mask from a file of its own.
+    """Reads a mask from a file.
 
     Args:
-        path: ``.mat`` as text_objseg has them: the object is 0, all else is not; or an
-            image, in which the object is what is neither 0 nor transparent.
+        path: ``.mat`` file of text_objseg, in which 0 marks the object; or an image, in
+            which pixels that are neither 0 nor transparent mark it.
         height: of the image, pixels.
         width: of the image, pixels.
 
@@ -134,7 +137,7 @@ def read_mask_file(path: pathlib.Path, height: int, width: int) -> str:
         COCO's compressed RLE.
 
     Raises:
-        ValueError: if there is no readable mask of this size in it, or no pixel.
+        ValueError: if it holds no readable mask of this size, or an empty one.
     """
     try:
         if path.suffix == ".mat":
@@ -142,25 +145,25 @@ def read_mask_file(path: pathlib.Path, height: int, width: int) -> str:
             size = mask.shape
         elif (size := images.read_size(path)) == (height, width):
             mask = _read_mask_image(path)
-    except Exception as error:  # scipy and Pillow raise many kinds on damaged files.
-        raise ValueError(f"it is missing, damaged or no mask ({error})") from error
+    except Exception as error:  # scipy and Pillow raise many types on damaged files.
+        raise ValueError(f"it is missing, damaged or not a mask ({error})") from error
     if size != (height, width):
         raise ValueError(
             f"the mask is {list(size)} pixels (height, width), its image "
             f"[{height}, {width}]"
         )
     if not mask.any():
-        raise ValueError("the mask has no pixel")
+        raise ValueError("the mask has no pixels")
     return encode_mask(mask)
 
 
 def _read_mat(path: pathlib.Path, height: int, width: int) -> np.ndarray:
-    # A mask of doubles takes 8 bytes a pixel; so few that no file can be a bomb.
+    # A mask of doubles takes 8 bytes a pixel. The limit stops decompression bombs.
     file = io.BytesIO(_unpack_mat(path.read_bytes(), 64 * height * width + 2**20))
     kinds = [kind for name, _, kind in scipy.io.whosmat(file) if name == _MAT_KEY]
     if not kinds:
         raise ValueError(f"it has no variable {_MAT_KEY!r}")
-    # Cells within cells without end would overflow scipy's stack.
+    # Deeply nested cells would overflow scipy's stack.
     if not set(kinds) <= _NUMBERS:
         raise ValueError(f"its variable {_MAT_KEY!r} is a {kinds[0]}, not numbers")
     file.seek(0)
@@ -168,14 +171,14 @@ def _read_mat(path: pathlib.Path, height: int, width: int) -> np.ndarray:
 
 
 def _unpack_mat(content: bytes, most: int) -> bytes:
-    """Unpacks the variables of a .mat file of version 5, each packed by itself.
+    """Decompresses the variables of a .mat file of version 5, one by one.
 
     Raises:
-        ValueError: if it is larger than so many bytes, packed or not.
+        ValueError: if it exceeds `most` bytes, compressed or not.
     """
     parts, place = [content[:_MAT_HEAD]], _MAT_HEAD
     order = ">" if content[126:128] == b"MI" else "<"
-    if 0 in content[:4]:  # Version 4, which packs nothing.
+    if 0 in content[:4]:  # Version 4 has no compression.
         parts, place = [content], len(content)
     room = most - len(content)
     while place + 8 <= len(content) and room >= 0:
@@ -198,5 +201,5 @@ def _read_mask_image(path: pathlib.Path) -> np.ndarray:
         return pixels != 0
     if bands[-1] != "A":
         return pixels.any(axis=-1)
-    # What an editor saves is opaque all over, or drawn on a transparent ground.
+    # Editors save masks fully opaque, or drawn on a transparent background.
     return pixels[..., :-1].any(axis=-1) & (pixels[..., -1] != 0)

@@ -3,8 +3,8 @@
     <split>.jsonl   a line for each expression, with its image and its mask
     <split>.json    COCO's format, with a list of `expressions` in each annotation
 
-tfds_builders/custom/README.md explains every field. Unlike in a published data set, all
-paths are users' to write, so none may lead out of the manual directory.
+tfds_builders/custom/README.md explains every field. Users write all paths, unlike in a
+published data set, so none may lead out of the manual directory.
 """
 
 import dataclasses
@@ -45,16 +45,16 @@ _OPTIONAL = {"object_id": ID, "category": TEXT}
 def read_annotations(
     root: pathlib.Path, problems: Problems, in_threads: InThreads
 ) -> Annotations:
-    """Reads all splits, the heads of their images and the mask files of JSON lines.
+    """Reads all splits, their image headers and the mask files of JSON lines.
 
     Args:
         root: the manual directory.
-        problems: takes what cannot be used.
+        problems: receives a line for each unusable entry.
         in_threads: maps a function over many files.
 
     Raises:
-        FileNotFoundError: if there is no split.
-        ValueError: if a file is not what it should be at all.
+        FileNotFoundError: if there are no splits.
+        ValueError: if a whole file is unusable.
     """
     read = {".jsonl": _read_lines, ".json": own_coco.read_split}
     return {
@@ -67,19 +67,20 @@ def find_splits(root: pathlib.Path) -> dict[str, pathlib.Path]:
     """Returns the file of each split.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if a split has two, or a name that no split can have.
+        FileNotFoundError: if there are none.
+        ValueError: if a split has two files or an invalid name.
     """
     found: dict[str, pathlib.Path] = {}
     for path in sorted(root.glob("*.json*")):
         split = path.stem
         if path.suffix not in (".jsonl", ".json") or split.startswith("."):
             continue
-        # TFDS means by "all" all splits together.
+        # TFDS reserves "all" for the union of all splits.
         if not re.fullmatch(r"\w+", split, re.ASCII) or split == "all":
             raise ValueError(
-                f"{path} would be a split called {split!r}; only letters, digits and _ "
-                "make a name, and 'all' is none. Rename it, or keep it elsewhere."
+                f"{path} would be a split called {split!r}. A split name has only "
+                "letters, digits and _, and is not 'all'. Rename the file, or move it "
+                "elsewhere."
             )
         if split in found:
             raise ValueError(
@@ -98,16 +99,16 @@ def find_splits(root: pathlib.Path) -> dict[str, pathlib.Path]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Line:
-    """What a line says.
+    """The content of a line.
 
     Attributes:
-        number: from 1.
-        image: its path.
+        number: line number from 1.
+        image: path of the image.
         size: (height, width) of the image, pixels.
         mask: COCO's compressed RLE.
         expression: as written.
-        object_id: or None.
-        category: or "".
+        object_id: id of the object, or None.
+        category: category of the object, or "".
     """
 
     number: int
@@ -120,7 +121,7 @@ class _Line:
 
 
 class _LineReader:
-    """Reads single lines; the images and mask files that they share, once."""
+    """Reads single lines, and each image or mask file that they share only once."""
 
     def __init__(self, root: pathlib.Path):
         self._root = root
@@ -132,7 +133,7 @@ class _LineReader:
 
         Raises:
             OSError: if a file cannot be read.
-            ValueError: if anything is wrong with it.
+            ValueError: if the line, its image or its mask is unusable.
         """
         entry = parse_json(content)
         unknown = unknown_fields(entry, _REQUIRED | _OPTIONAL)
@@ -152,7 +153,7 @@ class _LineReader:
             rle = masks.encode_segmentation(mask, *size)
         elif pathlib.PurePosixPath(mask).suffix.lower() == ".png":
             rle = self._of_file(self._mask_file, inside(mask), *size)
-        else:  # JPEG, for one, would smear the mask.
+        else:  # Lossy formats such as JPEG change the mask.
             raise ValueError(f"the mask {mask!r} is not the path of a PNG file")
         object_id = fields.get("object_id")
         return _Line(
@@ -200,7 +201,7 @@ def _read_lines(
         if complaint:
             problems.add(f"{path}, line {number}", complaint)
     if not number:
-        raise ValueError(f"{path} has no line; write one for each expression.")
+        raise ValueError(f"{path} has no lines; write one for each expression.")
     return [
         AnnotatedImage(
             image_id=image,
@@ -213,7 +214,7 @@ def _read_lines(
 
 
 def _numbered(path: pathlib.Path) -> Iterator[tuple[int, bytes]]:
-    """Yields the lines that are not blank with their numbers."""
+    """Yields (number, line) of the lines that are not blank."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
@@ -225,14 +226,14 @@ def _gather(
     gathered: dict[str, dict[tuple, list[_Line]]],
     categories: dict[tuple, _Line],
 ) -> str:
-    """Puts a line to those of its object, or says how it contradicts them.
+    """Adds a line to those of its object, or returns how it contradicts them.
 
     Args:
         line: the line.
-        gathered: the lines of each object so far, which have one mask.
-        categories: the first line of each object that says its category.
+        gathered: the lines of each object so far, which share one mask.
+        categories: the first line of each object that has a category.
     """
-    # Without a name, an object is known by its mask.
+    # Without an object_id, the mask identifies the object.
     key = (line.mask,) if line.object_id is None else ("named", line.object_id)
     others = gathered.setdefault(line.image, {}).setdefault(key, [])
     if others and others[0].mask != line.mask:
@@ -252,7 +253,7 @@ def _gather(
 
 
 def _object(file: str, lines: list[_Line]) -> ReferredObject:
-    """Makes one object of its lines; what has no name is called after its line."""
+    """Makes one object from its lines; the first line names it if nothing else does."""
     object_id = lines[0].object_id
     if object_id is None:
         object_id = f"{file}:{lines[0].number}"

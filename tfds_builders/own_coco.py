@@ -1,6 +1,6 @@
 """Reads COCO's format with a list of `expressions` in each annotation.
 
-An annotation without expressions is an object that nobody refers to.
+Annotations without expressions are ignored.
 """
 
 import difflib
@@ -37,7 +37,7 @@ _ANNOTATION = {
 }
 _ANNOTATION_OPTIONAL = {"category_id": ID}
 _CATEGORY = {"id": ID, "name": TEXT}
-# What is kept of an entry while a file is read.
+# Fields of an entry that are kept while a file is read.
 _KEPT = {
     "images": tuple(_IMAGE),
     "annotations": (*_ANNOTATION, *_ANNOTATION_OPTIONAL),
@@ -48,16 +48,16 @@ _KEPT = {
 def read_split(
     path: pathlib.Path, root: pathlib.Path, problems: Problems, in_threads: InThreads
 ) -> list[AnnotatedImage]:
-    """Reads a split, and the heads of the images on which something is referred to.
+    """Reads a split, and the headers of the images that have expressions.
 
     Args:
-        path: its file.
-        root: the manual directory, from which images are named.
-        problems: takes what cannot be used.
+        path: the file of the split.
+        root: the manual directory; paths of images are relative to it.
+        problems: receives a line for each unusable entry.
         in_threads: maps a function over many files.
 
     Raises:
-        ValueError: if it is not a file of this form, or refers to nothing.
+        ValueError: if the file is not of this format, or has no expressions.
     """
     content = _read_file(path, problems)
     referred = _by_id(
@@ -98,7 +98,7 @@ def read_split(
 
 
 def _read_file(path: pathlib.Path, problems: Problems) -> dict[str, list]:
-    """Returns images, categories, and the annotations that are referred to."""
+    """Returns images, categories, and the annotations with expressions."""
     content: dict[str, list] = {"images": [], "annotations": [], "categories": []}
     annotations = itertools.count()
     try:
@@ -111,13 +111,13 @@ def _read_file(path: pathlib.Path, problems: Problems) -> dict[str, list]:
                 content[part].append(_compact(entry, _KEPT[part]))
     except ValueError as error:
         raise ValueError(
-            f"{path} is not in COCO's format: {error}. Every .json file of this folder "
-            "is taken for a split; keep others elsewhere."
+            f"{path} is not in COCO's format: {error}. Every .json file in this folder "
+            "is read as a split; move other files elsewhere."
         ) from error
     if not any(map(_expressions, content["annotations"])):
         raise ValueError(
-            f"No annotation of {path} has expressions. Give each that is referred to a "
-            'list of them: "expressions": ["the red cup", ...].'
+            f"No annotation of {path} has expressions. Add a list of them to each "
+            'referred object: "expressions": ["the red cup", ...].'
         )
     return content
 
@@ -129,11 +129,11 @@ def _expressions(annotation):
 def _is_referred_to(
     annotation, place: int, path: pathlib.Path, problems: Problems
 ) -> bool:
-    """Returns whether it has expressions; misspelt, they are a problem."""
+    """Returns whether it has expressions; reports a misspelt field as a problem."""
     if not isinstance(annotation, dict):
-        return True  # Named later, with what else is wrong.
+        return True  # `_by_id` reports it.
     if "expressions" not in annotation:
-        # Programs add fields of their own: an unknown one alone is no problem.
+        # Programs add fields of their own, so other unknown fields are accepted.
         for field in difflib.get_close_matches("expressions", annotation):
             what = f"unknown field {field!r}; is it 'expressions'?"
             problems.add(f"{path}, annotation {_name(annotation, place)}", what)
@@ -141,7 +141,7 @@ def _is_referred_to(
 
 
 def _compact(entry, fields: tuple[str, ...]):
-    """Keeps these fields of an entry; a file has many more."""
+    """Drops all other fields of an entry, which take most of a file."""
     if not isinstance(entry, dict):
         return entry
     kept = {field: entry[field] for field in fields if field in entry}
@@ -157,7 +157,7 @@ def _by_id(
     problems: Problems,
     optional: dict[str, Kind] | None = None,
 ) -> dict[str | int, dict]:
-    """Checks entries; those that share an id are all left out: which is meant?"""
+    """Checks entries, and skips all that share an id, since the id is ambiguous."""
     checked = []
     for i, entry in enumerate(entries):
         try:
@@ -172,7 +172,7 @@ def _by_id(
 
 
 def _name(entry, place: int):
-    """Returns an entry's id, or "at" and its place from 0."""
+    """Returns an entry's id, or "at" and its index."""
     return entry.get("id", f"at {place}") if isinstance(entry, dict) else f"at {place}"
 
 
@@ -183,7 +183,7 @@ def _look_at(
     problems: Problems,
     in_threads: InThreads,
 ) -> dict[str | int, str]:
-    """Returns the paths of the images that are there and as the entries say, by id."""
+    """Returns the paths, by id, of the images that match their entries."""
 
     def look(entry: dict) -> tuple[str | int, str, str]:
         name = entry["file_name"]

@@ -1,4 +1,4 @@
-"""Checks of what users write by hand: JSON, its fields, paths and photographs."""
+"""Checks of user-written input: JSON, its fields, paths and image orientation."""
 
 import json
 import pathlib
@@ -8,10 +8,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 
 from PIL import ExifTags, Image
 
-# Maps a function over items in order, and shows progress under a name.
+# Maps a function over items in order, with a named progress bar.
 InThreads = Callable[[Callable, Iterable, str], Iterator]
 
-# What a field may hold: its types, and how to say so.
+# The types of a field, and their description in error messages.
 Kind = tuple[tuple[type, ...], str]
 
 TEXT: Kind = (str,), "text"
@@ -20,13 +20,14 @@ PIXELS: Kind = (int,), "a number of pixels"
 
 
 def parse_json(content: bytes):
-    """Parses JSON in UTF-8, in which no object has two fields of one name.
+    """Parses JSON in UTF-8, and refuses objects with repeated fields.
 
     Raises:
-        ValueError: if it is something else; says where, not in which file.
+        ValueError: if it is not such JSON. The message has the line and column, but not
+            the file.
     """
     try:
-        # Some editors begin a file with a mark of its encoding.
+        # Some editors start a file with a byte order mark.
         text = content.decode("utf-8-sig")
         return json.loads(text, object_pairs_hook=without_repeats)
     except UnicodeDecodeError as error:
@@ -44,7 +45,7 @@ def without_repeats(pairs: list[tuple]) -> dict:
     """Makes a dict of the fields of a JSON object.
 
     Raises:
-        ValueError: if two have one name.
+        ValueError: if two fields have the same name.
     """
     fields = dict(pairs)
     if len(fields) < len(pairs):
@@ -60,7 +61,8 @@ def check_fields(
     """Returns the known fields of an entry that are not null.
 
     Raises:
-        ValueError: if the entry is no object, lacks a field or holds something else.
+        ValueError: if the entry is not an object, lacks a field or has a value of
+            another type.
     """
     if not isinstance(entry, dict):
         raise ValueError(f"it is {reprlib.repr(entry)}, expected {{...}}")
@@ -71,9 +73,9 @@ def check_fields(
         raise ValueError(f"it lacks {', '.join(lacking)}")
     for field, value in given.items():
         types, words = kinds[field]
-        # To Python, True is a whole number.
+        # bool is a subclass of int in Python.
         wrong = not isinstance(value, types) or isinstance(value, bool)
-        # Larger ones can be chosen so that a dict of them takes forever.
+        # Larger integers can be chosen to collide as dict keys.
         if wrong or (isinstance(value, int) and abs(value) >= 2**63):
             raise ValueError(f"its {field} is {reprlib.repr(value)}, expected {words}")
         if isinstance(value, str):
@@ -84,12 +86,12 @@ def check_fields(
 def _check_text(text: str) -> None:
     try:
         text.encode("utf-8")
-    except UnicodeEncodeError as error:  # JSON can spell half a character.
+    except UnicodeEncodeError as error:  # JSON can hold lone surrogates.
         raise ValueError(f"its text cannot be stored ({error})") from error
 
 
 def unknown_fields(entry, known: Collection[str]) -> str:
-    """Says which fields of an entry are unknown, or ""."""
+    """Returns an error message for unknown fields of an entry, or ""."""
     if not isinstance(entry, dict):
         return ""
     unknown = [repr(field) for field in entry if field not in known]
@@ -97,37 +99,38 @@ def unknown_fields(entry, known: Collection[str]) -> str:
 
 
 def inside(written: str) -> str:
-    """Returns a path below the manual directory, without "./" and the like.
+    """Normalizes a path below the manual directory.
 
-    Links are followed wherever they lead: a large folder of images is often one.
+    Symbolic links may lead anywhere, since a large folder of images is often a link.
 
     Raises:
-        ValueError: if it is absolute or goes up.
+        ValueError: if it is absolute or has "..".
     """
     path = pathlib.PurePosixPath(written)
     if path.is_absolute() or ".." in path.parts:
         raise ValueError(
-            f"{written!r} leads out of the manual directory; write the path from "
-            "there, without '..'"
+            f"{written!r} leads out of the manual directory; write a path "
+            "relative to it, without '..'"
         )
     return str(path)
 
 
 def check_upright(path: pathlib.Path) -> None:
-    """Checks that a photograph is not turned when it is shown.
+    """Checks that an image is stored upright.
 
     Raises:
-        ValueError: if it is; what was drawn on it upright lies elsewhere in the file.
+        ValueError: if EXIF data rotate it for display. A mask drawn on the displayed
+            image would not match the stored pixels.
     """
     try:
         with Image.open(path) as image:
-            # Pillow would search a whole file for EXIF data that its head has not.
+            # If the header has no EXIF data, Pillow would search the whole file.
             has_exif = "exif" in image.info
             turn = image.getexif().get(ExifTags.Base.Orientation, 1) if has_exif else 1
-    except Exception as error:  # Pillow raises many kinds on damaged data.
+    except Exception as error:  # Pillow raises many types on damaged data.
         raise ValueError(f"its EXIF data cannot be read ({error})") from error
     if turn != 1:
         raise ValueError(
-            f"it is stored turned (EXIF orientation {turn}); save it upright, and draw "
-            "its masks on that"
+            f"it is stored rotated (EXIF orientation {turn}); save it upright, and "
+            "draw its masks on the upright image"
         )

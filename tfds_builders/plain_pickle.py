@@ -1,7 +1,7 @@
-"""Pickles of plain containers, text and numbers, from files that nothing vouches for.
+"""Reads pickles of plain containers, text and numbers from untrusted files.
 
-The base is pickle's reader in Python. That in C takes as much memory as ten bytes of a
-file tell it to, and hashes keys that are tuples of tuples for as long as they like.
+The base is pickle's reader in Python. In the C reader, ten bytes of a file can allocate
+any amount of memory, and keys of nested tuples can take any time to hash.
 """
 
 import codecs
@@ -10,7 +10,7 @@ import io
 import pickle
 from typing import Any
 
-# The operations by which pickles of all protocols make plain containers, text, numbers.
+# Opcodes of all protocols that make plain containers, text and numbers.
 _PLAIN = (
     "PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 "
     "LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE "
@@ -22,19 +22,19 @@ _PLAIN = (
 
 
 def _text(content: bytes) -> str:
-    """Decodes UTF-8; what is none becomes text that cannot be stored."""
+    """Decodes UTF-8; other bytes become surrogates, which cannot be stored."""
     return content.decode("utf-8", errors="surrogateescape")
 
 
 def _encode_latin1(text: str, encoding: str) -> str:
-    """Stands in for `_codecs.encode`, by which Python 3 writes bytes in protocol 2."""
+    """Replaces `_codecs.encode`, with which Python 3 writes bytes in protocol 2."""
     if not isinstance(text, str) or encoding != "latin1":
-        raise pickle.UnpicklingError("it encodes something else than bytes")
+        raise pickle.UnpicklingError("it encodes something other than bytes")
     return _text(codecs.encode(text, "latin1"))
 
 
 class _Memo:
-    """Objects by number: a list, as pickles number them in a row, from 0 or 1."""
+    """Objects by number, in a list, since pickles count up from 0 or 1."""
 
     def __init__(self):
         self._row, self._others = [], {}
@@ -48,7 +48,7 @@ class _Memo:
 
     def __setitem__(self, number, value):
         if number == 1 and not self._row:
-            self._row.append(None)  # Of pickles that number from 1.
+            self._row.append(None)  # This pickle counts from 1.
         if number == len(self._row):
             self._row.append(value)
         elif number < len(self._row):
@@ -58,9 +58,9 @@ class _Memo:
 
 
 class _PlainUnpickler(pickle._Unpickler):
-    """Makes what is admitted; methods are named as the base class's are.
+    """Unpickles allowed objects; methods override those of the base class.
 
-    A word that comes again is the same object: published files repeat most of theirs.
+    Equal strings share one object, because published files repeat most of theirs.
     """
 
     def __init__(self, *args, **kwargs):
@@ -84,9 +84,9 @@ class _PlainUnpickler(pickle._Unpickler):
             return _encode_latin1
         self.load_refused(f"it refers to {module}.{name}")
 
-    def load_refused(self, what="it has an operation that makes something else"):
+    def load_refused(self, what="it has an opcode that is not allowed"):
         raise pickle.UnpicklingError(
-            f"{what}; only plain lists, dicts, strings and numbers are admitted"
+            f"{what}; only plain lists, dicts, strings and numbers are allowed"
         )
 
     def load_dict(self):
@@ -104,7 +104,7 @@ class _PlainUnpickler(pickle._Unpickler):
     def _set(self, items):
         keys, target = items[::2], self.stack[-1]
         if type(target) is not dict or not all(type(key) is str for key in keys):
-            self.load_refused("it has a key that is no text")
+            self.load_refused("it has a key that is not text")
         target.update(zip(keys, items[1::2], strict=True))
 
     def load_binbytes(self):
@@ -133,15 +133,15 @@ _PlainUnpickler.dispatch = collections.defaultdict(
 def load(content: bytes) -> Any:
     """Reads dicts with text for keys, lists, tuples, text and numbers.
 
-    Bytes, which are the text of Python 2, become text. What is not UTF-8 becomes text
-    that cannot be encoded.
+    Bytes, the text of Python 2, become text. Bytes that are not UTF-8 become text that
+    cannot be encoded.
 
     Args:
-        content: of a file, whole: a length in it can then not ask for memory.
+        content: the whole file, so that lengths in it cannot allocate more memory.
 
     Raises:
-        Exception: of nearly any kind, if the pickle is damaged or holds anything else.
-            No class or function of its choice is called.
+        Exception: of nearly any type, if the pickle is damaged or holds other objects.
+            No class or function that the pickle names is called.
     """
     how = {"encoding": "utf-8", "errors": "surrogateescape"}
     return _PlainUnpickler(io.BytesIO(content), **how).load()

@@ -5,7 +5,7 @@ import pathlib
 import matplotlib
 import numpy as np
 
-matplotlib.use("agg")  # Draws into files; there may be no screen.
+matplotlib.use("agg")  # Draws into files without a display.
 from matplotlib import pyplot as plt  # noqa: E402
 
 
@@ -31,7 +31,7 @@ def draw_card(card: dict, folder: pathlib.Path) -> None:
     edges = s["mask_area_edges"]
     axes.set_xticks(range(len(edges) - 1))
     axes.set_xticklabels([f"{100 * e:.2g}" for e in edges[1:]])
-    axes.set_xlabel("covers up to so many percent of the image")
+    axes.set_xlabel("mask area (percent of the image, upper edge)")
     axes.set_ylabel("share of objects")
     _finish(figure, axes, folder / "areas.png")
 

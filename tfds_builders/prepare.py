@@ -5,8 +5,8 @@
     python -m tfds_builders.prepare unc --data_dir=data --check
     python -m tfds_builders.prepare unc gref/umd --data_dir=data --report
 
-Everything that is wrong with the files of all the data sets is said before the first is
-built. A build that is killed leaves nothing that could be taken for a data set.
+All problems of all data sets are reported before the first build starts. A killed build
+leaves no folder that looks like a data set.
 """
 
 import argparse
@@ -38,18 +38,18 @@ def make_builder(
     """Returns the builder of a data set.
 
     Args:
-        name: "unc", or with one of the data set's forms, "gref/umd". Your own sets are
-            "custom" or, with a name of yours, "custom/NAME"; so is "instances".
+        name: "unc", or a form of a data set, "gref/umd". Your own sets are "custom" or
+            "custom/NAME", where you choose NAME; the same holds for "instances".
         data_dir: folder of all built data sets.
         given: options of `instances`, "KEY=VALUE" each.
 
     Raises:
-        ValueError: if there is no such data set or option, or what is built of it is
+        ValueError: if there is no such data set or option, or the built data set is
             damaged.
     """
     dataset, _, form = name.partition("/")
     if dataset not in DATASETS:
-        raise ValueError(f"Unknown data set {dataset!r}; it is one of {DATASETS}.")
+        raise ValueError(f"Unknown data set {dataset!r}; expected one of {DATASETS}.")
     module = f"tfds_builders.{dataset}.{dataset}_dataset_builder"
     builder = importlib.import_module(module).Builder
     config = form or None
@@ -64,7 +64,7 @@ def make_builder(
         )
     try:
         return builder(config=config, data_dir=data_dir, file_format="array_record")
-    except Exception as error:  # TFDS reads what is built, and raises many kinds.
+    except Exception as error:  # TFDS reads the built data set, and raises many types.
         raise ValueError(
             f"{name} in {data_dir} cannot be opened ({error}). If it was built there, "
             "remove its folder and build it again."
@@ -86,22 +86,22 @@ def prepare(
     num_workers: int | None = None,
     given: Sequence[str] = (),
 ) -> str:
-    """Builds one data set unless it is built already.
+    """Builds one data set unless it already exists.
 
     Args:
         name: as `make_builder` takes it.
         data_dir: folder of all built data sets.
-        manual_dir: folder of what the user downloaded, for data sets that need it.
-        skip_bad: leave out what is wrong instead of refusing to build.
-        num_workers: threads that read images; by default one per core.
+        manual_dir: folder of the user's downloads, for data sets that need them.
+        skip_bad: skip unusable records instead of refusing to build.
+        num_workers: number of threads that read images; one per core by default.
         given: options of `instances`, "KEY=VALUE" each.
 
     Returns:
         The folder of the built data set.
 
     Raises:
-        FileNotFoundError: if a needed file is missing.
-        ValueError: if a file is not what it should be.
+        FileNotFoundError: if a required file is missing.
+        ValueError: if a file is unusable.
     """
     builder = make_builder(name, data_dir, given)
     if not builder.data_path.exists():
@@ -122,7 +122,7 @@ def prepare_all(
     """Checks the files of all data sets, then builds one after the other.
 
     Args:
-        names: of the data sets, as `make_builder` takes them.
+        names: names of the data sets, as `make_builder` takes them.
         data_dir: see `prepare`.
         manual_dir: see `prepare`.
         skip_bad: see `prepare`.
@@ -130,12 +130,13 @@ def prepare_all(
         given: see `prepare`.
 
     Yields:
-        What was built, with its counts and how they differ from the published ones.
+        Lines on each set, its counts and their differences from the published ones.
 
     Raises:
-        OSError: if the disk is full or read-only; before anything is built, if it is
-            too small for all of them.
-        ValueError: before anything is built, with all that is wrong.
+        OSError: if the disk is full or read-only. If the disk is too small for all of
+            them, this is raised before the first build.
+        ValueError: if any of them has a problem; raised before the first build, with
+            all problems.
     """
     builders = {name: make_builder(name, data_dir, given) for name in names}
     new = {n: b for n, b in builders.items() if not b.data_path.exists()}
@@ -150,11 +151,11 @@ def prepare_all(
         except (FileNotFoundError, ValueError) as error:
             wrong.append(f"{name}: {error}")
     if wrong:
-        hint = "Nothing was built. --skip_bad builds without what is wrong in records."
+        hint = "Nothing was built. Fix these, or skip unusable records with --skip_bad."
         raise ValueError("\n".join([*wrong, hint]))
     for builder in new.values():
         with _room_for(builder), _alone(builder):
-            pass  # What killed builds have left takes no room from new ones.
+            pass  # Frees the space of killed builds before the check for room.
     disk.check_room(data_dir, {n: b.needed_bytes() for n, b in new.items()})
     for name, builder in builders.items():
         if name in new:
@@ -190,10 +191,10 @@ def _build(builder: tfds.core.GeneratorBasedBuilder, manual_dir: str | None) -> 
 
 @contextlib.contextmanager
 def _room_for(builder: tfds.core.GeneratorBasedBuilder) -> Iterator[None]:
-    """Says what to do about a disk that is full, read-only or broken.
+    """Explains errors of a disk that is full, read-only or broken.
 
     Raises:
-        OSError: instead of what TFDS and ArrayRecord raise, which have their own kinds.
+        OSError: in place of the error types of TFDS and ArrayRecord.
     """
     try:
         yield
@@ -201,17 +202,18 @@ def _room_for(builder: tfds.core.GeneratorBasedBuilder) -> Iterator[None]:
         if not any(os.strerror(number) in str(error) for number in errno.errorcode):
             raise
         raise OSError(
-            f"{builder.data_path} cannot be written to ({error}). Nothing is left of "
-            "it; make room on the disk, or choose another --data_dir, and start again."
+            f"{builder.data_path} cannot be written to ({error}). Its partial output "
+            "was removed. Free some disk space or choose another --data_dir, then "
+            "rerun the same command."
         ) from error
 
 
 @contextlib.contextmanager
 def _alone(builder: tfds.core.GeneratorBasedBuilder) -> Iterator[None]:
-    """Keeps a second build of the data set out, and removes what a killed one left.
+    """Locks a data set against a second build, and removes output of killed builds.
 
     Raises:
-        ValueError: if it is being built.
+        ValueError: if another process is building it.
     """
     data_path = pathlib.Path(builder.data_path)
     parent = data_path.parent
@@ -220,14 +222,16 @@ def _alone(builder: tfds.core.GeneratorBasedBuilder) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ValueError(f"{parent} is being built by another process.") from error
+            raise ValueError(
+                f"{parent} is being built by another process. Wait for it to finish."
+            ) from error
         for leftover in parent.glob("incomplete.*"):
             shutil.rmtree(leftover)
         yield
 
 
 def _describe(built: Built) -> Iterator[str]:
-    """Yields the counts of a built data set, and what is noteworthy about them."""
+    """Yields the counts of a built data set, their differences and skipped problems."""
     for split, count in built.counts().items():
         said = ", ".join(f"{number:,} {what}" for what, number in count.items())
         yield f"  {split}: {said}"
@@ -235,7 +239,7 @@ def _describe(built: Built) -> Iterator[str]:
         yield f"  differs: {difference}"
     skipped = built.metadata["skipped"]
     if skipped:
-        yield f"  {len(skipped)} problems were left out:"
+        yield f"  {len(skipped)} problem{'s' if len(skipped) != 1 else ''} skipped:"
     yield from (f"    {line}" for line in skipped)
 
 
@@ -245,11 +249,13 @@ def _parse() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="+", metavar="NAME", help=f"of {DATASETS}")
-    parser.add_argument("--data_dir", default="data", help="where to build (data)")
-    parser.add_argument("--manual_dir", help="where your downloads are")
+    parser.add_argument("names", nargs="+", metavar="NAME", help=f"one of {DATASETS}")
     parser.add_argument(
-        "--skip_bad", action="store_true", help="leave out what is wrong, and list it"
+        "--data_dir", default="data", help="folder of the built data sets (data)"
+    )
+    parser.add_argument("--manual_dir", help="folder of your downloads")
+    parser.add_argument(
+        "--skip_bad", action="store_true", help="skip unusable records and list them"
     )
     parser.add_argument(
         "--num_workers", type=int, help="threads that read images (one per core)"
@@ -265,14 +271,14 @@ def _parse() -> argparse.Namespace:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help=f"of instances, once for each KEY of {', '.join(options.KEYS)}",
+        help=f"option of instances, repeatable; KEYs: {', '.join(options.KEYS)}",
     )
     return parser.parse_args()
 
 
 def _run(arguments: argparse.Namespace) -> None:
     if arguments.check or arguments.report:
-        # Only these need what draws plots.
+        # Import late, because only these need the plotting library.
         from tfds_builders import check, report
 
         if arguments.check:
@@ -294,25 +300,25 @@ def _run(arguments: argparse.Namespace) -> None:
 def main() -> None:
     """Runs the command line."""
     arguments = _parse()
-    # TFDS looks for TensorFlow wherever it might use it; nothing here does.
+    # TFDS warns about missing TensorFlow, which no builder needs.
     warnings.filterwarnings("ignore", message=".*TensorFlow.*")
     tfds.disable_progress_bar()
-    # Killed politely, a build still removes what it has written.
+    # On SIGTERM, a build still removes its partial output.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         _run(arguments)
     except (OSError, ValueError) as error:
         sys.exit(str(error))
     except ImportError as error:
-        sys.exit(f"{error}. Install it by `pip install -r requirements.txt`.")
+        sys.exit(f"{error}. Install it with `pip install -r requirements.txt`.")
     except RuntimeError as error:
         if "start new thread" not in str(error):
             raise
-        sys.exit(f"{error}: too many for this machine. Set --num_workers=1.")
+        sys.exit(f"{error}: too many threads for this machine. Set --num_workers=1.")
     except MemoryError:
         sys.exit("Memory ran out. Large images need less with --num_workers=1.")
     except KeyboardInterrupt:
-        sys.exit("Interrupted. Nothing unfinished is left; rerun the same command.")
+        sys.exit("Interrupted. No partial data set is left. Rerun the same command.")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What has been published of the data sets, to hold built ones against.
+"""Published statistics of the data sets, for comparison with built ones.
 
-Nothing here is needed to build. A number that no source states is None.
+Builds do not need them. A number that no source states is None.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 # states them; expressions from CRIS (utils/dataset.py), OneRef, and for UNC+ train the
 # logs of text_objseg_coco. UNC's sum of 142,210 is the `refer` notebook's. Gref google
 # val was counted on the objects of Google_Refexp_toolbox.
-# ReferIt: counted on text_objseg's own files.
+# ReferIt: counted on the files of text_objseg.
 COUNTS: dict[str, dict[str, tuple[int | None, int | None, int | None]]] = {
     "unc": {
         "train": (16_994, 42_404, 120_624),
@@ -21,7 +21,7 @@ COUNTS: dict[str, dict[str, tuple[int | None, int | None, int | None]]] = {
     "unc_plus": {
         "train": (16_992, 42_278, 120_191),
         "val": (1_500, 3_805, 10_758),
-        # The numbers of expressions of these two come from one source only.
+        # Only one source states the numbers of expressions of these two.
         "testA": (750, 1_975, 5_726),
         "testB": (750, 1_798, 4_889),
     },
@@ -42,7 +42,7 @@ COUNTS: dict[str, dict[str, tuple[int | None, int | None, int | None]]] = {
     },
 }
 
-# What the ReSTR paper says of the sets as a whole, where no file agrees with it.
+# Totals of the ReSTR paper that disagree with the published files.
 PAPER_DISAGREES = {
     "unc": "142,209 expressions; the files hold 142,210",
     "gref/google": "104,560 expressions of 54,822 objects, which count the test set "
@@ -51,7 +51,7 @@ PAPER_DISAGREES = {
     "files that its line of work trains on hold 19,989, 120,081 and 99,245",
 }
 
-# Words per expression in the paper's Table 2, (least, most).
+# (least, most) words per expression in Table 2 of the ReSTR paper.
 LENGTH_BUCKETS = {
     "gref": [(1, 5), (6, 7), (8, 10), (11, 20)],
     "unc": [(1, 2), (3, 3), (4, 5), (6, 20)],
@@ -67,14 +67,14 @@ def length_buckets(dataset: str) -> list[tuple[int, int]]:
 
 
 def differences(dataset: str, counts: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """Compares what was built with what is published.
+    """Compares a built data set with its published counts.
 
     Args:
         dataset: "unc", "gref/google", ...
-        counts: "images", "objects" and "expressions" of each split that was built.
+        counts: "images", "objects" and "expressions" of each built split.
 
     Returns:
-        A sentence for each difference; none for a data set of which nothing is known.
+        One line for each difference; no lines for a data set without published counts.
     """
     known = COUNTS.get(dataset)
     if known is None:
@@ -86,7 +86,7 @@ def differences(dataset: str, counts: Mapping[str, Mapping[str, int]]) -> list[s
             continue
         columns = zip(("images", "objects", "expressions"), known[split], strict=True)
         said += [
-            f"{split} has {count[what]:,} {what}, published are {number:,}"
+            f"{split} has {count[what]:,} {what}, but {number:,} are published"
             for what, number in columns
             if number is not None and number != count[what]
         ]

@@ -1,39 +1,39 @@
-"""What every builder here stores: one record per image, with all its expressions.
+"""The record that every builder stores: one image with all its expressions.
 
 A record:
 
     image       the encoded file, height x width x 3, uint8
     image_id    the source's name of the image
     objects     the objects of the image that belong to the split; `instances` also
-                stores those that no expression fits, as alternatives in scoring:
+                stores objects without expressions, as alternatives in scoring:
         object_id  the source's name of the object (its annotation)
         ref_id     the source's name of the referring task
-        category   what the source says it is, or ""
+        category   the source's category of the object, or ""
         mask       COCO's compressed RLE (pycocotools) at the image's size
-    expressions  each sentence for one of these objects, or for none:
-        object   the object's place in `objects`, or -1 where nothing in the image
-                 fits; such an expression has no entry in `objects`
-        sent_id  the source's name of the sentence
-        sent     the cleaned sentence, which models are trained on
-        raw      the sentence as it was typed
-        kind     what sort of thinking it needs, where the source says so, or "";
-                 "nothing" for an expression that fits nothing
+    expressions  the expressions, each for one of these objects or for none:
+        object   the index of the object in `objects`, or -1 if no object in the
+                 image fits
+        sent_id  the source's name of the expression
+        sent     the cleaned expression, which models are trained on
+        raw      the expression as it was typed
+        kind     the kind of reasoning it needs, if the source gives one, or "";
+                 "nothing" for an expression that fits no object
 
-A mask as RLE is exact, small, and decoded only when its object is drawn. Sentences are
-not nested in their objects: a sequence inside a sequence is ragged, and TFDS writes
-ragged features with TensorFlow only.
+An RLE mask is exact and small, and decoded only when its object is drawn. Expressions
+are not nested in their objects. A sequence inside a sequence is ragged, and TFDS writes
+ragged features only with TensorFlow.
 
 The metadata:
 
-    image_source  whose names the image ids are, so that sets can be compared
-    sentences     the sentences of every record, by split
+    image_source  the source that names the images; ids of one source are comparable
+    sentences     the expressions of every record, by split
     image_ids     the image of every record, by split
     num_objects   the number of objects of every record, by split
-    skipped       what --skip_bad left out, and what `instances` was built without,
-                  a line each
+    skipped       one line for each problem that --skip_bad skipped, and for each
+                  count of inputs that `instances` skipped
 
-They follow the order of the records, so that a reader can plan an epoch, make a
-vocabulary or find shared images without opening one.
+The lists follow the order of the records. A reader can thus plan an epoch, make a
+vocabulary or find shared images without opening a record.
 """
 
 from collections.abc import Iterable, Iterator
@@ -97,7 +97,7 @@ def dataset_info(
 def numbered(
     builder: tfds.core.GeneratorBasedBuilder, split: str, records: Iterable[dict]
 ) -> Iterator[tuple[int, dict]]:
-    """Gives records their keys and lists them in the metadata."""
+    """Numbers the records and lists them in the metadata."""
     metadata = builder.info.metadata
     sentences = metadata["sentences"][split] = []
     image_ids = metadata["image_ids"][split] = []

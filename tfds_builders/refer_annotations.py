@@ -2,12 +2,12 @@
 
 Layout under a manual directory, as https://github.com/lichengunc/refer unpacks it:
 
-    <dataset>/refs(<partition>).p   who is referred to, and the sentences
+    <dataset>/refs(<partition>).p   referred objects and their expressions
     <dataset>/instances.json        images, objects, polygons or RLE
-    images/...                      the folder that `file_name` in instances.json is in
+    images/...                      the images; `file_name` is relative to this folder
 
-Nothing here trusts a file: pickles may hold plain containers only, references between
-the files are checked, and what is wrong is named.
+Files are untrusted. Pickles may hold only plain containers, references between the
+files are checked, and each error names its entry.
 """
 
 import pathlib
@@ -26,14 +26,14 @@ from tfds_builders.annotations import (
 )
 from tfds_builders.own_entries import ID, PIXELS, TEXT, Kind, check_fields
 
-# What fields hold, as `check_fields` has it; None: it is looked at elsewhere.
+# Types of fields for `check_fields`. Fields with None are checked elsewhere.
 _SENTENCES: Kind = (list, tuple), "a list of sentences"
 _REF = {"ref_id": ID, "ann_id": ID, "image_id": ID, "split": TEXT}
 _REF |= {"sentences": _SENTENCES}
 _IMAGE = {"file_name": TEXT, "height": PIXELS, "width": PIXELS}
 _ANNOTATION = {"image_id": ID, "segmentation": None}
 _SENTENCE = {"sent_id": ID, "sent": None, "raw": None}
-# What is kept of an instances.json besides ids, which may be missing.
+# Fields of instances.json that are kept besides ids; they may be missing.
 _KEPT = {
     "images": tuple(_IMAGE),
     "annotations": (*_ANNOTATION, "category_id"),
@@ -42,7 +42,7 @@ _KEPT = {
 
 
 def read_refs(path: pathlib.Path, problems: Problems) -> list[dict]:
-    """Reads a `refs(<partition>).p` file; refs that lack fields are left out.
+    """Reads a `refs(<partition>).p` file; refs that lack fields are skipped.
 
     Raises:
         ValueError: if the file is not a pickle of a list.
@@ -51,10 +51,16 @@ def read_refs(path: pathlib.Path, problems: Problems) -> list[dict]:
         refs = plain_pickle.load(path.read_bytes())
     except OSError:
         raise
-    except Exception as error:  # A damaged pickle can raise nearly anything.
-        raise ValueError(f"{path} is not a pickle of refs: {error}.") from error
+    except Exception as error:  # A damaged pickle can raise nearly any type.
+        raise ValueError(
+            f"{path} is not a pickle of refs: {error}. Unpack it again from the refer "
+            "distribution."
+        ) from error
     if not isinstance(refs, list) or not refs:
-        raise ValueError(f"{path} holds a {type(refs).__name__}, not a list of refs.")
+        raise ValueError(
+            f"{path} holds a {type(refs).__name__}, expected a list with at least one "
+            "ref. Unpack it again from the refer distribution."
+        )
     for i, ref in enumerate(refs):
         refs[i] = _slim(ref)
     usable = [
@@ -66,7 +72,7 @@ def read_refs(path: pathlib.Path, problems: Problems) -> list[dict]:
 
 
 def _slim(ref):
-    """Returns a ref without what nothing needs; the words alone take half of it."""
+    """Drops the unused fields of a ref; its tokens alone take half of the memory."""
     if not isinstance(ref, dict):
         return ref
     sentences = ref.get("sentences")
@@ -79,14 +85,14 @@ def _slim(ref):
 def read_instances(
     path: pathlib.Path, refs: list[dict], problems: Problems
 ) -> dict[str, dict]:
-    """Reads what refs need of an `instances.json` file.
+    """Reads the entries of an `instances.json` file that refs need.
 
-    Most of its objects are referred to by nobody. They are not kept.
+    Most of its objects have no expressions and are dropped.
 
     Args:
         path: the file.
-        refs: what `read_refs` returned.
-        problems: takes what cannot be used.
+        refs: the result of `read_refs`.
+        problems: receives a line for each unusable entry.
 
     Returns:
         A dict with "images", "annotations" and "categories", each by id.
@@ -130,7 +136,7 @@ def _compact(entry: dict, fields: tuple[str, ...]) -> dict:
 def _without_repeats(
     entries: list[dict], key: str, where: str, problems: Problems
 ) -> list[dict]:
-    """Leaves out all entries of an id that more than one has: which is meant?"""
+    """Skips all entries that share an id, since the id is ambiguous."""
     counts = Counter(entry[key] for entry in entries)
     for value, count in counts.items():
         if count > 1:
@@ -145,7 +151,7 @@ def _has_fields(
     problems: Problems,
     optional: Mapping[str, Kind] = types.MappingProxyType({}),
 ) -> bool:
-    """Looks for fields, and whether they hold what they should."""
+    """Checks that an entry has fields of the right types; adds a problem if not."""
     missing = [f for f in fields if not isinstance(entry, dict) or f not in entry]
     if missing:
         problems.add(where, f"it lacks {', '.join(missing)}")
@@ -176,23 +182,23 @@ def make_annotations(
     images: pathlib.Path,
     problems: Problems,
 ) -> Annotations:
-    """Brings refs and instances together, by split and image.
+    """Joins refs and instances, by split and image.
 
     Args:
-        refs: what `read_refs` returned; the list is emptied, which frees memory.
-        instances: what `read_instances` returned.
-        splits: the splits that the refs have to have.
+        refs: the result of `read_refs`; the list is emptied to free memory.
+        instances: the result of `read_instances`.
+        splits: the expected splits of the refs.
         images: the folder of the images.
-        problems: takes what cannot be used.
+        problems: receives a line for each unusable entry.
 
     Raises:
-        ValueError: if the refs have other splits; they are another partition's.
+        ValueError: if the refs have other splits, as those of another partition do.
     """
     found = {split for ref in refs for split in splits_of(ref["split"])}
     if found != set(splits):
         raise ValueError(
             f"The refs have the splits {sorted(found)}, expected {sorted(splits)}; "
-            "they are another partition's."
+            "they belong to another partition."
         )
     by_image: dict[str, dict] = {split: {} for split in splits}
     refs.sort(key=lambda ref: _in_order(ref["ref_id"]), reverse=True)
@@ -214,7 +220,7 @@ def make_annotations(
 
 
 def splits_of(split: str) -> list[str]:
-    """Returns the splits that a ref's `split` means; "testBC" is testB and testC."""
+    """Returns the splits of a ref's `split`; "testBC" stands for testB and testC."""
     if split.startswith("test") and len(split) > 4:
         return [f"test{letter}" for letter in split[4:]]
     return [split]
@@ -234,7 +240,7 @@ def _image(
 def _object(
     ref: dict, instances: dict[str, dict], problems: Problems
 ) -> ReferredObject | None:
-    """Returns the object of a ref, or None and a problem."""
+    """Returns the object of a ref; adds a problem and returns None if unusable."""
     where = f"ref {ref['ref_id']}, object {ref['ann_id']}"
     image = instances["images"].get(ref["image_id"])
     annotation = instances["annotations"].get(ref["ann_id"])
@@ -289,5 +295,5 @@ def _sentences(ref: dict, where: str, problems: Problems) -> tuple[Sentence, ...
             Sentence(str(sentence["sent_id"]), sentence["sent"], sentence["raw"])
         )
     if not ref["sentences"]:
-        problems.add(where, "it has no sentence")
+        problems.add(where, "it has no sentences")
     return tuple(sentences)

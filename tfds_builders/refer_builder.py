@@ -8,18 +8,18 @@ from tfds_builders.builder import ReferringBuilder
 
 
 class ReferBuilder(ReferringBuilder, skip_registration=True):
-    """Builds one data set of the `refer` distribution; a subclass says which.
+    """Builds one data set of the `refer` distribution, which a subclass chooses.
 
     Attributes:
-        FOLDER: of the annotations, under the manual directory.
-        IMAGES: folder of the images, under the manual directory.
+        FOLDER: folder of the annotations below the manual directory.
+        IMAGES: folder of the images below the manual directory.
     """
 
     FOLDER = ""
     IMAGES = "images/mscoco/images/train2014"
 
     def partition(self) -> tuple[str, tuple[str, ...]]:
-        """Returns the partition's name in the file of the refs, and its splits."""
+        """Returns the partition's name in the file name of the refs, and its splits."""
         raise NotImplementedError
 
     def files(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
-"""Data cards of built data sets, and the images that they share.
+"""Writes data cards of built data sets, and a report of their shared images.
 
-A word, here, is a run of letters and digits.
+A word is a run of letters and digits.
 """
 
 import io
@@ -20,8 +20,8 @@ from tfds_builders.built import Built
 from tfds_builders.markdown import table
 
 _WORD = re.compile(r"\w+")
-_MOST_WORDS = 20  # what ReSTR reads of an expression
-# Shares of the image that a mask covers; every third edge is ten times as much.
+_MOST_WORDS = 20  # ReSTR truncates longer expressions
+# Share of the image that a mask covers; the edges grow tenfold every three steps.
 _AREA_EDGES = [0.0, *np.logspace(-4, 0, 13).tolist()]
 
 
@@ -29,12 +29,12 @@ def write_all(data_dir: str, names: list[str]) -> None:
     """Writes a data card for each data set, and one leakage report for all of them.
 
     Args:
-        data_dir: folder of the built data sets; the reports go into it.
+        data_dir: folder of the built data sets and of the reports.
         names: "unc", "gref/google", ...
 
     Raises:
         FileNotFoundError: if one has not been built.
-        ValueError: if one was built by something else.
+        ValueError: if another program built one.
     """
     opened = [Built(data_dir, name) for name in names]
     for built in opened:
@@ -58,7 +58,7 @@ def write_card(built: Built, data_dir: pathlib.Path) -> pathlib.Path:
 
 
 def describe(built: Built) -> dict:
-    """Counts everything that a card says of a data set."""
+    """Returns the statistics of a data card."""
     splits = {split: _describe_split(built, split) for split in built.info.splits}
     train = next((s for s in ("trainval", "train") if s in splits), None)
     return {
@@ -121,7 +121,7 @@ def _look_at_records(built: Built, split: str) -> tuple[list, list, Counter, Cou
 
 
 def _vocabulary(built: Built, train: str) -> dict:
-    """Counts the words of the training split, and what other splits have beyond."""
+    """Counts the words of the training split, and unknown words of other splits."""
     counts = Counter(_words(built, train))
     unknown = {}
     for split in built.info.splits:
@@ -158,7 +158,7 @@ def _histogram(values: Iterable[int]) -> dict[str, int]:
 
 
 def to_markdown(card: dict) -> str:
-    """Lays a card out as Markdown; its plots stand beside it."""
+    """Formats a card as Markdown, with links to its plots."""
     lines = [
         f"# {card['dataset']}",
         "",
@@ -179,14 +179,12 @@ def to_markdown(card: dict) -> str:
         for split, s in card["splits"].items()
     ]
     lines += table(header, rows)
-    lines += ["", "## Against what is published", ""]
-    lines += [f"* {line}" for line in card["differences"]] or [
-        "No difference is known."
-    ]
+    lines += ["", "## Differences from the published counts", ""]
+    lines += [f"* {line}" for line in card["differences"]] or ["None known."]
     if card["paper"]:
-        lines += ["", f"The ReSTR paper says: {card['paper']}."]
+        lines += ["", f"The ReSTR paper reports {card['paper']}."]
     lines += ["", "## Expressions by length", ""]
-    lines += ["The buckets are those of the ReSTR paper's Table 2.", ""]
+    lines += ["The buckets are those of Table 2 of the ReSTR paper.", ""]
     names = [f"{b['min']}-{b['max']}" for b in _buckets(card)[0]]
     shares = [[b["count"] for b in of_split] for of_split in _buckets(card)]
     totals = [s["expressions"] for s in card["splits"].values()]
@@ -198,18 +196,18 @@ def to_markdown(card: dict) -> str:
     lines += _kind_lines(card)
     lines += ["", "![lengths](lengths.png)", "", "![areas](areas.png)", ""]
     lines += ["![objects](objects.png)", "", *_vocabulary_lines(card["vocabulary"])]
-    lines += ["## Left out when it was built", ""]
+    lines += ["## Skipped during the build", ""]
     lines += [f"* {line}" for line in card["skipped"]] or ["Nothing."]
     return "\n".join(lines) + "\n"
 
 
 def _kind_lines(card: dict) -> list[str]:
-    """Returns the table of kinds, where the data set has any."""
+    """Returns the table of kinds, or no lines if the data set has no kinds."""
     kinds = sorted({kind for s in card["splits"].values() for kind in s["kinds"]})
     if not kinds:
         return []
     lines = ["", "## Expressions by kind", ""]
-    lines += ["Those of the kind nothing fit no object of their image.", ""]
+    lines += ["Expressions of the kind nothing fit no object of their image.", ""]
     rows = [
         [split, *(f"{s['kinds'].get(kind, 0):,}" for kind in kinds)]
         for split, s in card["splits"].items()
@@ -227,14 +225,14 @@ def _vocabulary_lines(vocabulary: dict | None) -> list[str]:
     lines = ["## Vocabulary", ""]
     lines.append(
         f"{vocabulary['split']} has {vocabulary['words']:,} words; "
-        f"{vocabulary['distinct']:,} are distinct, {vocabulary['seen_once']:,} of "
-        "these occur once."
+        f"{vocabulary['distinct']:,} are distinct, and {vocabulary['seen_once']:,} of "
+        "these occur only once."
     )
     for split, of_split in vocabulary["unknown"].items():
         share = of_split["unknown"] / of_split["words"]
         lines.append(
             f"* {split}: {of_split['unknown']:,} of {of_split['words']:,} words "
-            f"({share:.2%}) are not in it, such as "
+            f"({share:.2%}) are unknown, such as "
             f"{', '.join(of_split['most_frequent']) or 'none'}."
         )
     return [*lines, ""]

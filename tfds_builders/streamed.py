@@ -1,7 +1,7 @@
 """Writes splits record by record, in the order of generation.
 
-TFDS's own writer keeps a whole split in memory, even one that it does not shuffle. Past
-1,000 MiB it moves the split to files, for which it needs TensorFlow.
+TFDS's own writer keeps a whole split in memory, even without shuffling. Above 1,000 MiB
+it moves the split to files, for which it needs TensorFlow.
 """
 
 import abc
@@ -19,23 +19,23 @@ from tfds_builders import disk
 class StreamedBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
     """A builder whose memory does not grow with the bytes that it writes.
 
-    A record goes to its file as soon as it is generated. The number of records need not
-    be known before: a shard ends when it is full, and gets its name, which holds the
-    number of shards, when the split is complete.
+    A record is written as soon as it is generated, and a shard ends when it is full.
+    The name of a shard holds the number of shards, so shards are renamed when the split
+    is complete. The number of records may be unknown in advance.
 
     Attributes:
-        SHARD_BYTES: of serialized records in a shard, at least, except in the last.
+        SHARD_BYTES: minimum bytes of serialized records in a shard, except in the last.
             TFDS's own writer starts a second shard at the same size.
     """
 
     SHARD_BYTES = 128 << 20
 
     def needed_bytes(self) -> int:
-        """Returns the bytes that the built set takes, at most; 0 if unknown."""
+        """Returns an upper bound of the bytes of the built set; 0 if unknown."""
         return 0
 
     def _generate_splits(self, dl_manager, download_config) -> list:
-        """Replaces the part of TFDS that chooses its writer."""
+        """Replaces the method of TFDS that chooses its writer."""
         generators = self._split_generators(dl_manager)
         disk.check_room(self.data_dir, {self.name: self.needed_bytes()})
         most = download_config.max_examples_per_split
@@ -50,7 +50,7 @@ class StreamedBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registratio
         """Writes all shards of a split, whose folder TFDS renames at the end.
 
         Raises:
-            ValueError: if there is no record.
+            ValueError: if there are no records.
         """
         template = self._get_filename_template(split_name=split)
         written = _Written(self.SHARD_BYTES)
@@ -70,8 +70,8 @@ class StreamedBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registratio
             unnamed.append(path)
         if not unnamed:
             raise ValueError(
-                f"The split {split!r} of {self.name} has no record; expected at least "
-                "one. Remove the split, or give it images."
+                f"The split {split!r} of {self.name} has no records; expected at "
+                "least one. Remove the split, or add images to it."
             )
         for index, path in enumerate(unnamed):
             path.rename(
@@ -86,11 +86,11 @@ class StreamedBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registratio
 
 
 class _Written:
-    """Counts what a split has so far.
+    """Counts the records of a split so far.
 
     Attributes:
-        num_bytes: of all serialized records.
-        lengths: records of each shard.
+        num_bytes: bytes of all serialized records.
+        lengths: number of records of each shard.
     """
 
     def __init__(self, shard_bytes: int):
@@ -105,7 +105,7 @@ class _Written:
         return shard
 
     def counted(self, records: Iterable[tuple[int, bytes]]) -> Iterator:
-        """Passes on the records of a new shard."""
+        """Yields the records of a new shard, and counts them."""
         self.lengths.append(0)
         for record in records:
             self.lengths[-1] += 1

@@ -8,8 +8,8 @@ Below one folder, for each split S:
     images/<image>.jpg
     mask/<region>.mat      a region's mask: the object is 0
 
-A region is named "<image>_<number>". Images of the list of which nothing is said are no
-fault: 9,000 are listed in the published train, and 8,995 have expressions.
+A region is named "<image>_<number>". Listed images without expressions are accepted:
+the published train lists 9,000 images, and 8,995 have expressions.
 """
 
 import json
@@ -30,7 +30,7 @@ from tfds_builders.annotations import (
 
 _SIZES = "referit_imsize.json"
 
-# What is said in a split: the sentences of each region, by image.
+# Expressions of a split: those of each region, by image.
 Said = dict[str, dict[str, tuple[Sentence, ...]]]
 
 
@@ -46,19 +46,19 @@ def _files_of(split: str) -> tuple[str, str]:
 def read_annotations(
     folder: pathlib.Path, splits: Iterable[str], problems: Problems
 ) -> Annotations:
-    """Reads all annotations, and sees that each region has a mask file.
+    """Reads all annotations, and checks that each region has a mask file.
 
     Args:
         folder: the folder of all the files.
-        splits: the splits to read; each has files of its own.
-        problems: takes what cannot be used.
+        splits: the splits to read; each has its own files.
+        problems: receives a line for each unusable entry.
 
     Raises:
-        FileNotFoundError: if there is no mask at all.
-        ValueError: if a file is not what it should be at all.
+        FileNotFoundError: if there are no masks.
+        ValueError: if a whole file is unusable.
     """
     said = {split: read_split(folder, split, problems) for split in splits}
-    # Splits share images, as trainval does with train: each is looked at once.
+    # Splits such as trainval and train share images. Check each image once.
     images = dict.fromkeys(image for of_split in said.values() for image in of_split)
     regions = dict.fromkeys(
         region
@@ -71,8 +71,8 @@ def read_annotations(
     return {
         split: [
             AnnotatedImage(
-                # Without ".jpg", as the lists and the refer distribution name it, so
-                # that images shared between forms of the data set can be told.
+                # Without ".jpg", as in the lists and the refer distribution, so that
+                # ids are comparable between forms of the data set.
                 image_id=image,
                 path=folder / "images" / f"{image}.jpg",
                 size=sizes[image],
@@ -86,18 +86,18 @@ def read_annotations(
 
 
 def read_split(folder: pathlib.Path, split: str, problems: Problems) -> Said:
-    """Reads what is said in a split, without looking for images, sizes or masks.
+    """Reads the expressions of a split, but no images, sizes or masks.
 
     Args:
         folder: the folder of the two files of the split.
         split: "train", "val", "trainval" or "test".
-        problems: takes what cannot be used.
+        problems: receives a line for each unusable entry.
 
     Returns:
-        The sentences of each region, by image, in the order of the list of images.
+        The expressions of each region, by image, in the order of the list of images.
 
     Raises:
-        ValueError: if a file is not what it should be at all.
+        ValueError: if a whole file is unusable.
     """
     query, listed = (folder / name for name in _files_of(split))
     by_image: Said = {image: {} for image in read_image_list(listed, problems)}
@@ -105,7 +105,7 @@ def read_split(folder: pathlib.Path, split: str, problems: Problems) -> Said:
         where = f"{query}, region {region}"
         image, _, number = region.rpartition("_")
         if not image or not number:
-            problems.add(where, "its name is not an image's, '_' and a number")
+            problems.add(where, "its name is not <image>_<number>")
         elif image not in by_image:
             problems.add(where, f"its image {image} is not in {listed.name}")
         else:
@@ -117,7 +117,7 @@ def read_image_list(path: pathlib.Path, problems: Problems) -> list[str]:
     """Reads the images of a split, without ".jpg", from a `referit_S_imlist.txt`.
 
     Raises:
-        ValueError: if it is no UTF-8 text, or lists nothing.
+        ValueError: if it is not UTF-8 text, or lists no images.
     """
     try:
         counts = Counter(path.read_text(encoding="utf-8").split())
@@ -126,7 +126,7 @@ def read_image_list(path: pathlib.Path, problems: Problems) -> list[str]:
             f"{path} is not UTF-8 text: {error}. Download it again."
         ) from error
     if not counts:
-        raise ValueError(f"{path} lists no image. Download it again.")
+        raise ValueError(f"{path} lists no images. Download it again.")
     for image, count in counts.items():
         if count > 1:
             problems.add(f"{path}, image {image}", f"it is listed {count} times")
@@ -136,16 +136,16 @@ def read_image_list(path: pathlib.Path, problems: Problems) -> list[str]:
 def read_expressions(
     path: pathlib.Path, problems: Problems
 ) -> dict[str, tuple[Sentence, ...]]:
-    """Reads the sentences of each region from a `referit_query_S.json`.
+    """Reads the expressions of each region from a `referit_query_S.json`.
 
     Raises:
-        ValueError: if it is no JSON object.
+        ValueError: if it is not a JSON object.
     """
     sentences = {}
     for region, entries in _read_object(path).items():
         where = f"{path}, region {region}"
         if len(entries) > 1:
-            problems.add(where, f"it has {len(entries)} entries; which is meant?")
+            problems.add(where, f"it has {len(entries)} entries, expected one")
         elif not isinstance(entries[0], list) or not entries[0]:
             what = f"it has {reprlib.repr(entries[0])}, expected a list of expressions"
             problems.add(where, what)
@@ -160,14 +160,14 @@ def read_sizes(
     """Reads (height, width) of images, without ".jpg", from `referit_imsize.json`.
 
     Raises:
-        ValueError: if it is no JSON object.
+        ValueError: if it is not a JSON object.
     """
     entries = _read_object(path)
     sizes = {}
     for image in images:
         where = f"{path}, image {image}.jpg"
         match entries.get(f"{image}.jpg", []):
-            # To Python, true is a whole number.
+            # bool is a subclass of int in Python.
             case [[int(width), int(height)] as size] if (
                 width > 0 and height > 0 and bool not in map(type, size)
             ):
@@ -189,15 +189,15 @@ def _sentences(
         if fault:
             problems.add(f"{where}, expression {i}", fault)
         else:
-            # Thousands have a blank at an end; all else is left to the tokeniser.
+            # Thousands have a blank at an end. The tokeniser handles the rest.
             sentences.append(Sentence(f"{region}_{i}", expression.strip(), expression))
     return tuple(sentences)
 
 
 def _read_object(path: pathlib.Path) -> dict[str, list]:
-    """Reads a JSON object, with all the values of each key: one, if all is well."""
+    """Reads a JSON object with all values of each key; valid files have one."""
     try:
-        # As tuples of pairs, because a dict would keep the last of repeated keys only.
+        # Tuples of pairs, because a dict would keep only the last of repeated keys.
         text = path.read_text(encoding="utf-8")
         content = json.loads(text, object_pairs_hook=tuple)
     except (ValueError, RecursionError) as error:
@@ -219,7 +219,7 @@ def _find_masks(
     folder: pathlib.Path, regions: Iterable[str], problems: Problems
 ) -> dict[str, pathlib.Path]:
     """Returns the mask file of each region that has one."""
-    # One listing: a look for each of 100,000 files is slow on a network disk.
+    # List the folder once: 100,000 single look-ups are slow on a network disk.
     found = {path.stem: path for path in folder.glob("*.mat")}
     if not found:
         raise FileNotFoundError(missing_files([str(folder / "*.mat")]))

@@ -1,11 +1,11 @@
-"""The rows of the paper's Tables 3b, 4 and 5, a file each: what a row changes.
+"""The rows of the paper's Tables 3b, 4 and 5, one file each.
 
     python main.py --config=configs/ablations/ime_4.py --workdir=runs/ime_4
     python main.py --config=configs/ablations/ime_4.py:shapes --workdir=runs/ime_4
 
-A row changes configs/gref.py and takes its words; with the word `shapes` it changes
-configs/shapes.py, and takes that file's. Files are named kind_layers, then `shared` for
-the paper's dagger and `decoder` where there is one.
+A row changes configs/gref.py and accepts its words. With the word `shapes` it changes
+configs/shapes.py and accepts that file's words. Files are named kind_layers, then
+`shared` for the paper's dagger and `decoder` for a model with a decoder.
 """
 
 from collections.abc import Callable
@@ -26,13 +26,13 @@ def row(
     """Returns the `get_config` of a row.
 
     Args:
-        kind: of the fusion.
-        num_layers: of the fusion, in all.
+        kind: kind of the fusion.
+        num_layers: total number of layers in the fusion.
         share_weights: one layer's weights in each encoder of the fusion.
-        decoder: whether there is one. Without it the patches are the prediction, and
-            the pixel loss is the only one, as in the released program.
-        table_5: sets the input of 320 x 320 and the language MLP of 1200 that Table 5's
-            figures fit; on `shapes` such a row is the same without.
+        decoder: whether the model has a decoder. Without one, the patches are the
+            prediction and the pixel loss is the only loss, as in the released program.
+        table_5: sets the input of 320 x 320 and the language MLP of 1200 that match
+            Table 5's figures; has no effect with `shapes`.
     """
 
     def get_config(words: str = "") -> ml_collections.ConfigDict:

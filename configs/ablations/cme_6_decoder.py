@@ -1,4 +1,4 @@
-"""Table 4, six layers, decoder: the paper did not run it for want of memory."""
+"""Table 4, six layers, decoder: the paper did not run it for lack of memory."""
 
 from configs import ablations
 

@@ -1,1 +1,1 @@
-"""From stored records to batches; NumPy only, so that workers never touch JAX."""
+"""Turns stored records into batches; NumPy only, so workers never import JAX."""

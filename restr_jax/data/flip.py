@@ -1,16 +1,16 @@
-"""Left and right exchanged in a sentence, for images that are mirrored."""
+"""Swaps left and right in the expressions of mirrored images."""
 
 import re
 
-# Whole words and what they become, both ways; anything else is left alone, so that
-# "copyright", "bright" and "upright" keep their meaning. A pair is here if five of the
-# 125,081 expressions of ReferIt and Gref that were looked through have it (44,937 have
-# "left" or "right"). Left alone are "l" and "r", which may be letters on a sign (25),
-# and misspellings such as "rigth" (some 230).
+# Pairs of whole words to swap. All other words stay unchanged, so "copyright", "bright"
+# and "upright" keep their meaning. A pair is listed if it occurs in at least five of
+# the 125,081 inspected expressions of ReferIt and Gref (44,937 have "left" or "right").
+# Excluded are "l" and "r", which may be letters on a sign (25), and misspellings such
+# as "rigth" (some 230).
 #
-# Known limits: "right" is always taken for the direction, so "right above the door"
-# becomes "left above the door" (of ReferIt's expressions with "right" 2.5 % are like
-# this, of Gref's 1.2 %). Hours of a clock and writing in the image stay as they are.
+# Known limits: "right" is always read as the direction, so "right above the door"
+# becomes "left above the door". This affects 2.5 % of ReferIt's expressions with
+# "right" and 1.2 % of Gref's. Clock hours and writing in the image stay unchanged.
 _PAIRS = (
     ("left", "right"),
     ("leftmost", "rightmost"),
@@ -29,12 +29,12 @@ _WORD = re.compile(r"\w+")
 
 
 def mirror_sentence(sentence: str) -> str:
-    """Says of the mirrored image what a sentence says of the image.
+    """Returns the expression that describes the mirrored image.
 
     Args:
-        sentence: what a person says of the object, in any case.
+        sentence: the referring expression, in any case.
 
     Returns:
-        The sentence with the words for left and right exchanged, these in lower case.
+        The expression with the words for left and right swapped, these in lower case.
     """
     return _WORD.sub(lambda m: _MIRRORED.get(m[0].lower(), m[0]), sentence)

@@ -1,4 +1,4 @@
-"""GloVe files to a table of word vectors."""
+"""Reads GloVe files into a table of word vectors."""
 
 import contextlib
 import gzip
@@ -11,7 +11,7 @@ import numpy as np
 
 from restr_jax.data.text import PAD_ID, Vocabulary
 
-# The spread of GloVe's own values, near enough, for words that GloVe lacks.
+# Approximate standard deviation of GloVe's values, for words that GloVe lacks.
 _ABSENT_STD = 0.4
 # Characters. The longest of glove.840B are some 1,000 and 10.
 _LONGEST_WORD, _LONGEST_VALUE = 10_000, 100
@@ -27,22 +27,23 @@ def _is_number(text: str) -> bool:
 
 @contextlib.contextmanager
 def _named(path: pathlib.Path) -> Iterator[None]:
-    """Makes a ValueError that names the file of whatever reading it raises."""
+    """Converts reading errors into a ValueError that names the file."""
     try:
         yield
-    except Exception as error:  # Of many kinds, as there are many ways to compress.
+    except Exception as error:  # Each compression format has its own error types.
         if isinstance(error, OSError) and error.filename:
-            raise  # It cannot be opened, and says so itself.
+            raise  # The file cannot be opened, and the error already names it.
         raise ValueError(
-            f"{path} is damaged, or no text in UTF-8 ({error}); get it again."
+            f"{path} is damaged or not UTF-8 text ({error}); download it again."
         ) from error
 
 
 def _lines(path: pathlib.Path, width: int, longest: int) -> Iterator[str]:
-    """Yields the lines of a text file, as it is or compressed.
+    """Yields the lines of a text file, plain or compressed.
 
     Raises:
-        ValueError: if it is damaged, or an archive without one file of that width.
+        ValueError: if the file is damaged or an archive without exactly one file of
+            that width.
     """
     with contextlib.ExitStack() as opened:
         if path.suffix == ".zip":
@@ -57,43 +58,45 @@ def _lines(path: pathlib.Path, width: int, longest: int) -> Iterator[str]:
             else:
                 opener = gzip.open if path.suffix == ".gz" else open
                 file = opened.enter_context(opener(path, "rt", encoding="utf-8"))
-            # A small compressed file may hold a line that fills any memory.
+            # A small compressed file may hold a line that exhausts memory.
             while line := file.readline(longest):
                 yield line
 
 
 def _choose_glove(path: pathlib.Path, names: list[str], width: int) -> str:
-    """Chooses the file of an archive; glove.6B.zip has four, by their widths."""
+    """Selects a file of an archive; glove.6B.zip has four files of different widths."""
     texts = [name for name in names if name.endswith(".txt")]
     chosen = texts if len(texts) == 1 else [n for n in texts if f".{width}d." in n]
     if len(chosen) != 1:
         raise ValueError(
             f"{path} has {len(chosen)} text files of vectors with {width} values "
-            f"(config.model.language.width) among {texts}, not one."
+            f"among {texts}, expected one. Set config.model.language.width to the "
+            "width of its vectors, or config.data.glove to the .txt file."
         )
     return chosen[0]
 
 
 def _rows(path: pathlib.Path, width: int) -> Iterator[tuple[str, list[str], str]]:
-    """Yields each word of a file, its values, and where they stand, for messages."""
+    """Yields each word of a file, its values, and their location for messages."""
     longest = _LONGEST_WORD + _LONGEST_VALUE * width
     for number, line in enumerate(_lines(path, width, longest), start=1):
         where = f"{path}, line {number}"
-        # A few words of glove.840B hold spaces, so values are cut off the end.
+        # A few words of glove.840B contain spaces, so values are split from the end.
         word, *values = line.rstrip("\n").rsplit(" ", width)
         extra = sum(map(_is_number, word.split(" ")[1:]))
         if len(values) != width or extra or len(line) == longest:
             raise ValueError(
-                f"{where} has {len(values) + extra} values, not {width}; give the "
-                "GloVe file whose vectors are as wide as config.model.language.width."
+                f"{where} has {len(values) + extra} values, not {width}; set "
+                "config.data.glove to a file whose vectors are as wide as "
+                "config.model.language.width."
             )
         yield word, values, where
 
 
 def words(path: str | pathlib.Path, width: int) -> Iterator[str]:
-    """Yields the words of a GloVe file in its order, the most frequent first.
+    """Yields the words of a GloVe file in file order, the most frequent first.
 
-    Arguments and errors are those of `read`.
+    See `read` for arguments and errors.
     """
     return (word for word, _, _ in _rows(pathlib.Path(path), width))
 
@@ -107,7 +110,10 @@ def _vector(values: list[str], where: str) -> np.ndarray:
         vector = vector.astype(np.float32)
     if not np.isfinite(vector).all():
         wrong = values[int(np.argmin(np.isfinite(vector)))]
-        raise ValueError(f"{where} has {wrong!r} for a value; get the file again.")
+        raise ValueError(
+            f"{where} has the value {wrong!r}, not a finite number; download the file "
+            "again."
+        )
     return vector
 
 
@@ -117,21 +123,22 @@ def read(
     """Reads the vectors of a vocabulary's words from a GloVe text file.
 
     Args:
-        path: ``.txt``, alone or as ``.txt.gz`` or in a ``.zip``: a word and its values
-            per line. Of several in a zip, that of the width is read.
-        vocabulary: the words wanted.
+        path: a ``.txt`` file, plain, as ``.txt.gz`` or in a ``.zip``, with a word and
+            its values per line. Of several files in a zip, the one of this width is
+            read.
+        vocabulary: the words to look up.
         width: E, values per word.
-        seed: of the random vectors that stand for words GloVe lacks.
+        seed: seed of the random vectors for words that GloVe lacks.
 
     Returns:
-        The table, float32 [V, E]; and the words that were not in the file. Its padding
-        row is zero. The row of unknown words is the mean of the vectors found: some
-        word, rather than one far from all others.
+        The table, float32 [V, E], and the words that are not in the file. The padding
+        row is zero. The row of unknown words is the mean of the vectors found, so an
+        unknown word is not far from all others.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if a line has not ``width`` values, all finite where the word is
-            wanted, or the file is damaged.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if a line does not have ``width`` values, a value of a vocabulary
+            word is not finite, or the file is damaged.
     """
     path = pathlib.Path(path)
     table = np.zeros((len(vocabulary), width), np.float32)

@@ -1,4 +1,4 @@
-"""Brightness, contrast and colour of training images, varied at random."""
+"""Randomly varies brightness, contrast and colour of training images."""
 
 import numpy as np
 from PIL import Image, ImageEnhance
@@ -7,10 +7,10 @@ _ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color
 
 
 def draw_factors(rng: np.random.Generator, strength: float) -> np.ndarray:
-    """Draws a factor for brightness, contrast and colour each.
+    """Draws one factor each for brightness, contrast and colour.
 
     Args:
-        rng: source of randomness.
+        rng: random generator.
         strength: from 0 to below 1; factors lie from 1 - strength to 1 + strength.
 
     Returns:
@@ -20,14 +20,14 @@ def draw_factors(rng: np.random.Generator, strength: float) -> np.ndarray:
 
 
 def vary(pixels: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """Multiplies brightness, then contrast, then colour (saturation) of an image.
+    """Scales brightness, then contrast, then colour (saturation) of an image.
 
-    Contrast is the distance of a pixel from the image's mean grey, colour that from
-    its own grey; what leaves 0 to 255 is clipped.
+    Contrast is a pixel's distance from the image's mean grey, and colour its distance
+    from its own grey. Values outside 0 to 255 are clipped.
 
     Args:
         pixels: uint8 RGB [H, W, 3].
-        factors: as `draw_factors` returns them; 1 changes nothing.
+        factors: from `draw_factors`; 1 changes nothing.
 
     Returns:
         uint8 RGB [H, W, 3].

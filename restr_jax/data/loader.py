@@ -1,4 +1,4 @@
-"""Records of a built data set to examples, and examples to batches."""
+"""Turns records of a built data set into examples, and examples into batches."""
 
 import dataclasses
 
@@ -18,13 +18,13 @@ class Example:
     Attributes:
         image: uint8 RGB.
         tokens: int32 [K, L].
-        valid: bool [K]; false where the image had no further expression.
+        valid: bool [K]; false if the image has no further expression.
         masks: the objects' masks, one per valid expression; the same array for
-            expressions of the same object, empty for those that fit nothing.
-        record: number of the record in its split.
-        chosen: which of the record's expressions these are.
-        sentences: what they say.
-        fields: the record as it was stored.
+            expressions of the same object, empty for expressions without an object.
+        record: index of the record in its split.
+        chosen: indices of these expressions in the record.
+        sentences: their text.
+        fields: the stored record.
     """
 
     image: np.ndarray
@@ -37,19 +37,19 @@ class Example:
     fields: dict
 
     def object_of(self, k: int) -> int:
-        """Returns which of the record's objects expression k means; -1: none."""
+        """Returns the index of the object that expression k refers to; -1 if none."""
         return int(self.fields["expressions"]["object"][self.chosen[k]])
 
 
 @dataclasses.dataclass(frozen=True)
 class Loader:
-    """Makes examples of one split.
+    """Loads examples of one split.
 
     Attributes:
-        split: where records come from.
-        vocabulary: words to ids.
+        split: source of the records.
+        vocabulary: maps words to ids.
         image_size: (height, width) of the network's input.
-        resize: how images get there, see `preprocess.inner_box`.
+        resize: resize mode, see `preprocess.inner_box`.
         max_words: L.
         expressions: K.
     """
@@ -73,15 +73,15 @@ class Loader:
         """Loads the chosen expressions (at most K) of one record.
 
         Args:
-            record: its number in the split.
-            chosen: numbers of its expressions.
-            mirrored: exchange left and right, in the pixels and in the sentences.
-            dropped: bool [len(chosen), L], places whose words become unknown; an
+            record: its index in the split.
+            chosen: indices of its expressions.
+            mirrored: swap left and right, in the pixels and in the expressions.
+            dropped: bool [len(chosen), L], positions whose words become unknown; an
                 expression that would lose all of its words keeps them.
             color_factors: [3], see `jitter.vary`.
 
         Raises:
-            ValueError: if record or image cannot be read; the message names it.
+            ValueError: if the record or image is unreadable; the message names it.
         """
         fields = self.split.source[record]
         name = f"{self.split.name}, image {fields['image_id'].decode()}"
@@ -92,7 +92,7 @@ class Loader:
         tokens = np.zeros((self.expressions, self.max_words), np.int32)
         valid = np.arange(self.expressions) < len(chosen)
         masks, sentences = [], []
-        first: dict[int, int] = {}  # of each object's expressions
+        first: dict[int, int] = {}  # each object's first expression
         for k, i in enumerate(chosen):
             sentence = self.split.sentences[record][i]
             sentence = flip.mirror_sentence(sentence) if mirrored else sentence
@@ -106,7 +106,7 @@ class Loader:
                 masks.append(masks[same])
                 continue
             if place < 0:
-                masks.append(np.zeros(image.shape[:2], bool))  # It fits nothing.
+                masks.append(np.zeros(image.shape[:2], bool))  # No object matches.
                 continue
             counts = fields["objects"]["mask"][place]
             full = preprocess.decode_mask(counts, image.shape[:2])
@@ -120,14 +120,14 @@ class Loader:
         return np.where(is_word & dropped, self.vocabulary.unknown_id, ids)
 
     def load_nothing(self, record: int) -> Example:
-        """Returns what stands for a record that cannot be read: no expression of it."""
+        """Returns the placeholder of an unreadable record, without any expression."""
         tokens = np.zeros((self.expressions, self.max_words), np.int32)
         valid = np.zeros(self.expressions, bool)
         image, nothing = np.zeros((1, 1, 3), np.uint8), np.zeros(0, np.int64)
         return Example(image, tokens, valid, [], record, nothing, [], {})
 
     def stack(self, examples: list[Example]) -> Batch:
-        """Makes a batch to train on.
+        """Stacks examples into a training batch.
 
         Returns:
             image [B, H, W, 3] uint8 and box [B, 4] int32 (`preprocess.place_image`),
@@ -150,7 +150,7 @@ class Loader:
         return batch
 
     def stack_to_score(self, examples: list[Example], batch_size: int) -> Batch:
-        """Makes a batch to score; one that is short is filled with invalid examples.
+        """Stacks examples into a scoring batch, filled up with invalid examples.
 
         Returns:
             image [B, H, W, 3] float32 (`preprocess.fit_image`), tokens [B, K, L] int32
@@ -175,7 +175,7 @@ class Loader:
         return batch
 
     def groups(self) -> list[tuple[int, int]]:
-        """Lists (record, part): every K expressions of every record once."""
+        """Lists (record, part) such that every expression occurs once, K per part."""
         return [
             (record, part)
             for record, sentences in enumerate(self.split.sentences)

@@ -1,4 +1,4 @@
-"""A user's own images: any kind, any size, turned any way."""
+"""Reads a user's own images of any format, size and orientation."""
 
 import pathlib
 import warnings
@@ -8,22 +8,23 @@ from PIL import Image, ImageOps
 
 from restr_jax.data.preprocess import MAX_PIXELS
 
-# What can be segmented: a path, a PIL image, or uint8 RGB [H, W, 3].
+# Supported inputs: a path, a PIL image, or uint8 RGB [H, W, 3].
 ImageLike = str | pathlib.Path | Image.Image | np.ndarray
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
 def to_pixels(image: ImageLike) -> np.ndarray:
-    """Returns an image as uint8 RGB [H, W, 3], upright as its EXIF data say.
+    """Returns an image as uint8 RGB [H, W, 3], rotated upright by its EXIF data.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged, too large, no image, or an array of another kind.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file is damaged, too large or not an image, or the array has
+            another type or shape.
     """
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
             raise ValueError(
-                "An image as an array is uint8 RGB [height, width, 3], not "
+                "An image array must be uint8 RGB [height, width, 3], not "
                 f"{image.dtype} {list(image.shape)}."
             )
         return image
@@ -34,14 +35,16 @@ def to_pixels(image: ImageLike) -> np.ndarray:
         raise FileNotFoundError(f"There is no file {path}.")
     try:
         with warnings.catch_warnings():
-            # Pillow warns of sizes that are refused below.
+            # Pillow warns of sizes that are rejected below.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             file = Image.open(path)
     except Image.DecompressionBombError as error:
         raise ValueError(f"{path} is too large: {error}") from error
-    # Pillow's readers raise whatever their format's parser does.
+    # Pillow's readers raise any error of their format's parser.
     except Exception as error:
-        raise ValueError(f"{path} is no image that can be read.") from error
+        raise ValueError(
+            f"{path} is not a readable image; convert it to JPEG or PNG."
+        ) from error
     with file:
         return _to_rgb(file, str(path))
 
@@ -50,11 +53,11 @@ def _to_rgb(image: Image.Image, what: str) -> np.ndarray:
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(
             f"{what} has {image.width} x {image.height} pixels, and at most "
-            f"{MAX_PIXELS:,} are taken; make it smaller."
+            f"{MAX_PIXELS:,} are supported; resize it first."
         )
     try:
         upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I;16"):  # Pillow would cut off at 255.
+        if upright.mode.startswith("I;16"):  # Pillow would clip at 255.
             grey = (np.asarray(upright) >> 8).astype(np.uint8)
             upright = Image.fromarray(grey)
         return np.asarray(upright.convert("RGB"))

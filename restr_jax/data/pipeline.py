@@ -1,8 +1,8 @@
-"""Streams of batches, to train on and to score.
+"""Streams of batches for training and scoring.
 
-The training stream is a function of position: batch n depends on the seed, the data
-and n alone, never on how many workers made it, how many processes share it or where a
-run was resumed.
+The training stream is a function of position: batch n depends only on the seed, the
+data and n. It is independent of the number of workers and processes, and of the step at
+which a run resumes.
 """
 
 import dataclasses
@@ -20,24 +20,24 @@ from restr_jax.data.loader import Batch, Example, Loader
 
 logger = logging.getLogger(__name__)
 
-# Positions in the training stream. Grain's own endless repeat has as many as an index
-# can count, which overflows in batches of one.
+# Length of the training stream. Grain's own endless repeat uses the largest index,
+# which overflows with batches of one.
 _ENDLESS = 2**48
 
 
 @dataclasses.dataclass(frozen=True)
 class _MakeBatch:
-    """Makes this process's rows of a batch of the stream; workers get a copy.
+    """Makes this process's rows of a batch; each worker has a copy.
 
     Attributes:
         loader: makes the examples.
         groups: the loader's groups.
-        seed: of all that is drawn.
-        mirror: whether half of the examples are mirrored.
+        seed: seed of all random draws.
+        mirror: mirror half of the examples.
         word_dropout: probability that a word is read as unknown.
-        color_jitter: strength of `jitter.draw_factors`; 0 leaves colours alone.
-        skip_bad: whether what cannot be read is left out.
-        rows: of the whole batch, this process's.
+        color_jitter: strength of `jitter.draw_factors`; 0 keeps the colours.
+        skip_bad: skip unreadable records.
+        rows: this process's rows of the whole batch.
     """
 
     loader: Loader
@@ -57,14 +57,14 @@ class _MakeBatch:
     def _example(self, position: int, group: int) -> Example:
         record, part = self.groups[group]
         epoch = position // len(self.groups)
-        # One generator for the three: NumPy fills up seeds with zeros, so another one,
-        # seeded with the part as well, would be this one again for part 0.
+        # One generator for all three draws: NumPy pads seeds with zeros, so a second
+        # one that is also seeded with the part would equal this one for part 0.
         rng = np.random.default_rng((self.seed, epoch, record))
         count, length = len(self.loader.split.sentences[record]), self.loader.max_words
         order = rng.permutation(count)
         dropped = None
         if self.word_dropout:
-            # Drawn for every expression of the record, so that no draw is used twice.
+            # Drawn for all expressions of the record, so no draw is used twice.
             dropped = rng.random((count, length)) < self.word_dropout
         mirrored = self.mirror and bool(rng.random(part + 1)[part] < 0.5)
         k = self.loader.expressions
@@ -72,7 +72,7 @@ class _MakeBatch:
         dropped = None if dropped is None else dropped[chosen]
         factors = None
         if self.color_jitter:
-            # Never the generator above: no part's seed ends with zero.
+            # Differs from the generator above, since no part's seed ends with zero.
             own = np.random.default_rng((self.seed, epoch, record, part + 1))
             factors = jitter.draw_factors(own, self.color_jitter)
         try:
@@ -86,7 +86,7 @@ class _MakeBatch:
         except ValueError as error:
             if not self.skip_bad:
                 raise
-            logger.warning("left out: %s", error)
+            logger.warning("skipped: %s", error)
             return self.loader.load_nothing(record)
 
 
@@ -104,29 +104,29 @@ def train_batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[Batch]:
-    """Returns the endless training stream from a step on; close it after use.
+    """Returns the endless training stream from a given step; close it after use.
 
-    An epoch shows every expression once, K of an image at a time; images, and the
-    expressions of each, are shuffled anew in every epoch. There is one stream however
-    many processes train: each makes its own rows of every batch.
+    An epoch contains every expression once, K of an image at a time. Images, and the
+    expressions of each, are reshuffled in every epoch. All training processes share one
+    stream; each makes its own rows of every batch.
 
     Args:
-        loader: what makes examples.
+        loader: makes the examples.
         batch_size: B, images in a batch, over all processes.
-        seed: of the order, and of all that is drawn.
-        start_step: batches to skip; they are not made.
-        num_workers: processes that make batches for this one; 0 takes threads.
+        seed: seed of the order and of all random draws.
+        start_step: number of batches to skip; they are not loaded.
+        num_workers: processes that make batches for this one; 0 uses threads.
         mirror: mirror half of the examples, see `Loader.load`.
         word_dropout: probability that a word is read as unknown, see `Loader.load`.
-        color_jitter: strength of `jitter.draw_factors`; 0 leaves colours alone.
-        skip_bad: leave out what cannot be read, in whose place nothing is valid.
-        process_index: which of the processes that train this is.
-        process_count: how many train, b = B / process_count rows each.
+        color_jitter: strength of `jitter.draw_factors`; 0 keeps the colours.
+        skip_bad: replace unreadable records by examples without valid expressions.
+        process_index: index of this training process.
+        process_count: number of training processes, b = B / process_count rows each.
 
     Returns:
-        A generator of batches as `Loader.stack` makes them, of b images, with their
-        rows in the whole batch as ``row`` [b]. It raises ChildProcessError if one of
-        its processes is killed, and ValueError if a record cannot be read.
+        A generator of batches as from `Loader.stack`, of b images, with their rows in
+        the whole batch as ``row`` [b]. It raises ChildProcessError if a worker is
+        killed, and ValueError if a record is unreadable.
 
     Raises:
         ValueError: if the processes cannot share a batch equally.
@@ -134,17 +134,17 @@ def train_batches(
     share, rest = divmod(batch_size, process_count)
     if rest:
         raise ValueError(
-            f"A batch of {batch_size} images does not divide over {process_count} "
+            f"A batch of {batch_size} images cannot be split over {process_count} "
             f"processes; set config.batch_size to a multiple of {process_count}."
         )
     groups = loader.groups()
     rows = slice(process_index * share, (process_index + 1) * share)
     epochs = _ENDLESS // len(groups) + 1
     positions = grain.MapDataset.range(len(groups)).seed(seed).shuffle().repeat(epochs)
-    # Whole batches of mere numbers, cheap to draw, of which only `rows` are loaded.
+    # Whole batches of indices are cheap to draw; only `rows` of them are loaded.
     drawn = positions.map_with_index(lambda position, group: (position, group))
     drawn = drawn.batch(batch_size, batch_fn=list)[start_step:]
-    # Little ahead, for batches are large; and a worker is quickest with one thread.
+    # Prefetch few batches, because they are large. A worker is fastest with one thread.
     threads, ahead = (1, 2) if num_workers else (4, 8)
     make = _MakeBatch(
         loader, groups, seed, mirror, word_dropout, color_jitter, skip_bad, rows
@@ -161,23 +161,23 @@ def train_batches(
 
 
 def _explained(stream: grain.DatasetIterator[Batch]) -> Iterator[Batch]:
-    """Says what to do if a worker was killed."""
+    """Adds a remedy to the error of a killed worker."""
     try:
         yield from stream
     except RuntimeError as error:
         if "Worker process" not in str(error):
             raise
         raise ChildProcessError(
-            f"A process that makes batches was ended from outside ({error}), perhaps "
-            "since memory ran out. Start the same command again, with fewer "
-            "config.data.num_workers if need be."
+            f"A process that makes batches was killed ({error}), perhaps because "
+            "memory ran out. Rerun the same command, if necessary with fewer "
+            "config.data.num_workers."
         ) from error
     finally:
         stream.close()
 
 
 def _end_with_parent(*_) -> None:
-    """Ends a worker whose trainer was killed; it would wait for orders forever."""
+    """Ends a worker whose trainer was killed; otherwise it would wait forever."""
     parent = multiprocessing.parent_process()
 
     def wait() -> None:
@@ -195,26 +195,27 @@ def eval_batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[tuple[Batch, list[Example]]]:
-    """Yields every expression of a split once, all those of an image together.
+    """Yields every expression of a split once, all expressions of an image together.
 
-    Images come sorted by how many expressions they have, the most first, so that those
-    of a batch have about as many, and the short last batch has few. All batches have
-    one shape.
+    Images are sorted by their number of expressions in descending order. Images of one
+    batch therefore have similar numbers, and the incomplete last batch has few. All
+    batches have the same shape.
 
     Args:
-        loader: what makes examples; K is as many as any image has, not its own.
-        images_per_device: in a batch, at most.
-        num_devices: of this process.
-        process_index: which of the processes that score this is.
-        process_count: how many share the batches.
+        loader: makes the examples; its K is replaced by the largest number of
+            expressions of any image.
+        images_per_device: maximum number of images per device in a batch.
+        num_devices: number of devices of this process.
+        process_index: index of this scoring process.
+        process_count: number of processes that share the batches.
 
     Yields:
-        A batch as `Loader.stack_to_score` makes it, and its examples.
+        A batch as from `Loader.stack_to_score`, and its examples.
     """
     counts = np.array([len(sentences) for sentences in loader.split.sentences])
     records = np.argsort(-counts, kind="stable")
     records = records[counts[records] > 0]
-    # No more images than there are: a small split needs no large batch.
+    # At most as many images as exist: a small split needs no large batch.
     share = min(images_per_device, -(-len(records) // num_devices))
     size = max(share, 1) * num_devices
     batches = [records[i : i + size] for i in range(0, len(records), size)]

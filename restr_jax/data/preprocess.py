@@ -1,4 +1,4 @@
-"""Images and masks to the size a network takes, and its answers back again."""
+"""Resizes images and masks to the network's input, and its logits back."""
 
 import io
 
@@ -8,12 +8,12 @@ from PIL import EpsImagePlugin, Image
 from restr_jax.data import released_letterbox
 from tfds_builders import rle
 
-# "stretch" fills the input; "letterbox" keeps the image's shape and centres it, and so
-# does "released", with the filters of `released_letterbox`.
+# "stretch" fills the input; "letterbox" keeps the aspect ratio and centres the image;
+# "released" does the same with the filters of `released_letterbox`.
 RESIZE_MODES = ("stretch", "letterbox", "released")
-# A file of any name may hold PostScript, a program, which Ghostscript would run.
+# A file of any name may contain PostScript, a program that Ghostscript would run.
 EpsImagePlugin.gs_binary = False
-# A photograph holds some 10 to 200 million pixels; a file that claims more is refused.
+# A photograph has some 10 to 200 million pixels; files that claim more are rejected.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS = 200_000_000
 
 Size = tuple[int, int]  # (height, width), pixels
@@ -23,7 +23,7 @@ def decode_image(content: bytes, what: str) -> np.ndarray:
     """Decodes an encoded image into uint8 RGB [H, W, 3].
 
     Raises:
-        ValueError: if it is truncated, too large or no image; ``what`` names it.
+        ValueError: if it is truncated, too large or not an image; ``what`` names it.
     """
     try:
         with Image.open(io.BytesIO(content)) as image:
@@ -37,7 +37,7 @@ def decode_image(content: bytes, what: str) -> np.ndarray:
 
 
 def mirror(pixels: np.ndarray) -> np.ndarray:
-    """Exchanges left and right of an image [H, W, 3] or a mask [H, W]."""
+    """Mirrors an image [H, W, 3] or a mask [H, W] horizontally."""
     return np.ascontiguousarray(pixels[:, ::-1])
 
 
@@ -45,13 +45,13 @@ def decode_mask(counts: bytes, size: Size) -> np.ndarray:
     """Decodes COCO's compressed RLE into a boolean mask [H, W].
 
     Raises:
-        ValueError: if it is none, or one of a mask of another size.
+        ValueError: if it is not an RLE or encodes a mask of another size.
     """
     return rle.to_mask(rle.read_runs(counts, *size), *size)
 
 
 def inner_box(original: Size, target: Size, mode: str) -> tuple[int, int, int, int]:
-    """Returns where the image lies in the network's input.
+    """Returns the box of the image in the network's input.
 
     Args:
         original: size of the image.
@@ -67,7 +67,10 @@ def inner_box(original: Size, target: Size, mode: str) -> tuple[int, int, int, i
     if mode == "stretch":
         return 0, 0, *target
     if mode not in RESIZE_MODES:
-        raise ValueError(f"Unknown resize mode {mode!r}; it is one of {RESIZE_MODES}.")
+        raise ValueError(
+            f"Unknown resize mode {mode!r}; set config.data.resize to one of "
+            f"{RESIZE_MODES}."
+        )
     scale = min(target[0] / original[0], target[1] / original[1])
     height, width = (max(1, round(scale * side)) for side in original)
     return (target[0] - height) // 2, (target[1] - width) // 2, height, width
@@ -79,11 +82,11 @@ def place_image(
     """Resizes a uint8 RGB image into the network's input, not yet normalised.
 
     Returns:
-        uint8 [H, W, 3], and int32 [4]: the box outside of which `normalise` puts grey.
+        uint8 [H, W, 3], and int32 [4]: the box outside which `normalise` sets grey.
     """
     top, left, height, width = box = inner_box(image.shape[:2], target, mode)
     if mode == "released":
-        # What is black beside the image stays black: nothing is outside.
+        # The black border stays black: the box covers the whole input.
         placed = released_letterbox.place_image(image, target, box)
         return placed, np.array((0, 0, *target), np.int32)
     resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
@@ -93,17 +96,17 @@ def place_image(
 
 
 def normalise(placed: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Brings the pixels of `place_image` to [-1, 1], as `inputs.normalise` does.
+    """Scales the pixels of `place_image` to [-1, 1], like `inputs.normalise`.
 
     Returns:
-        float32 [H, W, 3]; what lies beside the box is 0, mid-grey.
+        float32 [H, W, 3]; 0 (mid-grey) outside the box.
     """
     top, left, height, width = box
     inside = np.s_[top : top + height, left : left + width]
     fitted = np.zeros(placed.shape, np.float32)
-    # In place: to make and drop arrays of this size takes longer than to compute them.
+    # In place: allocating and freeing arrays of this size takes longer than computing.
     np.subtract(placed[inside], np.float32(127.5), out=fitted[inside])
-    # A product is the same number on every device, a quotient is not.
+    # A product is identical on all devices; a quotient is not.
     fitted *= np.float32(1 / 127.5)
     return fitted
 
@@ -112,7 +115,7 @@ def fit_image(image: np.ndarray, target: Size, mode: str) -> np.ndarray:
     """Resizes a uint8 RGB image for scoring and normalises it to [-1, 1].
 
     Returns:
-        float32 [H, W, 3]; what a letterbox leaves free is 0, mid-grey.
+        float32 [H, W, 3]; 0 (mid-grey) in the letterbox border.
     """
     if mode == "released":
         box = inner_box(image.shape[:2], target, mode)
@@ -121,12 +124,12 @@ def fit_image(image: np.ndarray, target: Size, mode: str) -> np.ndarray:
 
 
 def fit_mask(mask: np.ndarray, target: Size, mode: str) -> np.ndarray:
-    """Resizes a boolean mask; a pixel stays in if at least half of it was in.
+    """Resizes a boolean mask; a pixel is true if at least half of it was true.
 
-    In the mode "released" it stays in if any of it was.
+    In the mode "released", a pixel is true if any part of it was true.
 
     Returns:
-        bool [H, W]; false in what a letterbox leaves free.
+        bool [H, W]; false in the letterbox border.
     """
     top, left, height, width = box = inner_box(mask.shape, target, mode)
     if mode == "released":
@@ -139,7 +142,7 @@ def fit_mask(mask: np.ndarray, target: Size, mode: str) -> np.ndarray:
 
 
 def stretch_mask(mask: np.ndarray, target: Size) -> np.ndarray:
-    """Stretches a boolean mask by its nearest pixels, as LAVT's scoring does.
+    """Stretches a boolean mask with nearest neighbours, like LAVT's scoring.
 
     Returns:
         bool [H, W].
@@ -150,11 +153,11 @@ def stretch_mask(mask: np.ndarray, target: Size) -> np.ndarray:
 
 
 def restore(logits: np.ndarray, original: Size, mode: str) -> np.ndarray:
-    """Brings logits [H, W] back to the size of the image, float32."""
+    """Resizes logits [H, W] to the size of the image, float32."""
     if mode == "released":
         return released_letterbox.restore(logits, original)
     top, left, height, width = inner_box(original, logits.shape, mode)
-    # Cut out, not `box=`: that would mix in what lies beside the box.
+    # Cropped first: resizing with `box=` would blend in pixels outside the box.
     inner = np.asarray(logits, np.float32)[top : top + height, left : left + width]
     size = (original[1], original[0])
     resized = Image.fromarray(inner).resize(size, Image.Resampling.BILINEAR)

@@ -1,13 +1,13 @@
-"""Images and masks to the network's size and back, as the released program does it.
+"""Resizes images and masks to the network's size and back, like the released program.
 
-It keeps an image's shape and centres it, like "letterbox", with other filters:
+It keeps the aspect ratio and centres the image, like "letterbox", with other filters:
 
-*   In training, images and masks are blurred before they shrink, interpolated, and kept
-    as bytes with black beside them. A mask's pixel is in if any of what it was
-    interpolated from was: masks grow.
-*   In scoring, images are interpolated without a blur, and what is beside them is grey.
-*   Logits come back at one scale for both axes, from which the middle is cut. Where the
-    sides were rounded, that is off by up to a pixel of the input.
+*   In training, images and masks are blurred before downsampling, interpolated, and
+    stored as bytes with a black border. A mask's pixel is true if any pixel that it is
+    interpolated from is true, so masks grow.
+*   In scoring, images are interpolated without a blur, and the border is grey.
+*   Logits are resized at one scale for both axes, and the centre is cropped. If the
+    sides were rounded, the result is off by up to one input pixel.
 """
 
 import numpy as np
@@ -23,10 +23,10 @@ def place_image(image: np.ndarray, target: Size, box: Box) -> np.ndarray:
     Args:
         image: uint8 RGB [H, W, 3].
         target: size of the network's input.
-        box: where in it the image goes (`preprocess.inner_box`, "letterbox").
+        box: the image's box in it (`preprocess.inner_box`, "letterbox").
 
     Returns:
-        uint8 [target, 3], black beside the box.
+        uint8 [target, 3], black outside the box.
     """
     pixels = _blur_and_resize(image / 255, box[2:])
     return _place(np.rint(pixels * 255).astype(np.uint8), target, box)
@@ -44,17 +44,17 @@ def fit_image(image: np.ndarray, target: Size, box: Box) -> np.ndarray:
     Args:
         image: uint8 RGB [H, W, 3].
         target: size of the network's input.
-        box: where in it the image goes.
+        box: the image's box in it.
 
     Returns:
-        float32 [target, 3] in [-1, 1], 0 (grey) beside the box.
+        float32 [target, 3] in [-1, 1], 0 (grey) outside the box.
     """
     normalised = (image.astype(np.float32) - 127.5) / 127.5
     return _place(_interpolate(normalised, box[2:], "nearest"), target, box)
 
 
 def restore(logits: np.ndarray, original: Size) -> np.ndarray:
-    """Brings logits [H, W] of the input back to the size of the image, float32."""
+    """Resizes logits [H, W] of the input to the size of the image, float32."""
     height, width = logits.shape
     scale = max(original[0] / height, original[1] / width)
     enlarged = (round(height * scale), round(width * scale))
@@ -64,11 +64,11 @@ def restore(logits: np.ndarray, original: Size) -> np.ndarray:
 
 
 def _blur_and_resize(pixels: np.ndarray, size: Size) -> np.ndarray:
-    """Resizes as scikit-image does with its defaults, borders mirrored."""
+    """Resizes like scikit-image with its defaults, with mirrored borders."""
     factors = np.divide(pixels.shape[:2], size)
     sigma = np.maximum(0, (factors - 1) / 2)
     sigma = (*sigma, *[0] * (pixels.ndim - 2))
-    # A blur of width 0 leaves the axis as it is.
+    # A blur of width 0 leaves an axis unchanged.
     blurred = ndimage.gaussian_filter(pixels, sigma, mode="mirror")
     return _interpolate(blurred, size, "mirror")
 

@@ -1,4 +1,4 @@
-"""Splits of built data sets: which records there are, and what is said in them."""
+"""Splits of built data sets: their records and expressions."""
 
 import bisect
 import dataclasses
@@ -13,14 +13,14 @@ import tensorflow_datasets as tfds
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Records that are trained on or scored together.
+    """Records for training or scoring.
 
     Attributes:
         name: "dataset:split".
-        source: the records, dictionaries, by number.
-        sentences: the sentences of each record, in the order of its expressions.
-        images: "image source/image id" of each record; two sets that share an image
-            have the same entry.
+        source: the records, dictionaries, by index.
+        sentences: the text of each record's expressions, in their order.
+        images: "image source/image id" of each record; two data sets that share an
+            image have the same entry.
     """
 
     name: str
@@ -34,13 +34,13 @@ def open_split(data_dir: str, dataset: str, split: str) -> Split:
 
     Args:
         data_dir: folder of the built data sets.
-        dataset: its folder there, "unc" or "gref/google".
-        split: its split.
+        dataset: its folder there, such as "unc" or "gref/google".
+        split: name of the split.
 
     Raises:
-        FileNotFoundError: if it has not been built.
-        DamagedRecordError: if a file of it is missing or cut short.
-        ValueError: if it has no such split, or was built by something else.
+        FileNotFoundError: if the data set has not been built.
+        DamagedRecordError: if one of its files is missing or truncated.
+        ValueError: if it has no such split, or another program built it.
     """
     info, source = _open_dataset(data_dir, dataset)
     if split not in info.splits:
@@ -54,7 +54,8 @@ def open_split(data_dir: str, dataset: str, split: str) -> Split:
     if any(items is None or len(items) != len(records) for items in lists):
         raise ValueError(
             f"{os.path.join(data_dir, dataset)} does not list the sentences and images "
-            f"of split {split!r}; build it again with tfds_builders.prepare."
+            f"of split {split!r}; remove the folder and rebuild it with "
+            "tfds_builders.prepare."
         )
     sentences, image_ids = lists
     images = [f"{metadata['image_source']}/{image_id}" for image_id in image_ids]
@@ -62,13 +63,13 @@ def open_split(data_dir: str, dataset: str, split: str) -> Split:
 
 
 def split_names(data_dir: str, dataset: str) -> list[str]:
-    """Lists the splits of a built data set; errors as `open_split`."""
+    """Lists the splits of a built data set; raises the errors of `open_split`."""
     info, _ = _open_dataset(data_dir, dataset)
     return list(info.splits)
 
 
 def _open_dataset(data_dir: str, dataset: str):
-    """Returns the info of a built data set, and what opens the records of a split."""
+    """Returns the info of a built data set and a function that opens a split."""
     folder = os.path.join(data_dir, dataset)
     found = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
     versions = [v for v in found if tfds.core.Version.is_valid(v)]
@@ -76,14 +77,14 @@ def _open_dataset(data_dir: str, dataset: str):
         choices = [f"{dataset}/{f}" for f in found if _is_version_folder(folder, f)]
         if choices:
             raise ValueError(
-                f"The data set {dataset!r} has several forms; say which: "
+                f"The data set {dataset!r} has several forms; name one of them: "
                 f"{' or '.join(choices)}."
             )
         raise FileNotFoundError(
             f"There is no data set {dataset!r} in {data_dir!r}. Build it with\n"
             f"    python -m tfds_builders.prepare {dataset} --data_dir={data_dir}\n"
-            f"(tfds_builders/{dataset.split('/')[0]}/README.md says what it needs), or "
-            "set config.data.data_dir to where it is."
+            f"(tfds_builders/{dataset.split('/')[0]}/README.md lists its inputs), or "
+            "set config.data.data_dir to its folder."
         )
     builder = tfds.builder_from_directory(
         os.path.join(folder, max(versions, key=tfds.core.Version))
@@ -94,7 +95,8 @@ def _open_dataset(data_dir: str, dataset: str):
             split=split, decoders={"image": tfds.decode.SkipDecoding()}
         )
         records = _Records(f"{dataset}:{split}", read)
-        # TFDS looks at no file before a record of it is asked for.
+        # TFDS opens a file only when one of its records is read. Reading the first
+        # record of each file reports missing and truncated files early.
         starts = itertools.accumulate(builder.info.splits[split].shard_lengths[:-1])
         for first in [0, *starts] if len(records) else []:
             records[first]
@@ -104,14 +106,14 @@ def _open_dataset(data_dir: str, dataset: str):
 
 
 class DamagedRecordError(ValueError):
-    """A record, or its file, is no longer what was written."""
+    """A record or its file differs from the data that were written."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Records(Sequence):
-    """The records of one split; one that cannot be read is said plainly.
+    """The records of one split; names the record in errors of unreadable ones.
 
-    Every record has a checksum in its file, which ArrayRecord compares.
+    ArrayRecord verifies the checksum of every record.
     """
 
     name: str
@@ -122,13 +124,13 @@ class _Records(Sequence):
 
     def __getitem__(self, index: int) -> dict:
         if index >= len(self):
-            raise IndexError(index)  # Here iteration ends.
+            raise IndexError(index)  # Ends iteration.
         try:
             return self.source[index]
         except (OSError, RuntimeError, ValueError) as error:
             raise DamagedRecordError(
                 f"Record {index} of {self.name} cannot be read ({error}). Build the "
-                "data set again: remove its folder, and run tfds_builders.prepare."
+                "data set again: remove its folder, then run tfds_builders.prepare."
             ) from error
 
 
@@ -140,7 +142,7 @@ def _is_version_folder(folder: str, name: str) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class _Selection(Sequence):
-    """Chosen records of several sources, in a row; workers get a copy."""
+    """Selected records of several sources, concatenated; each worker has a copy."""
 
     sources: tuple[Sequence, ...]
     chosen: tuple[tuple[int, ...], ...]
@@ -156,14 +158,14 @@ class _Selection(Sequence):
 
 
 def join(parts: Sequence[Split], without: set[str]) -> Split:
-    """Joins splits, in a row, without the records of some images.
+    """Concatenates splits, excluding the records of some images.
 
     Args:
         parts: the splits.
-        without: images to leave out, as in `Split.images`.
+        without: images to exclude, as in `Split.images`.
 
     Raises:
-        ValueError: if nothing is left.
+        ValueError: if no record remains.
     """
     if len(parts) == 1 and not without:
         return parts[0]
@@ -174,7 +176,10 @@ def join(parts: Sequence[Split], without: set[str]) -> Split:
     )
     ends = tuple(itertools.accumulate(map(len, chosen)))
     if not ends[-1]:
-        raise ValueError(f"Every image of {name} is left out by config.data.exclude.")
+        raise ValueError(
+            f"config.data.exclude excludes every image of {name}; remove a data set "
+            "from it."
+        )
     pairs = [(p, i) for p, c in zip(parts, chosen, strict=True) for i in c]
     return Split(
         name,
@@ -185,15 +190,15 @@ def join(parts: Sequence[Split], without: set[str]) -> Split:
 
 
 def has_object(record: dict, expression: int) -> bool:
-    """Returns whether an expression of a record means an object, or fits nothing."""
+    """Returns True if an expression of a record refers to an object."""
     return int(record["expressions"]["object"][expression]) >= 0
 
 
 def with_shuffled_text(split: Split, seed: int) -> Split:
-    """Shuffles the sentences of a split over all its objects.
+    """Shuffles the expressions of a split across its objects.
 
-    What a model scores on it is a baseline that ignores the text. Sentences that fit
-    nothing stay where they are: an empty answer to them would lower it.
+    A model's score on it is a baseline that ignores the text. Expressions without an
+    object keep their places: an empty mask for them would lower the baseline.
     """
     moved = []
     for i, sentences in enumerate(split.sentences):

@@ -1,6 +1,6 @@
-"""Sentences to word ids.
+"""Turns expressions into word ids.
 
-This file needs NumPy alone: `restr export` puts a copy of it beside what it writes.
+This file depends only on NumPy, because `restr export` copies it into every export.
 """
 
 import dataclasses
@@ -22,12 +22,12 @@ _RELEASED_TOKEN = re.compile(r"\w+|[^\w\s]+")
 
 
 def tokenize(sentence: str) -> list[str]:
-    """Splits a sentence into lower-case words and punctuation marks.
+    """Splits an expression into lower-case words and punctuation marks.
 
-    A final full stop says nothing about the object and is dropped.
+    A final full stop carries no information about the object and is dropped.
 
     Raises:
-        ValueError: if nothing is left.
+        ValueError: if no token remains.
     """
     tokens = _TOKEN.findall(sentence.lower())
     if tokens and tokens[-1] == ".":
@@ -38,15 +38,15 @@ def tokenize(sentence: str) -> list[str]:
 
 
 def tokenize_as_released(sentence: str) -> list[str]:
-    """Splits a sentence as the authors' released program does.
+    """Splits an expression like the authors' released program.
 
-    What stands between two words is one token, with its spaces, which no published
-    vocabulary has: the comma of "red, left" is an unknown word, that of "red,left" is
-    a comma. Only a final "." without a space before it is dropped; of the sentence "."
-    nothing is left.
+    The characters between two words form one token, including spaces. Published
+    vocabularies contain no token with a space: the comma of "red, left" is an unknown
+    word, and that of "red,left" is a comma. Only a final "." without a space before it
+    is dropped; the expression "." has no tokens.
 
     Raises:
-        ValueError: if the sentence is blank.
+        ValueError: if the expression is blank.
     """
     if not sentence.strip():
         raise _empty(sentence)
@@ -57,19 +57,19 @@ def tokenize_as_released(sentence: str) -> list[str]:
 
 def _empty(sentence: str) -> ValueError:
     return ValueError(
-        f"The expression {sentence!r} is empty; say in words which thing is meant."
+        f"The expression {sentence!r} is empty; describe the object in words."
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class Tokenizer:
-    """A way to read sentences, with the vocabulary files that belong to it.
+    """A tokenization and the format of its vocabulary files.
 
     Attributes:
-        split: a sentence to its tokens.
-        token: the form of a token that can be an entry, once it is in lower case.
-        special: what every vocabulary begins with, the entry of padding first.
-        repeats: whether an entry may occur again. Its last id counts.
+        split: splits an expression into tokens.
+        token: pattern of tokens that can be entries, in lower case.
+        special: the first entries of every vocabulary, padding first.
+        repeats: allow repeated entries; the last id counts.
     """
 
     split: Callable[[str], list[str]]
@@ -93,7 +93,7 @@ TOKENIZERS = {
 def _named(key: str, name: str, choices: dict[str, Any]) -> Any:
     if name not in choices:
         raise ValueError(
-            f"Unknown config.data.{key} {name!r}; it is one of {tuple(choices)}."
+            f"Unknown config.data.{key} {name!r}; set it to one of {tuple(choices)}."
         )
     return choices[name]
 
@@ -102,24 +102,24 @@ class Vocabulary:
     """Words and their ids: 0 is padding, the last special entry any unknown word.
 
     Attributes:
-        words: every entry, in the order of the ids.
-        special: those of them that stand for no word, the first few.
+        words: all entries, in the order of their ids.
+        special: the leading entries that are not words.
         ids: the id of each entry.
     """
 
     def __init__(
         self, words: Iterable[str], tokenizer: str = "paper", padding: str = "right"
     ):
-        """Takes every entry, the special ones first.
+        """Creates a vocabulary from all entries, special ones first.
 
         Args:
             words: the entries.
-            tokenizer: the name of one of `TOKENIZERS`.
-            padding: the side on which short sentences are padded, "right" or "left".
+            tokenizer: a key of `TOKENIZERS`.
+            padding: the side on which short expressions are padded, "right" or "left".
 
         Raises:
-            ValueError: if the special entries differ, an entry repeats that must not,
-                or there is no such tokenizer or side.
+            ValueError: if the special entries differ, an entry repeats although the
+                tokenizer forbids it, or the tokenizer or side is unknown.
         """
         self.words = tuple(words)
         self._how = tokenizer, padding
@@ -135,7 +135,9 @@ class Vocabulary:
         self.ids = {word: i for i, word in enumerate(self.words)}
         if len(self.ids) != len(self.words) and not self._tokenizer.repeats:
             repeated = [w for w, n in Counter(self.words).items() if n > 1]
-            raise ValueError(f"The vocabulary repeats {repeated[:5]}.")
+            raise ValueError(
+                f"The vocabulary repeats {repeated[:5]}; remove the repeated lines."
+            )
 
     def __len__(self) -> int:
         return len(self.words)
@@ -153,20 +155,20 @@ class Vocabulary:
         padding: str = "right",
         min_count: int = 0,
     ) -> "Vocabulary":
-        """Collects the words of sentences, the most frequent first.
+        """Collects the words of expressions, the most frequent first.
 
         Args:
-            sentences: where the words are.
-            tokenizer: as of the constructor, whose errors this raises.
-            padding: as of the constructor.
-            min_count: rarer words are skipped, so that they are read as unknown.
+            sentences: the expressions.
+            tokenizer: as in the constructor, whose errors this raises.
+            padding: as in the constructor.
+            min_count: rarer words are skipped and later read as unknown.
         """
         how = _named("tokenizer", tokenizer, TOKENIZERS)
         counts = Counter(
             word
             for sentence in sentences
             for token in how.split(sentence)
-            # An entry is a line of a file, without the spaces of some tokens.
+            # An entry is one line of a file and cannot contain a token's spaces.
             for word in token.split()
         )
         kept = (word for word, count in counts.items() if count >= min_count)
@@ -183,8 +185,8 @@ class Vocabulary:
         """Reads a file of one word per line; its number, from 0, is the word's id.
 
         Raises:
-            FileNotFoundError: if there is no such file.
-            ValueError: if it is no vocabulary for this tokenizer; it is named.
+            FileNotFoundError: if the file does not exist.
+            ValueError: if it is not a vocabulary for this tokenizer; names the file.
         """
         try:
             content = pathlib.Path(path).read_text(encoding="utf-8")
@@ -194,12 +196,12 @@ class Vocabulary:
             raise ValueError(f"{path}: {error}") from error
 
     def extended(self, words: Iterable[str], most: int) -> "Vocabulary":
-        """Adds entries at the end, and so keeps the ids of all the others.
+        """Appends entries, which keeps the ids of all existing ones.
 
         Args:
-            words: further words. Skipped are those that are here already, and those
-                that are no token, such as "New" and "don't".
-            most: words to add; later ones are skipped.
+            words: further words. Existing entries are skipped, and so are words that
+                are not tokens, such as "New" and "don't".
+            most: maximum number of words to add; later ones are skipped.
         """
         fits = self._tokenizer.token.fullmatch
         new = (w for w in words if w not in self.ids and w == w.lower() and fits(w))
@@ -211,25 +213,25 @@ class Vocabulary:
         return "\n".join(self.words) + "\n"
 
     def tokenize(self, sentence: str) -> list[str]:
-        """Splits a sentence as this vocabulary's tokenizer does."""
+        """Splits an expression with this vocabulary's tokenizer."""
         return self._tokenizer.split(sentence)
 
     def unknown(self, sentence: str) -> list[str]:
-        """Returns the words of a sentence that the vocabulary lacks."""
+        """Returns the words of an expression that the vocabulary lacks."""
         return [token for token in self.tokenize(sentence) if token not in self.ids]
 
     def encode(self, sentence: str, max_words: int) -> np.ndarray:
-        """Turns a sentence into ids, padded on the vocabulary's side.
+        """Turns an expression into ids, padded on the vocabulary's side.
 
         Args:
-            sentence: what a person says of the object.
-            max_words: L; words after it are cut off.
+            sentence: the referring expression.
+            max_words: L; later words are cut off.
 
         Returns:
             int32 ids [L].
 
         Raises:
-            ValueError: if the sentence is empty.
+            ValueError: if the expression is empty.
         """
         tokens = self.tokenize(sentence)[:max_words]
         ids = np.full(max_words, PAD_ID, np.int32)
@@ -240,17 +242,17 @@ class Vocabulary:
         return ids
 
     def encode_known(self, sentence: str, max_words: int) -> np.ndarray:
-        """Like `encode`, for one's own sentences: some word has to be known.
+        """Encodes an expression of a user, of which at least one word must be known.
 
         Raises:
-            ValueError: if the sentence is empty or no word of it is known.
+            ValueError: if the expression is empty or contains no known word.
         """
         ids = self.encode(sentence, max_words)
         if not (ids >= len(self.special)).any():
             raise ValueError(
                 f"The model knows none of the words {self.unknown(sentence)} of the "
-                f"expression {sentence!r}; the "
-                f"{len(self) - len(self.special)} that it knows are in vocabulary.txt "
+                f"expression {sentence!r}; use some of its "
+                f"{len(self) - len(self.special)} words, listed in vocabulary.txt "
                 "beside its weights."
             )
         return ids

@@ -1,1 +1,1 @@
-"""The page of `restr serve`: type a sentence, see the mask follow."""
+"""The page of `restr serve`: type an expression and see its mask."""

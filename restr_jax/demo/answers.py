@@ -1,4 +1,4 @@
-"""What a model says of the lines typed under a photo; the page itself is elsewhere."""
+"""Answers typed expressions with masks; `server` has the page itself."""
 
 import dataclasses
 import pathlib
@@ -15,20 +15,20 @@ from restr_jax.segmenter import EncodedImage, Prediction, Segmenter
 
 MAX_EXPRESSIONS = len(overlay.COLORS)  # each has a colour of its own
 MAX_CHARACTERS = 1_000  # of all expressions together
-MAX_SIDE = 1024  # pixels of what is sent to the browser
-_MIN_SIDE = 512  # pixels; what is smaller is shown enlarged
+MAX_SIDE = 1024  # pixels, longer side of images sent to the browser
+_MIN_SIDE = 512  # pixels; much smaller images are enlarged
 _LINE = 3  # pixels, width of a mask's outline
-_TILE = (72, 108)  # height, width that a patch map fits into, pixels
+_TILE = (72, 108)  # pixels, greatest height and width of a patch map
 
 
 @dataclasses.dataclass(frozen=True)
 class Photo:
-    """An image that was encoded, and is drawn in a size for the screen.
+    """An encoded image, with pixels resized for the screen.
 
     Attributes:
-        image: the encoded image; its pixels are those for the screen.
-        size: height and width of the file's image, pixels.
-        seconds: that encoding took.
+        image: the encoded image; its pixels are resized for the screen.
+        size: height and width of the original image, pixels.
+        seconds: duration of the encoding.
     """
 
     image: EncodedImage
@@ -38,15 +38,15 @@ class Photo:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What came of one expression.
+    """The result for one expression.
 
     Attributes:
-        expression: what was asked for.
-        prediction: None if nothing could be asked of the model.
-        patches: float32 [h, w] in [0, 1], the patch map as the image lies; or None.
-        unread: how many words at the end the model does not take.
-        error: why there is no prediction, or "".
-        seconds: from the words to the mask.
+        expression: the referring expression.
+        prediction: None if the model could not take the expression.
+        patches: float32 [h, w] in [0, 1], the patch map in the image's frame; or None.
+        unread: number of words at the end that the model does not read.
+        error: reason for a missing prediction, or "".
+        seconds: time from the words to the mask.
     """
 
     expression: str
@@ -58,21 +58,21 @@ class Answer:
 
 
 def read_expressions(text: str) -> list[str]:
-    """Splits what was typed into expressions, one a line; blank lines do not count.
+    """Splits typed text into expressions, one per line; ignores blank lines.
 
     Raises:
-        ValueError: if it is too long, or holds too many lines.
+        ValueError: if the text is too long or has too many expressions.
     """
     if len(text) > MAX_CHARACTERS:
         raise ValueError(
-            f"These are {len(text):,} characters, and at most {MAX_CHARACTERS:,} are "
-            "taken; make it shorter."
+            f"The text has {len(text):,} characters, but at most {MAX_CHARACTERS:,} "
+            "are allowed; shorten it."
         )
     expressions = [line.strip() for line in text.splitlines() if line.strip()]
     if len(expressions) > MAX_EXPRESSIONS:
         raise ValueError(
-            f"These are {len(expressions)} expressions, and at most {MAX_EXPRESSIONS} "
-            "are taken at a time, one a line; remove some."
+            f"The text has {len(expressions)} expressions, one per line, but at most "
+            f"{MAX_EXPRESSIONS} are allowed; remove some."
         )
     return expressions
 
@@ -81,8 +81,8 @@ def open_photo(model: Segmenter, path: str) -> Photo:
     """Reads and encodes an image file.
 
     Raises:
-        ValueError: if it is no image, damaged or too large; it is named without its
-            folder, which is the server's affair.
+        ValueError: if the file is not an image, damaged or too large. The message
+            omits its folder, which is internal to the server.
     """
     try:
         pixels = photograph.to_pixels(path)
@@ -91,16 +91,16 @@ def open_photo(model: Segmenter, path: str) -> Photo:
         raise ValueError(str(error).replace(str(path), name)) from error
     start = time.perf_counter()
     image = model.encode(pixels)
-    jax.block_until_ready(image._visual)  # JAX returns before it has computed.
+    jax.block_until_ready(image._visual)  # JAX dispatches asynchronously.
     seconds = time.perf_counter() - start
-    # The model has seen every pixel. From here on the image is only drawn on, at every
-    # key press, and kept for as long as its page is open.
+    # The model has seen every pixel. From here on, the image is only drawn on, at every
+    # key press, and kept while its page is open.
     image.pixels = fit_screen(pixels)
     return Photo(image, pixels.shape[:2], seconds)
 
 
 def fit_screen(pixels: np.ndarray) -> np.ndarray:
-    """Shrinks a large image, enlarges a tiny one by whole pixels; uint8 RGB [H, W, 3].
+    """Shrinks a large image or enlarges a tiny one by a whole factor, uint8 [H, W, 3].
 
     The longer side is at most `MAX_SIDE`.
     """
@@ -114,7 +114,7 @@ def fit_screen(pixels: np.ndarray) -> np.ndarray:
 
 
 def answer(model: Segmenter, photo: Photo, expressions: Sequence[str]) -> list[Answer]:
-    """Asks for each expression; one that says nothing does not stop the others."""
+    """Segments each expression; an unusable one does not stop the others."""
     return [_answer_one(model, photo, expression) for expression in expressions]
 
 
@@ -124,7 +124,7 @@ def _answer_one(model: Segmenter, photo: Photo, expression: str) -> Answer:
         prediction = photo.image.segment(expression)
     except ValueError as error:
         return Answer(expression, None, None, 0, str(error), 0.0)
-    assert prediction.mask is not None  # Made when first asked for: here, to be timed.
+    assert prediction.mask is not None  # Computed on first access: here, to be timed.
     seconds = time.perf_counter() - start
     words = model.trained.vocabulary.tokenize(expression)
     return Answer(
@@ -144,7 +144,7 @@ def _answer_one(model: Segmenter, photo: Photo, expression: str) -> Answer:
 def _lay_patches(
     probability: np.ndarray, size: tuple[int, int], mode: str
 ) -> np.ndarray:
-    """Lays the network's patches as the image lies, small, each patch still seen."""
+    """Maps the patch map to the image's frame, small but with visible patches."""
     scale = min(limit / side for limit, side in zip(_TILE, size, strict=True))
     height, width = (max(1, round(scale * side)) for side in size)
     enlarged = probability.repeat(8, axis=0).repeat(8, axis=1)
@@ -159,14 +159,14 @@ def draw(photo: Photo, answers: Sequence[Answer]) -> np.ndarray:
     none = np.zeros(pixels.shape[:2], bool)
     masks = [x.prediction.mask if x.prediction else none for x in answers]
     drawn = overlay.draw(pixels, masks)
-    # On a coloured thing a tint looks like another's: the outline is the colour itself.
+    # Tints are ambiguous on coloured objects; the outline has the exact colour.
     for index, mask in enumerate(masks):
         drawn[_outline(mask)] = overlay.color_of(index)
     return drawn
 
 
 def _outline(mask: np.ndarray) -> np.ndarray:
-    """Returns the pixels of a mask that are less than `_LINE` from what is outside."""
+    """Returns the pixels of a mask less than `_LINE` pixels from its outside."""
     inner = mask.copy()
     inner[_LINE:] &= mask[:-_LINE]
     inner[:-_LINE] &= mask[_LINE:]

@@ -1,4 +1,4 @@
-"""What is told under the picture, as HTML."""
+"""HTML of the masks and of the text and table below them."""
 
 import base64
 import html
@@ -15,7 +15,7 @@ _MAX_LISTED_WORDS = 60
 
 _HEADINGS = """<tr>
 <th title="each patch's probability to be part of the mask">patches</th>
-<th>words, and the attention each gets</th>
+<th>words, and the attention to each</th>
 <th class="number" title="mean probability of the mask's pixels; the highest of the
 image, if nothing is found">score</th>
 <th class="number" title="the mask's share of the image">area</th>
@@ -44,12 +44,12 @@ CSS = """
 
 
 def write_note(text: str) -> str:
-    """Says something in passing."""
+    """Formats a note."""
     return _write_line("note", text)
 
 
 def write_error(text: str) -> str:
-    """Says what is wrong."""
+    """Formats an error message."""
     return _write_line("error", text)
 
 
@@ -58,24 +58,24 @@ def _write_line(kind: str, text: str) -> str:
 
 
 def write_vocabulary(words: Sequence[str]) -> str:
-    """Says what may be typed: the words themselves, if they are few."""
+    """Describes the vocabulary; lists its words if they are few."""
     if len(words) > _MAX_LISTED_WORDS:
         return write_note(f"The model knows {len(words):,} words.")
     return write_note(f"The model knows {len(words)} words: {', '.join(words)}.")
 
 
 def write_picture(pixels: np.ndarray) -> str:
-    """Puts uint8 RGB [H, W, 3] into the page itself.
+    """Embeds uint8 RGB [H, W, 3] in the page.
 
-    Not as a file: Gradio writes a picture that it has written before again, also while
-    somebody reads it.
+    A file would not be safe: Gradio rewrites a picture that it has written before, even
+    while a request reads it.
     """
     content = _encode(pixels, "JPEG", quality=90)
     return f'<div class="restr drawn"><img alt="the masks" src="{content}"></div>'
 
 
 def write_answers(photo: Photo, answers: Sequence[Answer]) -> str:
-    """Writes a row for each expression, and how long everything took."""
+    """Formats a row for each expression, and the timings."""
     rows = "".join(_write_row(index, found) for index, found in enumerate(answers))
     height, width = photo.size
     total = sum(found.seconds for found in answers)
@@ -125,13 +125,14 @@ def _write_words(found: Answer, color: tuple[int, int, int]) -> str:
         notes.append(f"The model does not know: {listed}.")
     if found.unread:
         notes.append(
-            f"It takes {len(said.words)} words; the last {found.unread} are not read."
+            f"The model reads {len(said.words)} words; the last {found.unread} are "
+            "ignored."
         )
     return f'{"".join(spans)}<div class="note">{html.escape(" ".join(notes))}</div>'
 
 
 def _draw_patches(patches: np.ndarray, color: tuple[int, int, int]) -> str:
-    """Draws probabilities from black to the expression's colour, inside the page."""
+    """Draws probabilities from black to the expression's colour, as an inline image."""
     pixels = (patches[..., None] * np.array(color, np.float32)).astype(np.uint8)
     return (
         f'<img class="patches" alt="patch map" style="border-color: rgb{color}" '

@@ -1,4 +1,4 @@
-"""Serves the page: an image, lines of text, and the masks as they are typed."""
+"""Serves the page: an image, expressions, and masks that follow the typing."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import pathlib
 import socket
 from typing import Any
 
-# Read where Gradio is imported: nothing is told to anybody.
+# Gradio reads this on import; it must not report any usage.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 try:
@@ -22,40 +22,42 @@ from restr_jax.demo import answers, markup
 from restr_jax.segmenter import Segmenter
 
 _MAX_FILE_SIZE = "64mb"  # of an upload
-_MAX_SESSIONS = 100  # whose encoded images are kept, some megabytes each
-_KEEP_SECONDS = 3600  # that uploaded files stay on disk
-_PRIVATE = {"api_visibility": "private"}  # Programs have restr_jax.load.
+_MAX_SESSIONS = 100  # sessions whose encoded images are kept, some megabytes each
+_KEEP_SECONDS = 3600  # lifetime of uploaded files on disk
+_PRIVATE = {"api_visibility": "private"}  # Programs use restr_jax.load.
 
 _NO_IMAGE = "Upload an image, or pick an example."
-_NO_TEXT = "Type what to look for; the mask follows the words. One expression a line."
+_NO_TEXT = "Describe an object; its mask follows the words. One expression per line."
 
 
 def check_port(host: str, port: int) -> None:
-    """Finds out whether the page can be served there, before a model is loaded.
+    """Checks that the page can be served there, before a model is loaded.
 
     Raises:
-        OSError: if the port is in use, or the address is not this machine's.
-        ValueError: if there is no such port.
+        OSError: if the port is in use, or the address is not one of this machine.
+        ValueError: if the port number is out of range.
     """
     if not 0 < port < 65536:
-        raise ValueError(f"There is no port {port}; choose one from 1 to 65535.")
+        raise ValueError(
+            f"--port={port} is out of range; choose a port from 1 to 65535."
+        )
     try:
         family, kind, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM
         )[0]
     except socket.gaierror as error:
         raise OSError(
-            f"There is no address {host!r}; choose one with --host."
+            f"Cannot resolve --host={host}; choose an address of this machine."
         ) from error
     with socket.socket(family, kind) as probe:
-        # As the server does: what closed a moment ago is no longer in use.
+        # As the server does: a port that was just closed counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(address)
         except OSError as error:
             raise OSError(
-                f"Cannot listen at port {port} of {host} ({error.strerror}); choose "
-                f"another port, as in --port={port + 1 if port < 65535 else 7860}."
+                f"Cannot listen on port {port} of {host} ({error.strerror}); choose "
+                f"another one, such as --port={port + 1 if port < 65535 else 7860}."
             ) from error
 
 
@@ -63,8 +65,8 @@ def serve(model: Segmenter, host: str, port: int) -> None:
     """Serves the page until it is interrupted.
 
     Args:
-        model: what segments.
-        host: address to listen at.
+        model: the segmenter.
+        host: address to listen on.
         port: see `check_port`.
     """
     model.warm_up()  # The first visitor does not wait for compilation.
@@ -98,7 +100,7 @@ def build(model: Segmenter) -> gr.Blocks:
         analytics_enabled=False,
         delete_cache=(_KEEP_SECONDS, _KEEP_SECONDS),
     ) as page:
-        gr.Markdown("# ReSTR\nSay which thing is meant, and see its mask.")
+        gr.Markdown("# ReSTR\nDescribe an object in the image and see its mask.")
         with gr.Row():
             with gr.Column(scale=2):
                 image, text, events = _place_inputs(model)
@@ -112,7 +114,7 @@ def build(model: Segmenter) -> gr.Blocks:
 
 
 def _place_inputs(model: Segmenter) -> tuple[gr.Image, gr.Textbox, list]:
-    """Places the image, the text and the examples; returns what opens an image too."""
+    """Places image, text and examples; also returns the events that open an image."""
     examples = find_examples(model)
     first = examples[0] if examples else [None, ""]
     image = gr.Image(
@@ -147,10 +149,10 @@ def _place_inputs(model: Segmenter) -> tuple[gr.Image, gr.Textbox, list]:
 def _connect(
     model: Segmenter, events: list, image: gr.Image, text: gr.Textbox, shown: list
 ) -> None:
-    """Encodes an image once, when it is opened; typing asks for masks alone.
+    """Connects the events: opening encodes an image once, typing predicts masks only.
 
-    Each of the two runs for one visitor at a time, in the order of asking: few cores
-    gain nothing by more, and what was asked last is what stays on the page.
+    Each of the two handlers serves one visitor at a time, in the order of the requests.
+    More at a time would gain nothing on few cores, and the last request has to win.
     """
     photo = gr.State(_NO_IMAGE)
 
@@ -162,30 +164,30 @@ def _connect(
 
     masks = {"fn": read_text, "inputs": [photo, text], "outputs": shown}
     masks |= {"show_progress": "hidden", **_PRIVATE}
-    # An image that follows at once on another is opened too.
+    # An image opened right after another one is not dropped.
     each = {"trigger_mode": "multiple"}
     for event in events:
-        # Unopened: gr.Image would not tell the visitor why it cannot read a file.
+        # No preprocessing: gr.Image does not show why it cannot read a file.
         opened = event(
             read_image, [image], [image, photo], preprocess=False, **each, **_PRIVATE
         )
         opened.then(**masks, **each)
     removed = image.clear(read_image, None, [image, photo], **each, **_PRIVATE)
     removed.then(**masks, **each)
-    # Not `input`: Gradio leaves out what is pasted, cut or deleted there. Of the texts
-    # typed while one is worked on, only the last counts.
+    # Not `input`: Gradio does not fire it for pasted, cut or deleted text. Of the texts
+    # typed during a prediction, only the last counts.
     text.change(**masks, trigger_mode="always_last")
 
 
 def show_image(model: Segmenter, path: str | None) -> tuple[Any, answers.Photo | str]:
-    """Opens an image: what to show of it, and the photo or why there is none."""
+    """Opens an image; returns the displayed pixels and the photo, or an error."""
     if path is None:
         return None, _NO_IMAGE
     try:
         photo = answers.open_photo(model, path)
     except ValueError as error:
         return None, str(error)
-    # The browser shows the file by itself, if it can.
+    # The browser shows the uploaded file itself, unless it cannot.
     unseen = pathlib.Path(path).suffix.lower() in (".tif", ".tiff")
     return photo.image.pixels if unseen else gr.skip(), photo
 
@@ -193,7 +195,7 @@ def show_image(model: Segmenter, path: str | None) -> tuple[Any, answers.Photo |
 def show_masks(
     model: Segmenter, photo: answers.Photo | str, text: str | None
 ) -> tuple[str, str]:
-    """Segments what is typed: the masks drawn, and what is told of them, as HTML."""
+    """Segments the typed text; returns the drawn masks and their table, as HTML."""
     if isinstance(photo, str):
         tell = markup.write_note if photo == _NO_IMAGE else markup.write_error
         return "", tell(photo)
@@ -210,7 +212,7 @@ def show_masks(
 
 
 def find_examples(model: Segmenter) -> list[list[str]]:
-    """Returns [file, text] of each example, for models that learned their data sets."""
+    """Returns [file, text] of each example from data sets that the model learned."""
     learned = set((model.trained.config.data.dataset or "").split(","))
     for name in shipped.NAMES:
         folder = shipped.folder(name)

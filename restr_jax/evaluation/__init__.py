@@ -1,1 +1,1 @@
-"""From logits to numbers, tables and pictures."""
+"""Evaluation: metrics, result tables and figures."""

@@ -1,4 +1,4 @@
-"""Chooses the scored expressions that are drawn, and draws them."""
+"""Selects scored expressions and draws figures of them."""
 
 import heapq
 import pathlib
@@ -11,29 +11,30 @@ from restr_jax.evaluation import figures
 from restr_jax.evaluation.evaluator import Scored
 from restr_jax.masks import probability, to_mask
 
-Position = tuple[int, int]  # number of an image in its split, and of its expression
+Position = tuple[int, int]  # index of the image in its split, of the expression
 
 
 class _Ranked(NamedTuple):
-    """An expression in a heap, the smallest rank first; no two have the same."""
+    """A heap entry, smallest rank first; ranks are unique."""
 
     rank: tuple[float, int, int]
     scored: Scored
 
 
 class Album:
-    """Keeps what may be drawn while a split is scored.
+    """Collects candidates for figures while a split is scored.
 
-    Best and worst cases, random ones, and random images with all their expressions.
+    Candidates are the best and worst cases, random cases, and random images with all
+    their expressions.
     """
 
     def __init__(self, split: Split, number: int, seed: int):
-        """Draws lots.
+        """Draws the random samples.
 
         Args:
-            split: what is scored.
-            number: pictures of each group.
-            seed: of the random ones.
+            split: the split to score.
+            number: figures per group.
+            seed: seed of the random samples.
         """
         rng = np.random.default_rng(seed)
         counts = list(map(len, split.sentences))
@@ -48,7 +49,7 @@ class Album:
         self._worst: list[_Ranked] = []
 
     def add(self, scored: Scored) -> None:
-        """Takes an expression that was just scored."""
+        """Considers a newly scored expression."""
         position, iou = scored.position, scored.records[0]["iou"]
         if position in self._random or position[0] in self._several:
             self._kept[position] = scored
@@ -66,16 +67,16 @@ class Album:
         records: dict[Position, dict],
         threshold: float,
     ) -> list[dict]:
-        """Draws what this process has of what is chosen.
+        """Draws the selected expressions that this process scored.
 
         Args:
-            folder: of the pictures.
-            name: how their names begin.
-            records: of all expressions of the split, at the threshold.
-            threshold: probability at which masks are cut.
+            folder: output folder of the figures.
+            name: prefix of their file names.
+            records: records of all expressions of the split, at the threshold.
+            threshold: probability threshold of the masks.
 
         Returns:
-            A case for `gallery.add_cases` for each picture.
+            The cases of the figures, for `gallery.add_cases`.
         """
         extremes = [ranked.scored for ranked in (*self._best, *self._worst)]
         held = self._kept | {scored.position: scored for scored in extremes}

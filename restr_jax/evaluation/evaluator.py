@@ -1,4 +1,4 @@
-"""Runs a model over a split and scores every expression at the image's own size."""
+"""Runs a model over a split and scores each expression at the image's own size."""
 
 import collections
 import concurrent.futures
@@ -22,8 +22,8 @@ from restr_jax.masks import to_mask, to_rle
 from restr_jax.models import ReSTR, Segmentation
 from restr_jax.parallel import Parallel
 
-# Expressions of a batch that the devices are given before those before are fetched:
-# enough to keep them busy.
+# Segmentation calls dispatched ahead of the oldest unfetched one: enough to keep the
+# devices busy.
 _AHEAD = 2
 
 
@@ -31,10 +31,10 @@ class Scored(NamedTuple):
     """One scored expression.
 
     Attributes:
-        position: number of its image in the split, and its own in the image.
-        records: one per threshold: what `metrics` reads, with the ids and the masks.
+        position: index of the image in the split, index of the expression in the image.
+        records: one per threshold: the fields for `metrics`, ids and masks.
         example: the image, with some of its expressions.
-        index: which of the example's expressions it is.
+        index: index of the expression in the example.
         logits: float32 at the image's own size.
         patch_logits: float32 at the patch grid.
     """
@@ -60,14 +60,14 @@ def segment(
 ) -> Segmentation:
     """Segments one more expression of every image.
 
-    Memory, outputs and programs do not grow with K, and what is computed of an
-    expression does not depend on K.
+    Memory, outputs and programs do not grow with K, the number of expressions per
+    image. The result for an expression does not depend on K.
 
     Args:
         model: the model.
-        dtype: of what is computed.
-        params: of the model.
-        batch: ``visual`` as `encode` makes it, and ``tokens`` [B, 1, L].
+        dtype: dtype of the computation.
+        params: parameters of the model.
+        batch: ``visual`` from `encode`, and ``tokens`` [B, 1, L].
     """
     variables, visual = precision.cast(({"params": params}, batch["visual"]), dtype)
 
@@ -82,8 +82,8 @@ class Evaluator:
     """Scores parameters on splits.
 
     All expressions of an image share one pass of the vision encoder. While the devices
-    work, threads load the next batch and score what the devices made before. Several
-    processes share the batches.
+    work, threads load the next batch and score finished outputs. The batches are
+    divided among the processes.
     """
 
     def __init__(
@@ -97,11 +97,11 @@ class Evaluator:
         """Prepares the two programs: one encodes images, the other segments.
 
         Args:
-            model: what is scored.
+            model: the model to score.
             config: the configuration.
-            vocabulary: the words.
+            vocabulary: the vocabulary.
             parallel: the devices.
-            check: called all the time; it may raise to stop the scoring.
+            check: called before each segmentation; it may raise to stop the scoring.
         """
         self._check = check
         self._config = config
@@ -119,27 +119,27 @@ class Evaluator:
         """Yields every expression of this process's share of a split once.
 
         Args:
-            params: one copy on every device.
-            split: what is scored.
-            thresholds: probabilities, each a record's.
+            params: parameters, replicated on all devices.
+            split: the split to score.
+            thresholds: probability thresholds, one record for each.
         """
         one = functools.partial(self._score_one, thresholds=thresholds)
         yield from self._each(params, split, one)
 
     def collect(self, params: Any, split: Split, threshold: float) -> list[dict]:
-        """Scores a whole split, over all processes.
+        """Scores a whole split across all processes.
 
         Returns:
-            A record per expression, in the order of the split.
+            One record per expression, in the order of the split.
         """
         scored = self.score(params, split, (threshold,))
         return self.gather([(s.position, s.records) for s in scored])[0]
 
     def oiou(self, params: Any, split: Split, threshold: float) -> float:
-        """Returns the cumulative IoU of a whole split, over all processes.
+        """Returns the cumulative IoU of a whole split, across all processes.
 
-        It is `metrics.cumulative_iou` of what `collect` returns, for less work: no mask
-        is stretched or encoded.
+        It equals `metrics.cumulative_iou` of the records from `collect`, but is
+        cheaper: no mask is stretched or encoded.
         """
         count = functools.partial(self._overlap_of, threshold=threshold)
         sums = np.zeros(2, np.int64)
@@ -151,20 +151,20 @@ class Evaluator:
     def gather(
         self, scored: list[tuple[tuple[int, int], tuple[dict, ...]]]
     ) -> list[list[dict]]:
-        """Brings the records of all processes together.
+        """Gathers the records of all processes.
 
         Args:
             scored: (position, records) of every expression of this process.
 
         Returns:
-            For each threshold a record per expression, in the order of the split; the
-            same in every process.
+            A list per threshold, with one record per expression in the order of the
+            split; the same in every process.
         """
         everything = sorted(self._parallel.gather(scored), key=lambda pair: pair[0])
         return [list(some) for some in zip(*(r for _, r in everything), strict=True)]
 
     def _each(self, params: Any, split: Split, work: Callable) -> Iterator:
-        """Yields ``work(example, k, logits, patch_logits)`` of every expression."""
+        """Yields ``work(example, k, logits, patch_logits)`` for every expression."""
         total = sum(map(len, split.sentences))
         bar = tqdm(total=total, desc=split.name, unit="expr", disable=None, leave=False)
         workers = os.cpu_count() or 1
@@ -195,10 +195,10 @@ class Evaluator:
             yield from finish(0)
 
     def _start(self, params: Any, split: Split) -> Iterator:
-        """Starts segmenting: yields (output on the devices, examples, k).
+        """Dispatches segmentation and yields (output on the devices, examples, k).
 
-        Images come sorted by how many expressions they have, so few of those of a batch
-        lack the k-th; and no image of a batch costs more than the most that one has.
+        Images are sorted by their number of expressions, so few images of a batch lack
+        a k-th expression. The image with the most expressions sets the number of calls.
         """
         for batch, examples in self._batches(split):
             image = self._parallel.shard({"image": batch["image"]})
@@ -225,7 +225,7 @@ class Evaluator:
     ) -> tuple[int, int]:
         truth = example.masks[k]
         if example.object_of(k) < 0:
-            return 0, 0  # No part of oIoU.
+            return 0, 0  # Excluded from oIoU.
         logits = preprocess.restore(own, truth.shape, self._config.data.resize)
         return metrics.overlap(to_mask(logits, threshold), truth)
 
@@ -246,7 +246,7 @@ class Evaluator:
             mask = to_mask(logits, threshold)
             stretched = {}
             if config.data.resize == "stretch":
-                # What the network says itself, at the size that others score at.
+                # The network's own output, at the size that other work scores at.
                 small = to_mask(own, threshold)
                 stretched = {"stretched_mask": to_rle(small)}
             else:
@@ -271,7 +271,7 @@ def _overlap(prefix: str, mask: np.ndarray, truth: np.ndarray) -> dict:
 
 
 def _ids(example: Example, k: int, max_words: int) -> dict:
-    """Names the image, the object and the sentence as the data set does."""
+    """Returns the data set's ids of the image, the object and the expression."""
     expressions, objects = example.fields["expressions"], example.fields["objects"]
     i, place = example.chosen[k], example.object_of(k)
     return {
@@ -281,6 +281,6 @@ def _ids(example: Example, k: int, max_words: int) -> dict:
         "sent_id": expressions["sent_id"][i].decode(),
         "kind": expressions["kind"][i].decode(),
         "expression": example.sentences[k],
-        # The network never sees a longer sentence.
+        # The network never sees more words.
         "length": min(len(tokenize(example.sentences[k])), max_words),
     }

@@ -1,4 +1,4 @@
-"""Pictures of predictions: what went in, what came out, what was right."""
+"""Figures of predictions and plots of scores."""
 
 import pathlib
 import textwrap
@@ -8,7 +8,7 @@ import numpy as np
 
 from restr_jax import overlay
 
-matplotlib.use("agg")  # Draws into files; there may be no screen.
+matplotlib.use("agg")  # Writes files only; there may be no display.
 from matplotlib import pyplot as plt  # noqa: E402
 
 
@@ -25,13 +25,13 @@ def draw_prediction(
     """Draws input, patch map, mask and ground truth side by side into a PNG.
 
     Args:
-        path: of the file to write.
+        path: PNG file to write.
         image: uint8 RGB [H, W, 3].
-        expression: what was asked for.
+        expression: the referring expression.
         patch_probability: [h, w] in [0, 1].
-        mask: the prediction, boolean [H, W].
-        truth: the object, boolean [H, W], where it is known.
-        iou: of the prediction, where it is known.
+        mask: the predicted mask, boolean [H, W].
+        truth: the ground-truth mask, boolean [H, W], if known.
+        iou: IoU of the prediction, if known.
     """
     panels = [
         ("image", image, {}),
@@ -70,10 +70,10 @@ def draw_expressions(
     """Draws the masks of several expressions of one image side by side into a PNG.
 
     Args:
-        path: of the file to write.
+        path: PNG file to write.
         image: uint8 RGB [H, W, 3].
-        expressions: what was asked for.
-        masks: the predictions, boolean [H, W] each.
+        expressions: the referring expressions.
+        masks: the predicted masks, boolean [H, W] each.
     """
     columns = min(len(masks) + 1, 5)
     rows = -(-(len(masks) + 1) // columns)
@@ -96,11 +96,11 @@ def draw_expressions(
 
 
 def plot_by_step(path: str | pathlib.Path, rows: list[dict]) -> None:
-    """Plots oIoU against the step of the checkpoint, a line for each split.
+    """Plots oIoU against the checkpoint's step, one line per split.
 
     Args:
-        path: of the file to write.
-        rows: of results.json.
+        path: image file to write.
+        rows: rows of results.json.
     """
     figure, axis = plt.subplots(figsize=(6, 4))
     for label in dict.fromkeys(map(_label, rows)):
@@ -114,17 +114,17 @@ def plot_by_step(path: str | pathlib.Path, rows: list[dict]) -> None:
 
 
 def plot_by_length(path: str | pathlib.Path, row: dict) -> None:
-    """Plots oIoU against the words of an expression, with intervals, and the paper's.
+    """Plots oIoU against expression length, with intervals and the paper's values.
 
     Args:
-        path: of the file to write.
-        row: of results.json.
+        path: image file to write.
+        row: a row of results.json.
     """
     buckets = row["by_length"]
     names = [f"{b['min']}-{b['max']}\nn={b['count']}" for b in buckets]
     scores = np.array([b["oiou"] for b in buckets])
     low, high = np.array([b["ci95"] for b in buckets]).T
-    # Percentiles of few images may leave the score itself out.
+    # With few images, the interval may exclude the score itself.
     errors = np.maximum([scores - low, high - scores], 0.0)
     figure, axis = plt.subplots(figsize=(6, 4))
     axis.bar(names, scores, yerr=errors, capsize=4, label="this checkpoint")
@@ -140,4 +140,4 @@ def plot_by_length(path: str | pathlib.Path, row: dict) -> None:
 
 def _label(row: dict) -> str:
     run = pathlib.Path(row["checkpoint"]).parent.parent.name
-    return f"{run}, {row['dataset']}:{row['split']}, cut {row['threshold']}"
+    return f"{run}, {row['dataset']}:{row['split']}, threshold {row['threshold']}"

@@ -1,4 +1,4 @@
-"""The pictures of scored expressions as a page that needs no server."""
+"""An HTML gallery of scored expressions that needs no server."""
 
 import html
 import json
@@ -6,8 +6,8 @@ import pathlib
 
 from restr_jax.files import read_json, write_whole
 
-# `%CASES%` and `%TITLE%` are filled in. Everything stands in the one file, since pages
-# from a disk may not fetch others.
+# Template with the fields `%CASES%` and `%TITLE%`. It is self-contained, since pages
+# opened from disk may not fetch other files.
 _PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -29,7 +29,7 @@ _PAGE = """<!doctype html>
     value="1"></label>
   <label>words from <input name="words_min" type="number" min="1" value="1"> to
     <input name="words_max" type="number" min="1" value="99"></label>
-  <label>says <input name="text" type="search"></label>
+  <label>contains <input name="text" type="search"></label>
 </form>
 <p id="count"></p>
 <main></main>
@@ -71,12 +71,12 @@ show();
 
 
 def add_cases(folder: pathlib.Path, cases: list[dict]) -> None:
-    """Adds pictures to a folder's cases.json, and writes its index.html anew.
+    """Adds cases to a folder's cases.json and rewrites its index.html.
 
     Args:
-        folder: of the pictures.
+        folder: folder of the figures.
         cases: `file` (in the folder), `group`, `split`, `step`, `expression`, `length`
-            (words) and `iou` of each. They replace what is known of their files.
+            (words) and `iou` of each. They replace known cases of the same files.
 
     Raises:
         ValueError: if cases.json is damaged.
@@ -86,7 +86,7 @@ def add_cases(folder: pathlib.Path, cases: list[dict]) -> None:
         known = read_json(
             path,
             lambda cases: all("file" in case.keys() for case in cases),
-            "Remove it; the pictures stay.",
+            "Remove this file; the figures are kept.",
         )
     drawn_anew = {case["file"] for case in cases}
     merged = [case for case in known if case["file"] not in drawn_anew] + cases

@@ -1,4 +1,4 @@
-"""Names for what a score was made of, so that two scores can be compared."""
+"""Digests of weights, data and code, which make two scores comparable."""
 
 import hashlib
 import pathlib
@@ -14,7 +14,7 @@ from restr_jax.data.splits import Split
 
 
 def of_params(params: Any) -> str:
-    """Names parameters by their values.
+    """Returns a digest of parameter values.
 
     Args:
         params: a tree of NumPy arrays.
@@ -30,7 +30,7 @@ def of_params(params: Any) -> str:
 
 
 def of_split(split: Split) -> str:
-    """Names a split by all that is scored: images, masks, sentences and their ids.
+    """Returns a digest of a split: its images, masks, expressions and their ids.
 
     Returns:
         16 hexadecimal digits.
@@ -50,7 +50,7 @@ def of_split(split: Split) -> str:
 
 
 def of_code() -> str:
-    """Names the version of this package, and in a checkout its commit."""
+    """Returns the version of this package, with the commit if in a git checkout."""
     checkout = pathlib.Path(restr_jax.__file__).parent.parent
     if not (checkout / ".git").exists():
         return restr_jax.__version__

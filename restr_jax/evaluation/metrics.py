@@ -1,12 +1,12 @@
-"""Scores of masks: plain NumPy over per-expression records.
+"""Segmentation metrics in plain NumPy, over per-expression records.
 
 A record is a dict with at least `image_id`, `length` (words), `kind`, `intersection`
-and `union` (pixels at the image's own size), and, if the masks were also compared at
-the network's input size, `stretched_intersection` and `stretched_union`.
+and `union` (pixels at the image's own size). If the masks were also compared at the
+network's input size, it has `stretched_intersection` and `stretched_union`.
 
-Of an expression that fits nothing `no_target` is true, and its union is the prediction.
-Where a split has such expressions, `empty` says of every record whether its prediction
-is an empty mask.
+For an expression that fits nothing, `no_target` is true and the union is the
+prediction. If a split has such expressions, `empty` of every record is true if the
+predicted mask is empty.
 """
 
 import numpy as np
@@ -24,13 +24,13 @@ def overlap(prediction: np.ndarray, truth: np.ndarray) -> tuple[int, int]:
 
 
 def ious(records: list[dict], prefix: str = "") -> np.ndarray:
-    """Returns the IoU of each record; 0 where nothing is in either mask."""
+    """Returns the IoU of each record; 0 if both masks are empty."""
     intersection, union = _columns(records, prefix)
     return intersection / np.maximum(union, 1)
 
 
 def cumulative_iou(records: list[dict], prefix: str = "") -> float:
-    """Returns oIoU: all intersections over all unions (the paper's IoU)."""
+    """Returns oIoU: total intersection over total union (the paper's IoU)."""
     intersection, union = _columns(records, prefix)
     return float(intersection.sum() / max(union.sum(), 1))
 
@@ -42,25 +42,25 @@ def summarize(
 
     Args:
         records: one per expression, at least one.
-        buckets: (least, most) words of each row of `by_length`. A longer expression
-            counts for the last, because it is cut to that length.
+        buckets: (least, most) words of each row of `by_length`. Longer expressions
+            count in the last bucket, because they are truncated to that length.
         strictly: whether precision counts IoU > X only, instead of IoU >= X.
 
     Returns:
         num_images, num_expressions, oiou, miou, precision, ci95 (of oiou), by_length,
-        stretched (the first three again) where it was compared, and by_kind where the
-        data set has kinds; all of the expressions that mean an object. Where others fit
-        nothing, also what `generalized` returns.
+        stretched (oiou, miou and precision at the input size) if compared there, and
+        by_kind if the data set has kinds. All of these cover only expressions that mean
+        an object. If others fit nothing, the result of `generalized` is added.
 
     Raises:
-        ValueError: if no record is of an expression that means an object.
+        ValueError: if no expression means an object.
     """
     everything = records
     records = [r for r in records if not r.get("no_target")]
     if not records:
         raise ValueError(
-            "There is no expression to score; the split is empty, or has only "
-            "expressions that fit nothing."
+            "No expression to score: the split is empty or has only expressions "
+            "that fit nothing. Choose a split with expressions that mean an object."
         )
     summary = {
         "num_images": len({r["image_id"] for r in records}),
@@ -97,10 +97,10 @@ def generalized(records: list[dict]) -> dict:
     """Computes the scores of gRefCOCO, over all expressions.
 
     Returns:
-        num_no_target, the expressions that fit nothing; n_acc, the share of them that
-        an empty mask answers; t_acc, the share of the others that none does; giou, the
-        mean IoU, where an empty truth has 1 if the answer is empty and else 0; and
-        ciou, all intersections over all unions.
+        num_no_target, the number of expressions that fit nothing; n_acc, the share of
+        them with an empty prediction; t_acc, the share of the others with a non-empty
+        prediction; giou, the mean IoU, where an empty truth scores 1 for an empty
+        prediction and else 0; and ciou, total intersection over total union.
     """
     nothing = np.array([r["no_target"] for r in records])
     empty = np.array([r["empty"] for r in records])
@@ -115,10 +115,10 @@ def generalized(records: list[dict]) -> dict:
 
 
 def bootstrap_interval(records: list[dict], seed: int = 0) -> tuple[float, float]:
-    """Returns the 95 % interval of oIoU over images drawn with replacement.
+    """Returns the 95 % bootstrap interval of oIoU over images.
 
-    Images, not expressions, are drawn, since the expressions of one image share its
-    difficulty.
+    Images, not expressions, are resampled with replacement, since the expressions of
+    one image share its difficulty.
     """
     images, index = np.unique([r["image_id"] for r in records], return_inverse=True)
     sums = [np.bincount(index, c, len(images)) for c in _columns(records, "")]

@@ -1,4 +1,4 @@
-"""Results on disk: rows of numbers as JSON, CSV and Markdown."""
+"""Result tables on disk, as JSON, CSV and Markdown."""
 
 import csv
 import fcntl
@@ -8,7 +8,7 @@ import pathlib
 from restr_jax.files import read_json, write_whole
 from tfds_builders import published
 
-# The printed IoU (Table 1), by data set and split.
+# The paper's IoU (Table 1), by data set and split.
 PAPER_OIOU = {
     ("referit/text_objseg", "test"): 0.7018,
     ("unc", "val"): 0.6722,
@@ -19,23 +19,23 @@ PAPER_OIOU = {
     ("unc_plus", "testB"): 0.4827,
     ("gref/google", "val"): 0.5448,
 }
-# The printed IoU by words (Table 2), in the order of `published.length_buckets`. The
-# paper does not say of which split; these are the ones that its ablations use.
+# The paper's IoU by length (Table 2), in the order of `published.length_buckets`. The
+# paper does not name the splits; these are the ones that its ablations use.
 PAPER_BY_LENGTH = {
     ("gref/google", "val"): (0.5872, 0.5347, 0.5396, 0.5191),
     ("unc", "val"): (0.7238, 0.6946, 0.6119, 0.5021),
     ("unc_plus", "val"): (0.6572, 0.5481, 0.4765, 0.3702),
     ("referit/text_objseg", "test"): (0.8082, 0.6978, 0.6366, 0.5073),
 }
-# What makes two rows the same result; a later one replaces it.
+# Rows with equal values here are the same result; a later one replaces it.
 _IDENTITY = ("dataset", "split", "checkpoint", "threshold", "preset")
 
 
 def read_rows(folder: pathlib.Path) -> list[dict]:
-    """Returns the rows of results.json; none if nothing was scored yet.
+    """Returns the rows of results.json, an empty list if it does not exist.
 
     Raises:
-        ValueError: if it is damaged.
+        ValueError: if results.json is damaged.
     """
     path = folder / "results.json"
     if not path.exists():
@@ -43,12 +43,12 @@ def read_rows(folder: pathlib.Path) -> list[dict]:
     return read_json(
         path,
         lambda rows: all({*_IDENTITY, "step"} <= row.keys() for row in rows),
-        "Remove it; what it held is scored again.",
+        "Remove this file; its rows are scored again.",
     )
 
 
 def with_paper(row: dict) -> dict:
-    """Returns a row with the paper's numbers beside ours, None where it has none."""
+    """Returns a row with the paper's numbers added, None where there are none."""
     of = row["dataset"], row["split"]
     printed = PAPER_BY_LENGTH.get(of, ())
     buckets = published.length_buckets(row["dataset"])
@@ -62,12 +62,12 @@ def with_paper(row: dict) -> dict:
 
 
 def add_rows(folder: pathlib.Path, rows: list[dict]) -> list[dict]:
-    """Adds rows to results.json and writes results.csv and report.md anew.
+    """Adds rows to results.json and rewrites results.csv and report.md.
 
-    Several programs may do so at a time.
+    A lock makes this safe for concurrent processes.
 
     Returns:
-        All rows, in the order of data set, split, run, step and threshold.
+        All rows, sorted by data set, split, run, step and threshold.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
@@ -87,42 +87,42 @@ def _order(row: dict) -> tuple:
 
 
 def summary(rows: list[dict]) -> list[str]:
-    """Lays out the main numbers as a Markdown table, a row each."""
-    header = ["data set", "split", "run", "step", "images", "expressions", "cut"]
+    """Formats the main numbers as a Markdown table, one line per row."""
+    header = ["data set", "split", "run", "step", "images", "expressions", "threshold"]
     header += ["oIoU", "95 % interval", "mIoU", "P@0.5", "P@0.7", "P@0.9"]
     header += ["stretched oIoU", "stretched mIoU", "paper oIoU", "oIoU, text shuffled"]
     header += ["checkpoint chosen on"]
     return _table(header, [_main_cells(row) for row in rows])
 
 
-# What else a row says of itself, in report.md.
+# Further fields of a row that report.md lists.
 _CARD = ("checkpoint", "checkpoint_id", "dataset_id", "preset", "resize", "empty_rule")
 _CARD += ("version", "selected_on")
 
 _CHOSEN_HERE = "this split (!)"
 _CHOSEN_NOTE = [
-    f"{_CHOSEN_HERE}: the checkpoint is the best of a run on the split that is scored.",
-    "Such a score is too high by what choosing gains; score another split, or a",
-    "checkpoint that no score chose (config.eval.checkpoints=latest).",
+    f"{_CHOSEN_HERE}: the checkpoint was selected by its score on this same split, so",
+    "the score is biased upwards. Score another split, or a checkpoint that was not",
+    "selected by score (config.eval.checkpoints=latest).",
 ]
 _GENERALIZED = ("n_acc", "t_acc", "giou", "ciou")
 _GENERALIZED_NOTE = [
-    "Expressions that fit nothing count in N-acc, T-acc, gIoU and cIoU alone. N-acc is",
-    "the share of them that an empty mask answers, T-acc the share of the others that",
-    "none does. gIoU and cIoU are mIoU and oIoU over both; an empty answer has IoU 1",
-    "where nothing fits, and any other 0.",
+    "Expressions that fit nothing count only in N-acc, T-acc, gIoU and cIoU. N-acc is",
+    "the share of them with an empty prediction, T-acc the share of the others with a",
+    "non-empty one. gIoU and cIoU are mIoU and oIoU over both; where nothing fits, an",
+    "empty prediction has IoU 1 and any other 0.",
 ]
 
 
 def to_markdown(rows: list[dict]) -> str:
-    """Lays rows out as tables; all numbers are fractions, as in the JSON."""
+    """Formats rows as Markdown tables; numbers are fractions, as in the JSON."""
     lines = [
         "# Results",
         "",
         "oIoU is cumulative (the paper's IoU) and mIoU the mean over expressions, both",
         "at the images' own size. The stretched columns are scored at the network's",
-        "input size, truths by nearest pixels. P@x counts IoU >= x. Intervals are of",
-        "1000 draws of images.",
+        "input size, with ground truth resized by nearest neighbour. P@x counts",
+        "IoU >= x. Intervals are bootstrap intervals of 1000 draws of images.",
         "",
     ]
     if any("n_acc" in row for row in rows):
@@ -132,7 +132,7 @@ def to_markdown(rows: list[dict]) -> str:
         lines += ["", *_CHOSEN_NOTE]
     for row in rows:
         name = f"{row['dataset']} {row['split']}, {_run(row)}, step {row['step']}"
-        name += f", cut {row['threshold']}"
+        name += f", threshold {row['threshold']}"
         lines += ["", f"## {name}", ""]
         lines += [f"- {key}: {row.get(key)}" for key in _CARD]
         lines += ["", "By length:", ""]
@@ -166,21 +166,21 @@ def to_markdown(rows: list[dict]) -> str:
 
 
 def chosen_here(row: dict) -> bool:
-    """Returns whether a row's checkpoint was chosen by its score on the row's split."""
+    """Returns whether a row's checkpoint was selected on the row's own split."""
     return row.get("selected_on") == f"{row['dataset']}:{row['split']}"
 
 
 def in_words(row: dict) -> str:
-    """Says the main numbers of a row in a line."""
+    """Formats the main numbers of a row as one line."""
     said = [f"oIoU {row['oiou']:.4f} over {row['num_expressions']} expressions"]
     if "oiou_shuffled_text" in row:
-        said.append(f"with their texts shuffled {row['oiou_shuffled_text']:.4f}")
+        said.append(f"{row['oiou_shuffled_text']:.4f} with shuffled text")
     kinds = row.get("by_kind", {}).items()
     said += [f"{kind} {k['oiou']:.4f}" for kind, k in kinds]
     if "n_acc" in row:
         said.append(
-            f"of {row['num_no_target']} that fit nothing {row['n_acc']:.4f} empty, of "
-            f"the others {1 - row['t_acc']:.4f}"
+            f"empty masks for {row['n_acc']:.4f} of {row['num_no_target']} expressions "
+            f"that fit nothing and for {1 - row['t_acc']:.4f} of the others"
         )
     return ", ".join(said)
 
@@ -207,7 +207,7 @@ def _main_cells(row: dict) -> list:
 
 
 def _run(row: dict) -> str:
-    """Names the workdir that a row's checkpoint lies in."""
+    """Returns the name of the workdir of a row's checkpoint."""
     return pathlib.Path(row["checkpoint"]).parent.parent.name
 
 
@@ -225,7 +225,7 @@ def _table(header: list, rows: list[list]) -> list[str]:
 
 
 def _write_csv(path: pathlib.Path, rows: list[dict]) -> None:
-    """Writes the scalar columns; nested ones get a name like precision.0.5."""
+    """Writes scalar columns; nested ones get names like precision.0.5."""
     flat = [_flatten(row) for row in rows]
     columns = list(dict.fromkeys(name for row in flat for name in row))
     with path.open("w", newline="") as file:

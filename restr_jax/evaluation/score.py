@@ -1,4 +1,4 @@
-"""Scores stored predictions, of this or any other system, in plain NumPy.
+"""Scores stored predictions of this or any other system in plain NumPy.
 
     python -m restr_jax.evaluation.score --predictions=runs/unc/eval/predictions \
         --data_dir=data
@@ -11,15 +11,15 @@ Predictions are JSON lines, one per expression, with
     mask             {"size": [height, width], "counts": COCO's compressed RLE}, at the
                      size of the image
 
-and, if they are known,
+and, optionally,
 
-    split            "unc:val"; --split stands in for it
-    threshold        the probability that the masks were cut at
-    stretched_mask   what the system said at the size of its own, stretched input; else
-                     the mask is stretched to --stretch
+    split            "unc:val"; --split overrides it
+    threshold        the probability threshold of the masks
+    stretched_mask   the system's mask at the size of its own, stretched input; else the
+                     mask is stretched to --stretch
 
-A folder is scored file by file. Every number of results.json comes out, and the
-convention's headline.
+A folder is scored file by file. The output has every number of results.json, and the
+convention's headline score.
 """
 
 import argparse
@@ -38,14 +38,14 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Convention:
-    """How a line of work scores.
+    """The scoring convention of a group of papers.
 
     Attributes:
         headline: the score that its papers call IoU.
-        stretched: whether at its input's size, to which truths are stretched, not at
-            the image's own.
+        stretched: whether masks are compared at the input size, with stretched ground
+            truth, instead of at the image's own size.
         strictly: whether Prec@X counts IoU > X only, instead of IoU >= X.
-        cut: the probability that its masks are cut at.
+        cut: the probability threshold of its masks.
     """
 
     headline: str
@@ -75,30 +75,30 @@ def score_file(
     """Scores one file of predictions.
 
     Args:
-        path: of JSON lines.
+        path: file of JSON lines.
         data_dir: folder of the built data sets.
-        split: "unc:val", where the predictions do not say it.
+        split: for example "unc:val"; if empty, the split named in the predictions.
         convention: one of `CONVENTIONS`.
-        stretch: (height, width) at which masks are compared too.
+        stretch: (height, width) of the additional comparison at a fixed size.
 
     Returns:
-        A row as in results.json: what can be known of a file, and `headline`.
+        A row as in results.json, as far as the file allows, and `headline`.
 
     Raises:
         FileNotFoundError: if the data set has not been built.
-        ValueError: if the predictions are not those of the split; see `stored`.
+        ValueError: if the predictions do not match the split; see `stored`.
     """
     predictions = stored.read(path)
     name = split or predictions[0].get("split", "")
     dataset, _, split_name = name.rpartition(":")
     if not dataset:
-        raise ValueError(f"{path} does not say its split; give --split=unc:val.")
+        raise ValueError(f"{path} names no split such as unc:val; add --split=unc:val.")
     how = CONVENTIONS[convention]
     cut = predictions[0].get("threshold")
     if cut not in (None, how.cut):
         logger.warning(
-            "%s: masks were cut at %s; the convention %s cuts at %s, which only the "
-            "system itself can do",
+            "%s: masks have threshold %s, but convention %s expects %s; only the "
+            "system that made them can apply another threshold",
             path,
             cut,
             convention,
@@ -123,7 +123,7 @@ def score_file(
 def _side(text: str) -> tuple[int, int]:
     height, _, width = text.partition("x")
     if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size like 480x480")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size like 480x480")
     return int(height), int(width)
 
 
@@ -136,27 +136,30 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--predictions", required=True, help="a .jsonl file, or a folder of them"
     )
-    parser.add_argument("--data_dir", default="data", help="of the built data sets")
-    parser.add_argument("--split", default="", help='"unc:val", if they do not say')
+    parser.add_argument("--data_dir", default="data", help="folder of built data sets")
+    parser.add_argument("--split", default="", help='e.g. "unc:val", overrides theirs')
     parser.add_argument(
-        "--convention", choices=CONVENTIONS, default="restr", help="how to score"
+        "--convention", choices=CONVENTIONS, default="restr", help="scoring convention"
     )
     parser.add_argument(
         "--stretch", type=_side, default=(480, 480), help="HEIGHTxWIDTH, stretched size"
     )
-    parser.add_argument("--output", help="a JSON file for the rows")
+    parser.add_argument("--output", help="JSON file to write the rows to")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Runs the command; what the user can mend ends in one line, not in a trace."""
+    """Runs the command; user errors print one line instead of a traceback."""
     logging.basicConfig(format="%(message)s")
     arguments = _parse()
     folder = pathlib.Path(arguments.predictions)
     files = sorted(folder.glob("*.jsonl")) if folder.is_dir() else [folder]
     try:
         if not files or not all(file.is_file() for file in files):
-            raise FileNotFoundError(f"There are no predictions (*.jsonl) in {folder}.")
+            raise FileNotFoundError(
+                f"No predictions (*.jsonl) at {folder}; set --predictions to a .jsonl "
+                "file or to a folder of them."
+            )
         rows = [
             score_file(
                 file,

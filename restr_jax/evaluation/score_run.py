@@ -1,4 +1,4 @@
-"""Scores checkpoints on splits at thresholds, and writes everything about it."""
+"""Scores checkpoints on splits at thresholds and writes the results."""
 
 import json
 import logging
@@ -25,20 +25,20 @@ EMPTY_RULE = "an empty prediction has IoU 0"
 
 
 def score_workdir(config, workdir: str) -> list[dict]:
-    """Scores without training what ``config.eval`` names.
+    """Scores the checkpoints that ``config.eval`` names, without training.
 
     Args:
-        config: the configuration of the workdir; if ``config.eval.checkpoints`` is a
-            folder of other workdirs, those have their own, and only data and scoring
-            follow this one.
-        workdir: of a trained model, or for the results on others.
+        config: the configuration of the workdir. If ``config.eval.checkpoints`` is a
+            folder of other workdirs, each of those uses its own configuration, and only
+            data and scoring follow this one.
+        workdir: workdir of a trained model, or output folder for results of others.
 
     Returns:
         All rows of eval/results.json.
 
     Raises:
         FileNotFoundError: if there is nothing to score.
-        ValueError: if the configuration cannot work, or no checkpoint can be read.
+        ValueError: if the configuration is invalid or no checkpoint is readable.
     """
     folder = pathlib.Path(workdir) / "eval"
     if pathlib.Path(config.eval.checkpoints).is_dir():
@@ -59,20 +59,21 @@ def score_checkpoints(
 ) -> list[dict]:
     """Scores the checkpoints, splits and thresholds that ``config.eval`` names.
 
-    Every pair of a checkpoint and a split is one pass of the model. What is in
-    results.json already, of the same weights, data and code, is not scored again.
+    Every pair of a checkpoint and a split is one pass of the model. Rows that
+    results.json already has for the same weights, data and code are not scored again.
 
     Args:
         run: the experiment.
-        evaluator: of the experiment's model.
-        folder: for results.json, results.csv, report.md, predictions and figures.
+        evaluator: evaluator of the experiment's model.
+        folder: output folder of results.json, results.csv, report.md, predictions and
+            figures.
 
     Returns:
         All rows of results.json.
 
     Raises:
         FileNotFoundError: if a checkpoint or the data set does not exist.
-        ValueError: if no checkpoint can be read.
+        ValueError: if no checkpoint is readable.
     """
     config = run.config
     opened = [run.open_split(name) for name in config.eval.splits.split(",")]
@@ -87,7 +88,7 @@ def score_checkpoints(
             try:
                 params = run.params(step)
             except ValueError as error:
-                logger.warning("checkpoint %d is left out: %s", step, error)
+                logger.warning("skipping unreadable checkpoint %d: %s", step, error)
                 faults.append(str(error))
                 continue
             _Sweep(run, evaluator, folder, params, step).score(opened, names)
@@ -95,17 +96,17 @@ def score_checkpoints(
             break
         time.sleep(_POLL_SECONDS)
     if len(faults) == len(done):
-        raise ValueError(f"None of the checkpoints could be read: {faults[0]}")
+        raise ValueError(f"No checkpoint is readable: {faults[0]}")
     main = jax.process_index() == 0
     rows = run.parallel.gather(report.read_rows(folder) if main else [])
     if main:
         _plot(folder, rows)
-        logger.info("all scores and pictures: %s", folder)
+        logger.info("scores and figures: %s", folder)
     return rows
 
 
 def _steps(run: Experiment) -> list[int]:
-    """Lists what is to be scored, as the first process sees it."""
+    """Returns the steps to score; the first process decides for all."""
     checkpoints = run.checkpoints(read_only=True)
     if run.config.eval.watch:
         steps = checkpoints.steps()
@@ -116,7 +117,7 @@ def _steps(run: Experiment) -> list[int]:
 
 
 def _selected_on(config) -> str | None:
-    """Names the split by whose scores the scored checkpoint was chosen, if any."""
+    """Returns the split whose scores selected the checkpoint, or None."""
     if config.eval.watch or config.eval.checkpoints != "best":
         return None
     dataset, _, split = config.data.val_split.rpartition(":")
@@ -124,7 +125,7 @@ def _selected_on(config) -> str | None:
 
 
 class _Sweep:
-    """One checkpoint over splits and thresholds."""
+    """Scores one checkpoint over splits and thresholds."""
 
     def __init__(
         self,
@@ -134,7 +135,7 @@ class _Sweep:
         params: dict,
         step: int,
     ):
-        """Takes the parameters as NumPy arrays; they go to the devices if needed."""
+        """Keeps the parameters as NumPy arrays; `score` moves them to the devices."""
         self._run, self._evaluator, self._folder = run, evaluator, folder
         self._given, self._params, self._step = params, None, step
         self._checkpoint_id = identity.of_params(params)
@@ -142,11 +143,11 @@ class _Sweep:
         self._thresholds = tuple(run.config.eval.thresholds)
 
     def score(self, opened: list[Split], names: dict[str, str]) -> None:
-        """Adds the rows of every split that are not there yet.
+        """Adds the missing rows of every split.
 
         Args:
             opened: the splits.
-            names: what `identity.of_split` calls them.
+            names: the `identity.of_split` digests, by split.
         """
         for split in opened:
             cards = [self._card(split, names, cut) for cut in self._thresholds]
@@ -156,7 +157,7 @@ class _Sweep:
             )
             same = [[row for row in known if c.items() <= row.items()] for c in cards]
             if all(same):
-                logger.info("%s, step %d: scored before", split.name, self._step)
+                logger.info("%s, step %d: already scored", split.name, self._step)
                 if main:
                     self._mark([row for rows in same for row in rows])
                 continue
@@ -170,13 +171,13 @@ class _Sweep:
                 )
 
     def _mark(self, rows: list[dict]) -> None:
-        """Marks rows that were scored before their checkpoint was chosen by a score."""
+        """Marks rows that were scored before their checkpoint was selected."""
         chosen = _selected_on(self._run.config)
         if chosen and any(row.get("selected_on") != chosen for row in rows):
             report.add_rows(self._folder, [r | {"selected_on": chosen} for r in rows])
 
     def _card(self, split: Split, names: dict[str, str], threshold: float) -> dict:
-        """Says what a row is of."""
+        """Returns the fields that identify a row."""
         config = self._run.config
         dataset, split_name = split.name.split(":")
         return {
@@ -195,7 +196,7 @@ class _Sweep:
         }
 
     def _score(self, split: Split, cards: list[dict]) -> list[dict]:
-        """Scores one split; writes predictions and figures, returns the rows."""
+        """Scores one split, writes predictions and figures, and returns the rows."""
         config, folder = self._run.config, self._folder
         name = f"{split.name.replace('/', '-').replace(':', '-')}-{self._step}"
         if folder.parent != self._run.workdir:
@@ -238,7 +239,7 @@ class _Sweep:
 
 
 def _by_position(split: Split, records: list[dict]) -> dict[album.Position, dict]:
-    """Finds records by the numbers of their image and expression."""
+    """Maps (image, expression) positions to records."""
     positions = [
         (i, k) for i, some in enumerate(split.sentences) for k in range(len(some))
     ]
@@ -248,17 +249,17 @@ def _by_position(split: Split, records: list[dict]) -> dict[album.Position, dict
 def _open_others(config) -> list[Experiment]:
     """Opens the workdirs in a folder, each with its own configuration.
 
-    What is scored and how, where the data are and what it runs on follow `config`: a
-    run's own devices need not be at hand.
+    Scoring options, data folder and devices follow `config`, since a run's own devices
+    may be unavailable.
 
     Raises:
-        FileNotFoundError: if there is none.
+        FileNotFoundError: if the folder has no trained workdir.
     """
     folder, runs = pathlib.Path(config.eval.checkpoints), []
     for path in sorted(folder.glob("*/config.json")):
         stored = with_newer_keys(read_config(path.parent), config.to_dict())
         theirs = ml_collections.ConfigDict(stored)
-        # How often a run was scored has to go with how often it was saved.
+        # The scoring interval has to match the run's checkpoint interval.
         own = {"every_steps": theirs.eval.every_steps}
         theirs.eval = ml_collections.ConfigDict(config.eval.to_dict() | own)
         theirs.data.data_dir = config.data.data_dir
@@ -268,14 +269,14 @@ def _open_others(config) -> list[Experiment]:
         steps, best = checkpoints.steps(), checkpoints.best_step()
         checkpoints.close()
         if not steps:
-            logger.warning("%s holds no checkpoint and is left out", path.parent)
+            logger.warning("skipping %s, which has no checkpoint", path.parent)
             continue
         theirs.eval.checkpoints = "latest" if best is None else "best"
         runs.append(run)
     if not runs:
         raise FileNotFoundError(
-            f"config.eval.checkpoints={folder} is a folder without trained workdirs "
-            "(folders with config.json and checkpoints)."
+            f"config.eval.checkpoints={folder} is a folder without trained workdirs. "
+            "Set it to a folder of workdirs, each with config.json and checkpoints."
         )
     return runs
 

@@ -1,4 +1,4 @@
-"""Reads stored predictions and holds them against the truth."""
+"""Reads stored predictions and compares them with the ground truth."""
 
 import io
 import json
@@ -21,7 +21,7 @@ def read(path: pathlib.Path) -> list[dict]:
     """Reads a file of predictions.
 
     Raises:
-        ValueError: if a line is not JSON, or lacks a field; all such lines are counted.
+        ValueError: if lines are not JSON or lack a field; all of them are counted.
     """
     predictions, faults = [], []
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
@@ -39,11 +39,13 @@ def read(path: pathlib.Path) -> list[dict]:
             faults.append(f"line {number} ({error!r})")
     if faults:
         raise ValueError(
-            f"{path}: {len(faults)} lines are no predictions with sent_id and mask "
-            f"(size, counts): {_named(faults)}."
+            f"{path}: {len(faults)} lines are not predictions with sent_id and mask "
+            f"(size, counts): {_named(faults)}. Fix these lines."
         )
     if not predictions:
-        raise ValueError(f"{path} holds no prediction.")
+        raise ValueError(
+            f"{path} has no predictions; it needs one JSON line per expression."
+        )
     return predictions
 
 
@@ -58,23 +60,23 @@ def score(
 
     Args:
         predictions: one per expression, in any order, as `read` returns them.
-        split: the truth.
-        stretch: (height, width) at which masks are compared too, where a prediction has
-            no stretched mask of its own.
+        split: the split with the ground truth.
+        stretch: (height, width) to stretch masks to for the additional comparison, if
+            a prediction has no stretched mask of its own.
         strictly: see `metrics.summarize`.
 
     Returns:
-        What `metrics.summarize` returns.
+        The result of `metrics.summarize`.
 
     Raises:
-        ValueError: if an expression is missing, is foreign, is there twice, or has a
-            mask of another size than its image.
+        ValueError: if an expression is missing, unknown or duplicated, or if a mask and
+            its image differ in size.
     """
     by_name = {str(entry["sent_id"]): entry for entry in predictions}
     if len(by_name) != len(predictions):
         raise ValueError(
             f"{len(predictions) - len(by_name)} expressions of {split.name} are "
-            "predicted more than once."
+            "predicted more than once; keep one prediction per expression."
         )
     truths = list(_expressions(split))
     _check_names(by_name, [truth["sent_id"] for truth in truths], split.name)
@@ -108,21 +110,21 @@ def _check_names(by_name: dict, wanted: list[str], split: str) -> None:
     foreign = sorted(by_name.keys() - set(wanted))
     if missing or foreign:
         raise ValueError(
-            f"The predictions are not those of {split}, which has {len(wanted)} "
+            f"The predictions do not match {split}, which has {len(wanted)} "
             f"expressions: {len(missing)} are missing{_examples(missing)}, "
-            f"{len(foreign)} are foreign{_examples(foreign)}. Every expression has to "
-            "be predicted once; what is left out would raise the score."
+            f"{len(foreign)} are unknown{_examples(foreign)}. Predict every expression "
+            "once; skipped expressions would raise the score."
         )
 
 
 def _compare(prediction: dict, truth: dict, stretch: tuple[int, int]) -> dict:
-    """Makes the record of one expression that `metrics` reads."""
+    """Returns the record of one expression for `metrics`."""
     size = truth["truth"]["size"]
     if prediction["mask"]["size"] != size:
         found = reprlib.repr(prediction["mask"]["size"])
         raise ValueError(
             f"The mask of expression {truth['sent_id']} is {found} pixels (height, "
-            f"width), its image {size}."
+            f"width), but its image is {size}; resize the mask to its image."
         )
     ours = _decode(prediction["mask"], truth["sent_id"])
     counts = truth.pop("truth")["counts"]
@@ -150,7 +152,7 @@ def _decode(rle: dict, name: str) -> np.ndarray:
         return preprocess.decode_mask(rle["counts"].encode(), (height, width))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"The mask of expression {name} is no compressed RLE: {error}."
+            f"The mask of expression {name} is not a compressed RLE: {error}."
         ) from error
 
 

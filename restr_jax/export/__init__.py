@@ -1,6 +1,6 @@
-"""Trained models for other programs: StableHLO for JAX, and ONNX.
+"""Exports trained models to StableHLO, for JAX, and to ONNX.
 
-folder       what `restr export` writes, and checks before it says that it did
+folder       written by `restr export`, which verifies it before it reports success
   encode.*   normalised images [b, H, W, 3] -> patch features [b, N, D]
   segment.*  patch features, tokens [b, k, L] -> logits of pixels and patches, and
              the seed's attention to words

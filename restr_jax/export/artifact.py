@@ -1,4 +1,4 @@
-"""What artifacts of every format have in common, and how they are loaded."""
+"""Parts that artifacts of every format share, and their loading."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ _COPIES = {
 
 
 def begin(folder: pathlib.Path) -> None:
-    """Makes the folder; until `finish`, nothing in it can be loaded."""
+    """Creates the folder, which cannot be loaded until `finish`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _ABOUT).unlink(missing_ok=True)
 
@@ -30,13 +30,13 @@ def begin(folder: pathlib.Path) -> None:
 def finish(
     trained: Trained, folder: pathlib.Path, kind: str, files: Sequence[str]
 ) -> None:
-    """Adds the vocabulary, the loader and what it has to know.
+    """Adds the vocabulary, the loader and its metadata (restr.json).
 
     Args:
-        trained: what was exported.
-        folder: that it was exported into.
+        trained: the exported model.
+        folder: folder of the artifact.
         kind: the format, "stablehlo" or "onnx".
-        files: names of what was written so far.
+        files: names of the files written so far.
     """
     write_whole(folder / "vocabulary.txt", trained.vocabulary.to_text())
     for name, source in _COPIES.items():
@@ -58,12 +58,12 @@ def finish(
 
 
 def load(folder: pathlib.Path) -> Any:
-    """Loads an artifact as its users do, with the files that lie in it."""
+    """Loads an artifact as its users do, with the loader that it contains."""
     for name in (_TEXT, _LOADER):
         path = folder / f"{name}.py"
         module = types.ModuleType(name)
         sys.modules[name] = module
-        # Not imported, which would leave a __pycache__ in the artifact.
+        # An import would leave a __pycache__ in the artifact.
         code = compile(path.read_text(encoding="utf-8"), path, "exec")
         exec(code, module.__dict__)
     return sys.modules[_LOADER].load(folder)

@@ -1,4 +1,4 @@
-"""A trained model as ONNX, for programs without JAX; needs requirements-onnx.txt."""
+"""Exports to ONNX, for programs without JAX; needs requirements-onnx.txt."""
 
 import contextlib
 import functools
@@ -17,15 +17,15 @@ _OUTPUTS = ("pixel_logits", "patch_logits", "word_attention")
 
 
 def export(trained: Trained, folder: pathlib.Path) -> None:
-    """Writes a model, float32, and compares what was written with it.
+    """Exports a model in float32 and checks the artifact against it.
 
     Args:
         trained: from `model_files.read`.
-        folder: to write into.
+        folder: output folder.
 
     Raises:
-        ImportError: if what requirements-onnx.txt lists is not installed.
-        ValueError: if what was written does not compute what the model does.
+        ImportError: if a package of requirements-onnx.txt is not installed.
+        ValueError: if the artifact does not match the model.
     """
     to_onnx = _converter()
     artifact.begin(folder)
@@ -34,7 +34,7 @@ def export(trained: Trained, folder: pathlib.Path) -> None:
     segment = functools.partial(segmenter.segment, trained.model, params)
     size = (*trained.model.vision.image_size, 3)
     _, *features = jax.eval_shape(encode, _floats(1, *size)).shape
-    # A dimension that has a name may be of any size.
+    # Named dimensions may have any size.
     images, visual = _floats("b", *size), _floats("b", *features)
     tokens = jax.ShapeDtypeStruct(("b", "k", trained.config.data.max_words), jnp.int32)
     programs = {
@@ -44,7 +44,7 @@ def export(trained: Trained, folder: pathlib.Path) -> None:
         ),
     }
     for name, program in programs.items():
-        # Not by jax2onnx: beside a file it would put another with the weights.
+        # jax2onnx would write the weights to a second file.
         (folder / name).write_bytes(program.SerializeToString())
     artifact.finish(trained, folder, "onnx", list(programs))
     parity.check(trained, folder)
@@ -55,15 +55,15 @@ def _floats(*shape: int | str) -> jax.ShapeDtypeStruct:
 
 
 def _converter() -> Callable:
-    """Returns a function of a function, its inputs and the names of its outputs."""
-    # They report each of their extensions that does not load; none is used here.
+    """Returns a converter of a function, its inputs and the names of its outputs."""
+    # They log each extension that does not load; none is used here.
     for name in ("jax2onnx", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         import jax2onnx
     except ImportError as error:
         raise ImportError(
-            f"ONNX needs {error.name}: pip install -r requirements-onnx.txt"
+            f"ONNX needs {error.name}; run `pip install -r requirements-onnx.txt`."
         ) from error
 
     def convert(function, inputs, outputs):
@@ -80,7 +80,7 @@ def _converter() -> Callable:
 
 @contextlib.contextmanager
 def _for_cpu() -> Iterator[None]:
-    """Traces what is meant for CPUs: jax2onnx cannot convert a choice of platforms."""
+    """Traces the CPU branch, since jax2onnx cannot convert `platform_dependent`."""
     choose = jax.lax.platform_dependent
 
     def choose_cpu(*arguments, default, cpu=None, **_):

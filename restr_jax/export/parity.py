@@ -1,4 +1,4 @@
-"""Whether an artifact computes what the model does that it was made of."""
+"""Checks that an exported artifact matches its model."""
 
 import functools
 import json
@@ -18,24 +18,25 @@ from restr_jax.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
 
-# Greatest difference of an output, as a share of its greatest value or, if that is less
-# than 1, of 1. Sums of float32 in another order have been seen to differ by 3e-6; other
-# models and processors get some room. Where logits reach 10, one that is off by so much
-# moves its probability by 3e-4 at most.
+# Greatest difference of an output, relative to its greatest value or to 1 if that is
+# less. In another order, float32 sums differed by up to 3e-6; the rest is a margin for
+# other models and processors. Where logits reach 10, this changes a probability by 3e-4
+# at most.
 TOLERANCE = 1e-4
-# Greatest share of an image's pixels that masks may differ in: Pillow 13 may resize
-# rows first, so that images are in places a level off from what the loader makes.
+# Greatest share of an image's pixels that masks may differ in. Pillow 13 may resize
+# rows first, so that some pixels are one level off from those of the loader.
 MASK_TOLERANCE = 0.01
-SIZES = ((1, 1), (2, 3))  # images, and sentences for each of them, that are tried
+SIZES = ((1, 1), (2, 3))  # tested numbers of images and of expressions per image
 
 
 def check(trained: Trained, folder: pathlib.Path) -> None:
     """Compares an artifact with its model, on the CPU, and writes parity.json.
 
-    On a CPU both compute in full float32, whatever another device makes of it.
+    On a CPU both compute in full float32, unlike on other devices.
 
     Raises:
-        ValueError: if they differ by more than rounding; it cannot be loaded any more.
+        ValueError: if they differ by more than rounding. The artifact is then made
+            unloadable.
     """
     with jax.default_device(jax.devices("cpu")[0]):
         loaded = artifact.load(folder)
@@ -46,23 +47,22 @@ def check(trained: Trained, folder: pathlib.Path) -> None:
     _log(outputs, masks)
     wrong = [row for row in outputs if not row["share"] <= TOLERANCE]
     if wrong or masks["share_of_pixels"] > MASK_TOLERANCE:
-        artifact.begin(folder)  # Nobody shall load it.
+        artifact.begin(folder)  # Makes it unloadable.
         raise ValueError(
-            f"What was written into {folder} does not compute what the model does, by "
-            f"more than {TOLERANCE} in {wrong}, masks {masks}; please report it."
+            f"The artifact in {folder} does not match the model: outputs that differ "
+            f"by more than {TOLERANCE}: {wrong}, masks: {masks}. Please report this."
         )
 
 
 def _log(outputs: list[dict], masks: dict) -> None:
     for row in outputs:
         logger.info(
-            "%(output)s, images %(images)d, sentences %(sentences)d: off by "
+            "%(output)s, %(images)d images, %(sentences)d expressions each: differs by "
             "%(difference).1e, values up to %(greatest).2g",
             row,
         )
     logger.info(
-        "masks from image to mask: IoU %(iou).4f, probabilities off by "
-        "%(probability).1e",
+        "masks end to end: IoU %(iou).4f, probabilities differ by %(probability).1e",
         masks,
     )
 
@@ -99,7 +99,7 @@ def _differences(output: str, b: int, k: int, expected: Any, given: Any) -> dict
 
 
 def _sentences(vocabulary: Vocabulary, count: int) -> list[str]:
-    """Returns sentences of one, two, three, ... words of the vocabulary."""
+    """Returns expressions of one, two, three, ... words of the vocabulary."""
     words = [w for w in vocabulary.words[len(vocabulary.special) :] if w.isalnum()]
     return [
         " ".join(words[i % len(words)] for i in range(n, 2 * n))
@@ -108,7 +108,7 @@ def _sentences(vocabulary: Vocabulary, count: int) -> list[str]:
 
 
 def _masks(trained: Trained, loaded: Any) -> dict:
-    """Compares masks of an image of another size than the network's, start to end."""
+    """Compares masks end to end, on an image of another size than the network's."""
     height, width = trained.model.vision.image_size
     coarse = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
     pixels = np.kron(coarse, np.ones((height // 5, width // 6, 1), np.uint8))

@@ -1,12 +1,12 @@
-"""A model that `restr export` wrote: masks of what sentences say of an image.
+"""Loads a model from `restr export`, which segments objects named in a text.
 
 import restr_exported
 model = restr_exported.load("folder")
 prediction = model.segment(pixels, ["the red circle"])[0]
 prediction.mask
 
-This file and restr_text.py lie beside the exported programs. They need NumPy and what
-runs the programs: jax and flatbuffers (StableHLO), or onnxruntime (ONNX).
+This file and restr_text.py lie beside the exported programs. They need NumPy and a
+runtime for the programs: jax and flatbuffers (StableHLO), or onnxruntime (ONNX).
 """
 
 import functools
@@ -22,8 +22,8 @@ from restr_text import Vocabulary
 _FIELDS = {"files", "image_size", "max_words", "resize", "threshold"}
 _FIELDS |= {"tokenizer", "padding"}
 _DAMAGED = (
-    "{} is damaged: it is not what was exported. Copy it again, or export the model "
-    "again."
+    "{} is damaged: it differs from the exported file. Copy it again, or export the "
+    "model again."
 )
 OUTPUTS = ("pixel_logits", "patch_logits", "word_attention")
 
@@ -31,11 +31,11 @@ Size = tuple[int, int]  # (height, width), pixels
 
 
 class Prediction(NamedTuple):
-    """What the model says of one sentence.
+    """The prediction for one expression.
 
     Attributes:
         mask: boolean [H, W], at the image's own size.
-        probability: float32 [H, W] in [0, 1], likewise.
+        probability: float32 [H, W] in [0, 1], at the same size.
     """
 
     mask: np.ndarray
@@ -54,7 +54,7 @@ class Model:
     def __init__(
         self, about: dict, vocabulary: Vocabulary, encode: Callable, run: Callable
     ):
-        """Use `load`."""
+        """Internal; use `load`."""
         self.about, self.vocabulary = about, vocabulary
         self.image_size: Size = tuple(about["image_size"])
         self._encode, self._run = encode, run
@@ -65,30 +65,32 @@ class Model:
         sentences: Sequence[str],
         threshold: float | None = None,
     ) -> list[Prediction]:
-        """Segments what each sentence refers to in an image.
+        """Segments the object that each expression refers to.
 
         Args:
             image: uint8 RGB [H, W, 3], of any size.
-            sentences: what to segment.
-            threshold: probability from which on a pixel is in the mask; the
-                configuration's unless given.
+            sentences: the referring expressions.
+            threshold: least probability of a pixel in the mask; by default, the
+                configuration's.
 
         Returns:
-            A prediction for each sentence.
+            A prediction for each expression.
 
         Raises:
-            ValueError: if the image is no such array, the sentences are one string, one
-                is empty or has no word that the model knows, or the threshold is no
-                probability between 0 and 1.
+            ValueError: if the image has another dtype or shape, `sentences` is a
+                string, an expression is empty or has no word that the model knows, or
+                the threshold is not between 0 and 1.
         """
         threshold = self.about["threshold"] if threshold is None else threshold
         if not 0.0 < threshold < 1.0:
             raise ValueError(f"The threshold is {threshold}; choose one in (0, 1).")
         if isinstance(sentences, str):
-            raise ValueError(f"Give a list of sentences, not the string {sentences!r}.")
+            raise ValueError(
+                f"Pass a list of expressions, not the string {sentences!r}."
+            )
         tokens = [self.read_words(sentence) for sentence in sentences]
         visual = self.encode(self.fit(image)[None])
-        # One after the other: one program serves any number, and memory is bounded.
+        # One at a time: one program serves any number, and memory is bounded.
         logits = [self.run(visual, t[None, None])["pixel_logits"] for t in tokens]
         restored = [self.restore(np.asarray(x)[0, 0], image.shape[:2]) for x in logits]
         cut = np.log(threshold) - np.log1p(-threshold)
@@ -102,21 +104,21 @@ class Model:
             images: float32 [b, H, W, 3], each from `fit`.
 
         Returns:
-            float32 patch features [b, N, D], an array of what runs the programs.
+            float32 patch features [b, N, D], an array of the runtime.
 
         Raises:
-            ValueError: if they have another type or shape.
+            ValueError: if they have another dtype or shape.
         """
         wanted = (*self.image_size, 3)
         if images.dtype != np.float32 or images.shape[1:] != wanted:
             raise ValueError(
-                f"Images to encode are float32 [b, {', '.join(map(str, wanted))}], as "
-                f"fit() makes them, not {images.dtype} {list(images.shape)}."
+                f"The images are {images.dtype} {list(images.shape)}, not float32 "
+                f"[b, {', '.join(map(str, wanted))}]; prepare them with fit()."
             )
         return self._encode(images)
 
     def run(self, visual: Any, tokens: np.ndarray) -> dict[str, Any]:
-        """Segments k sentences in each of b encoded images.
+        """Segments k expressions in each of b encoded images.
 
         Args:
             visual: float32 [b, N, D], from `encode`.
@@ -124,25 +126,25 @@ class Model:
 
         Returns:
             float32 "pixel_logits" [b, k, H, W] and "patch_logits" [b, k, h, w], and
-            "word_attention" [b, k, L], which says how the class seed's attention
-            divides over the words.
+            "word_attention" [b, k, L], the distribution of the class seed's attention
+            over the words.
 
         Raises:
-            ValueError: if the tokens have another type or shape.
+            ValueError: if the tokens have another dtype or shape.
         """
         length = self.about["max_words"]
         if tokens.dtype != np.int32 or tokens.shape[2:] != (length,):
             raise ValueError(
-                f"Tokens are int32 [b, k, {length}], as read_words() makes their rows, "
-                f"not {tokens.dtype} {list(tokens.shape)}."
+                f"The tokens are {tokens.dtype} {list(tokens.shape)}, not int32 "
+                f"[b, k, {length}]; make their rows with read_words()."
             )
         return dict(zip(OUTPUTS, self._run(visual, tokens), strict=True))
 
     def read_words(self, sentence: str) -> np.ndarray:
-        """Turns a sentence into int32 ids [L].
+        """Converts an expression to int32 token ids [L].
 
         Raises:
-            ValueError: if it is empty or holds no word that the model knows.
+            ValueError: if it is empty or has no word that the model knows.
         """
         return self.vocabulary.encode_known(sentence, self.about["max_words"])
 
@@ -153,15 +155,15 @@ class Model:
             image: uint8 RGB [H, W, 3], of any size.
 
         Returns:
-            float32 [H, W, 3] in [-1, 1]; what a letterbox leaves free is 0, mid-grey.
+            float32 [H, W, 3] in [-1, 1]; the padding of a letterbox is 0, mid-grey.
 
         Raises:
-            ValueError: if it is no such array.
+            ValueError: if it has another dtype or shape.
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(
-                "An image is uint8 RGB [H, W, 3], not "
-                f"{image.dtype} {list(image.shape)}."
+                f"The image is {image.dtype} {list(image.shape)}; convert it to uint8 "
+                "RGB [H, W, 3]."
             )
         mode = self.about["resize"]
         top, left, height, width = _inner_box(image.shape[:2], self.image_size, mode)
@@ -176,9 +178,9 @@ class Model:
         return fitted
 
     def restore(self, logits: np.ndarray, size: Size) -> np.ndarray:
-        """Brings logits [H, W] back to the size of the image, float32."""
+        """Restores logits [H, W] to the size of the image, float32."""
         mode = self.about["resize"]
-        if mode == "released":  # One scale for both axes; the middle is cut out.
+        if mode == "released":  # One scale for both axes, then a centre crop.
             scale = max(size[0] / logits.shape[0], size[1] / logits.shape[1])
             height, width = (round(side * scale) for side in logits.shape)
             enlarged = _resize(logits, (height, width), False)
@@ -189,7 +191,7 @@ class Model:
 
 
 def _inner_box(original: Size, target: Size, mode: str) -> tuple[int, int, int, int]:
-    """Returns where an image lies in the input: (top, left, height, width)."""
+    """Returns the box of an image in the input: (top, left, height, width)."""
     if mode == "stretch":
         return 0, 0, *target
     scale = min(target[0] / original[0], target[1] / original[1])
@@ -201,10 +203,10 @@ def _resize(x: np.ndarray, size: Size, blur: bool) -> np.ndarray:
     """Resizes [..., H, W] bilinearly, half-pixel centres.
 
     Args:
-        x: float32; or uint8, which is rounded after each axis, as Pillow does it.
-        size: wanted.
-        blur: where it shrinks, each pixel is a mean of all that it covers, as Pillow
-            has it; else it is interpolated from its neighbours alone.
+        x: float32; or uint8, which is rounded after each axis, as in Pillow.
+        size: output size.
+        blur: when shrinking, each pixel is a mean of all that it covers, as in Pillow;
+            if false, it is interpolated from its neighbours alone.
     """
     x = _resize_last(x, size[1], blur)
     return _resize_last(x.swapaxes(-1, -2), size[0], blur).swapaxes(-1, -2)
@@ -215,7 +217,7 @@ def _resize_last(x: np.ndarray, new_size: int, blur: bool) -> np.ndarray:
     step = size / new_size
     reach = max(step, 1.0) if blur else 1.0
     centres = (np.arange(new_size)[:, None] + 0.5) * step
-    # A row for each new pixel: the places it is made of, and their weights.
+    # A row for each new pixel: its source positions and their weights.
     places = np.floor(centres - reach).astype(int) + np.arange(int(2 * reach) + 2)
     weights = np.maximum(0.0, 1.0 - np.abs(places + 0.5 - centres) / reach)
     weights[(places < 0) | (places >= size)] = 0.0
@@ -232,15 +234,15 @@ def _mix(x: np.ndarray, places: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def load(folder: str | pathlib.Path) -> Model:
-    """Loads what `restr export` wrote.
+    """Loads an exported model.
 
     Args:
-        folder: that it wrote into.
+        folder: output folder of `restr export`.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ImportError: if what runs the programs is not installed.
-        ValueError: if a file is damaged, or of another format than this loader's.
+        ImportError: if the runtime of the programs is not installed.
+        ValueError: if a file is damaged, or in a format that this loader cannot read.
     """
     folder = pathlib.Path(folder)
     about = _read_about(folder / "restr.json")
@@ -257,14 +259,14 @@ def load(folder: str | pathlib.Path) -> Model:
 def _read_about(path: pathlib.Path) -> dict:
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # The bytes are no text, or the text is no JSON.
+    except ValueError as error:  # Not UTF-8, or not JSON.
         raise ValueError(_DAMAGED.format(path)) from error
     if not isinstance(about, dict) or "format" not in about:
         raise ValueError(_DAMAGED.format(path))
     if about["format"] not in tuple(_RUNNERS):
         raise ValueError(
-            f"{path.parent} is of the format {about['format']!r}, not one of "
-            f"{tuple(_RUNNERS)}; use the restr_exported.py that lies in it."
+            f"{path.parent} has the format {about['format']!r}, not one of "
+            f"{tuple(_RUNNERS)}; use the restr_exported.py in that folder."
         )
     if not about.keys() >= _FIELDS:
         raise ValueError(_DAMAGED.format(path))

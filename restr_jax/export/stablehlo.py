@@ -1,4 +1,4 @@
-"""A trained model as StableHLO, which JAX alone loads, for CPU, GPU and TPU."""
+"""Exports to StableHLO for CPU, GPU and TPU; loading it needs JAX alone."""
 
 import pathlib
 from collections.abc import Callable
@@ -17,15 +17,15 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def export(trained: Trained, folder: pathlib.Path) -> None:
-    """Writes a model, float32, and compares what was written with it.
+    """Exports a model in float32 and checks the artifact against it.
 
     Args:
         trained: from `model_files.read`.
-        folder: to write into.
+        folder: output folder.
 
     Raises:
-        ImportError: if flatbuffers is missing, which JAX does not bring along.
-        ValueError: if what was written does not compute what the model does.
+        ImportError: if flatbuffers is missing, which JAX does not install.
+        ValueError: if the artifact does not match the model.
     """
     artifact.begin(folder)
     weights = {
@@ -44,12 +44,12 @@ def export(trained: Trained, folder: pathlib.Path) -> None:
 def _programs(
     trained: Trained, weights: dict[str, np.ndarray]
 ) -> dict[str, jax_export.Exported]:
-    """Lowers both programs, for any number of images and sentences.
+    """Lowers both programs, for any number of images and expressions.
 
     Args:
-        trained: what to export.
-        weights: by their names; the first argument of both programs, so that neither
-            holds a copy.
+        trained: the model to export.
+        weights: arrays by name; the first argument of both programs, so that neither
+            contains a copy.
     """
     model = trained.model
 

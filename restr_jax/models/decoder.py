@@ -13,34 +13,34 @@ XAVIER = nn.initializers.xavier_uniform()
 
 
 class ToLogit(nn.Module):
-    """The last linear map, C -> 1, whose result is float32."""
+    """The last linear map, C -> 1, with a float32 result."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b C"]) -> Float[Array, "*b"]:
-        """Weighs the channels of each pixel."""
+        """Returns one logit per pixel, a weighted sum of its channels."""
         kernel = self.param("kernel", XAVIER, (x.shape[-1], 1))
         return jax.lax.platform_dependent(x, kernel, cpu=_product, default=_sum)
 
 
 def _product(x, kernel):
-    """A CPU has a quick product, and no quick sum over the last axis."""
+    """Multiplies matrices: on a CPU, sums over the last axis are slow."""
     precision, dtype = product_precision(x), sum_dtype(x)
     product = jnp.matmul(x, kernel, precision=precision, preferred_element_type=dtype)
     return product[..., 0]
 
 
 def _sum(x, kernel):
-    """A sum is made while the map is, by XLA, instead of reading it once more."""
-    # Widened first: the kernel's gradient is a sum over all pixels.
+    """Sums in the pass that computes the map, which XLA fuses; saves one read."""
+    # Widened first, because the kernel's gradient is a sum over all pixels.
     dtype = sum_dtype(x)
     return jnp.sum(x.astype(dtype) * kernel[:, 0].astype(dtype), -1)
 
 
 class Decoder(nn.Module):
-    """Patch features to pixel logits in log2(P) doublings (Section 3.3).
+    """Turns patch features into pixel logits in log2(P) doublings (Section 3.3).
 
-    The paper's block is upsample, linear, activation. A linear map without spatial
-    extent commutes with interpolation, so it runs first, on a quarter of the pixels.
+    The paper's block is upsample, linear, activation. A linear map of single pixels
+    commutes with interpolation, so it runs first, on a quarter of the pixels.
 
     Attributes:
         patch_size: P, a power of two.
@@ -59,19 +59,28 @@ class Decoder(nn.Module):
         """Returns the logit of each pixel.
 
         Args:
-            visual: z_v, what the vision encoder saw.
-            masked: z_masked of Eq. 10, what the classifier chose.
+            visual: z_v, the visual features.
+            masked: z_masked of Eq. 10, the features that the classifier selects.
+
+        Raises:
+            ValueError: if P is not a power of two that divides 2D.
         """
+        # log2(P) doublings bring h x w patches to H x W pixels.
         num_blocks = self.patch_size.bit_length() - 1
         if self.patch_size != 2**num_blocks or self.width % 2 ** (num_blocks - 1):
             raise ValueError(
-                "The decoder doubles the resolution log2(P) times and halves 2D "
-                f"channels each time: a patch size of {self.patch_size} with a width "
-                f"of {self.width} does not allow it."
+                f"The decoder cannot use a patch size of {self.patch_size} with a "
+                f"width of {self.width}: it doubles the resolution log2(P) times and "
+                "halves 2D channels each time. Set config.model.patch_size to a power "
+                "of two that divides 2 * config.model.fusion.width."
             )
+        # [z_v, z_masked]: 2D channels where z_v is D wide.
         x = jnp.concatenate([visual, masked], axis=-1)
         for i in range(num_blocks):
+            # From 2D channels to D, D / 2, ...: each block halves them.
             features = self.width // 2**i
             x = linear(x, features, f"linear_{i}", XAVIER, use_bias=False)
+            # The activation does not commute with interpolation, so it comes last.
             x = double_leaky(x)
+        # 2D / P channels are left for the last linear.
         return ToLogit(name="to_logit")(x)

@@ -21,12 +21,12 @@ FUSION_KINDS = ("cme", "vme", "ime")
 
 
 class Fused(NamedTuple):
-    """What the fusion makes of images and expressions.
+    """Outputs of the fusion encoder.
 
     Attributes:
-        projected: the patches as they enter the fusion, the same for any expression.
-        patches: z'_v, the patches as the words changed them.
-        classifier: e'_s, the adaptive classifier that scores them.
+        projected: z_v, the patches that enter the fusion, the same for any expression.
+        patches: z'_v, the patches fused with the words.
+        classifier: e'_s, the adaptive classifier that scores the patches.
     """
 
     projected: Float[Array, "B N D"]
@@ -38,9 +38,10 @@ def place_features(rows: int, columns: int) -> Float[np.ndarray, "N 8"]:
     """Returns cos(pi k u) of the patches' centres, k = 1 to 4, down and then across.
 
     Args:
-        rows: of patches; a centre's u is its share of the height, then of the width.
-        columns: of patches.
+        rows: number of patch rows.
+        columns: number of patch columns.
     """
+    # u is a centre's position as a fraction of the height, then of the width.
     down, across = ((np.arange(n) + 0.5) / n for n in (rows, columns))
     centres = np.stack(np.meshgrid(down, across, indexing="ij"), -1).reshape(-1, 2)
     waves = np.cos(np.pi * centres[:, :, None] * np.arange(1, 5))
@@ -51,24 +52,24 @@ class FusionEncoder(nn.Module):
     """Fuses patches and words; turns a class seed into an adaptive classifier.
 
     Attributes:
-        kind: "cme", the paper's coupled encoder: the seed attends to the words as the
-            visual-linguistic encoder leaves them, never to a patch; "ime": the seed
-            attends to the words as they came; "vme": one encoder over everything.
+        kind: "cme", the paper's coupled encoder: the seed attends to the words that the
+            visual-linguistic encoder returns, never to a patch; "ime": the seed attends
+            to the words that enter the fusion; "vme": one encoder over all tokens.
         width: D, the width of both modalities inside the fusion.
-        num_layers: layers in all; "cme" and "ime" give half to each encoder.
+        num_layers: layers in total; "cme" and "ime" give half to each encoder.
         num_heads: attention heads.
         mlp_dim: hidden width of the MLPs.
-        init_std: spread of the first weights of linears and seed.
-        input_std: spread of the first weights of the two linears at the entrance. Their
-            inputs have length 1, so this is the size of each value that enters.
+        init_std: standard deviation of the initial weights of linears and seed.
+        input_std: standard deviation of the initial weights of the two input linears.
+            Their inputs have length 1, so this is the size of each value that enters.
         drop_path_rate: stochastic depth of each encoder's last layer, in training.
         share_weights: each encoder applies one layer's weights repeatedly.
-        norm_each: each encoder's output passes a LayerNorm of its own, as printed; else
+        norm_each: each encoder's output passes its own LayerNorm, as printed; otherwise
             one LayerNorm serves all outputs, and CME's z'_v and z'_l pass none.
-        coordinates: add to each patch a linear of its place, `place_features`.
+        coordinates: add a linear map of its position (`place_features`) to each patch.
         zero_padding: padding enters the encoders as zeros.
-        mask_padding: padding is never attended to; else it is as any word.
-        map_outputs: multiply patches and classifier with a D x D matrix each.
+        mask_padding: padding is never attended to; otherwise it is treated as a word.
+        map_outputs: multiply patches and classifier by a D x D matrix each.
         remat: one of `layers.REMAT`.
     """
 
@@ -106,28 +107,35 @@ class FusionEncoder(nn.Module):
             language: z_l.
             word_mask: false at padding.
             deterministic: as in `ReSTR`.
-            grid: rows and columns of patches; only `coordinates` need it.
+            grid: rows and columns of patches; needed only for `coordinates`.
             rows: as in `ReSTR`.
+
+        Raises:
+            ValueError: if the kind is unknown or cannot split its number of layers.
         """
         self._check()
         batch, expressions = language.shape[:2]
         num_patches = visual.shape[-2]
         init = nn.initializers.normal(self.init_std)
         enter = nn.initializers.normal(self.input_std)
+        # The input linears read unit vectors, whatever the scale of the encoders.
         projected = linear(l2_normalize(visual), self.width, "visual_linear", enter)
         if self.coordinates:
             places = jnp.asarray(place_features(*grid), projected.dtype)
-            zeros = nn.initializers.zeros  # At first as if there were none.
+            zeros = nn.initializers.zeros  # Coordinates have no effect at first.
             shift = linear(places, self.width, "coordinates", zeros, use_bias=False)
             projected = projected + share(shift, projected.shape)
+        # One image serves K expressions, whose gradients `share` sums in float32.
         z_v = share(projected[:, None], (batch, expressions, *projected.shape[-2:]))
         z_l = linear(l2_normalize(language), self.width, "language_linear", enter)
+        # Positions, encoder and bias have made padding non-zero.
         if self.zero_padding:
             z_l = jnp.where(word_mask[..., None], z_l, 0.0)
+        # e_s: one trainable vector for all images and expressions.
         seed = self.param("seed", init, (1, self.width))
         seed = share(seed, (batch, expressions, 1, self.width))
-        # Patches and the seed are always attended to, words where they are words: what
-        # may be padding comes last, and no order of tokens means anything here.
+        # Padding has to come last (attention.py), so words come after patches and seed.
+        # Attention treats tokens as a set, so their order has no meaning here.
         padded = 0
         if self.mask_padding:
             z_l = reorder(attended_first(word_mask), z_l)
@@ -135,24 +143,31 @@ class FusionEncoder(nn.Module):
         encode = functools.partial(
             self._encode, padded=padded, deterministic=deterministic, rows=rows
         )
+        # With one shared LayerNorm, only the last encoder of CME applies it.
         norm = None if self.norm_each else layer_norm("norm")
 
         if self.kind == "vme":
+            # VME: one encoder over all tokens, so the seed attends to patches as well.
             fused = encode("visual_linguistic", [z_v, seed, z_l], norm)
             patches, e_s = fused[..., :num_patches, :], fused[..., num_patches, :]
         else:
-            fused = encode("visual_linguistic", [z_v, z_l])  # Eq. 7
+            # Eq. 7: [z'_v, z'_l] from [z_v, z_l].
+            fused = encode("visual_linguistic", [z_v, z_l])
             patches, words = jnp.split(fused, [num_patches], axis=-2)
             if self.kind == "ime":
+                # IME: the seed reads words that have seen no patch.
                 words = z_l
                 patches = patches if norm is None else norm(patches)
-            e_s = encode("linguistic_seed", [seed, words], norm)[..., 0, :]  # Eq. 8
+            # Eq. 8: e'_s from [z'_l, e_s]. None of these tokens is a patch.
+            e_s = encode("linguistic_seed", [seed, words], norm)[..., 0, :]
+        # The released program maps both before their product (Eq. 9).
         if self.map_outputs:
             patches = self._map(patches, "patch_map")
             e_s = self._map(e_s, "classifier_map")
         return Fused(projected, patches, e_s)
 
     def _map(self, x: Float[Array, "*b D"], name: str) -> Float[Array, "*b D"]:
+        # With D inputs, this spread keeps the size of the values.
         init = nn.initializers.normal(self.width**-0.5)
         return linear(x, self.width, name, init, use_bias=False)
 
@@ -165,14 +180,14 @@ class FusionEncoder(nn.Module):
         padded: Int[Array, "B K"] | int,
         **options,
     ) -> Float[Array, "B K T D"]:
-        """Joins streams of tokens, runs one of the two encoders and normalises.
+        """Concatenates streams of tokens, runs an encoder and normalises its output.
 
         Args:
-            name: of the encoder.
-            streams: tokens; the last of them end with padding.
-            norm: of the encoder's output, where encoders have none of their own.
-            padded: number of tokens at the end that are padding.
-            options: of `TransformerEncoder`.
+            name: name of the encoder.
+            streams: tokens; only the last stream may end with padding.
+            norm: LayerNorm of the output, used only if `norm_each` is false.
+            padded: number of padding tokens at the end.
+            options: arguments of `TransformerEncoder`.
         """
         encoder = TransformerEncoder(
             num_layers=self.num_layers if self.kind == "vme" else self.num_layers // 2,
@@ -185,19 +200,22 @@ class FusionEncoder(nn.Module):
             name=name,
         )
         tokens = jnp.concatenate(streams, axis=-2)
+        # Attention covers a prefix of each sequence, which ends where padding begins.
         lengths = tokens.shape[-2] - padded if self.mask_padding else None
         tokens = encoder(tokens, lengths, **options)
         if self.norm_each:
+            # The print applies LN to the output of a transformer encoder.
             norm = layer_norm(f"norm_{name}")
         return tokens if norm is None else norm(tokens)
 
     def _check(self):
         if self.kind not in FUSION_KINDS:
             raise ValueError(
-                f"Unknown fusion kind {self.kind!r}; it is one of {FUSION_KINDS}."
+                f"Unknown fusion kind {self.kind!r}; set config.model.fusion.kind to "
+                f"one of {FUSION_KINDS}."
             )
         if self.kind != "vme" and self.num_layers % 2:
             raise ValueError(
                 f"Fusion {self.kind!r} splits its layers between two encoders, so "
-                f"num_layers has to be even, not {self.num_layers}."
+                f"config.model.fusion.num_layers must be even, not {self.num_layers}."
             )

@@ -1,4 +1,4 @@
-"""ReSTR: an image and an expression in, the mask of the referred thing out."""
+"""ReSTR: predicts the mask of the object that an expression refers to."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from restr_jax.models.vision import VisionEncoder
 
 
 class Segmentation(NamedTuple):
-    """What the model says of each expression of each image.
+    """Model output for each expression of each image.
 
     Attributes:
         pixel_logits: logits of the mask at the size of the input image.
@@ -28,18 +28,18 @@ class Segmentation(NamedTuple):
 
 
 class ReSTR(nn.Module):
-    """The whole model; each part can be called alone through ``method=``.
+    """The complete model; each part can be called alone through ``method=``.
 
     Attributes:
         vision: image encoder, run once per image.
         language: word encoder, run once per expression.
         fusion: fusion encoder, run once per expression.
-        decoder: coarse-to-fine decoder; None is the paper's ablation without one, in
-            which the patch prediction itself, enlarged, is the mask.
+        decoder: coarse-to-fine decoder; None is the paper's ablation without a decoder,
+            in which the upsampled patch prediction is the mask.
         scale_scores: divide the patch scores by sqrt(D) (Eq. 9).
-        sigmoid_gate: multiply patches with their probability (Eq. 10), not the logit.
-        decode_projected: the decoder sees the patches as they enter the fusion, not
-            z_v as it leaves the vision encoder.
+        sigmoid_gate: multiply patches by their probability (Eq. 10), not their logit.
+        decode_projected: the decoder reads the patches that enter the fusion, not the
+            output of the vision encoder.
     """
 
     vision: VisionEncoder
@@ -63,7 +63,7 @@ class ReSTR(nn.Module):
     def encode_text(
         self, tokens: Int[Array, "B K L"], *, deterministic: bool
     ) -> tuple[Float[Array, "B K L D_l"], Bool[Array, "B K L"]]:
-        """Returns word features z_l, and which of them are words."""
+        """Returns word features z_l and a mask that is true at words."""
         return self.language(tokens, deterministic=deterministic)
 
     def segment(
@@ -83,8 +83,7 @@ class ReSTR(nn.Module):
             words: from `encode_text`.
             word_mask: from `encode_text`.
             deterministic: as in `__call__`.
-            image_size: (height, width) of the images, where it is not the one that the
-                model is made for.
+            image_size: (height, width) of the images, if it differs from the model's.
             rows: as in `__call__`.
         """
         height, width = image_size or self.vision.image_size
@@ -98,7 +97,8 @@ class ReSTR(nn.Module):
             deterministic=deterministic,
             rows=rows,
         )
-        # Eq. 9, kept as a logit so that the loss can be exact for any value.
+        # Eq. 9 before the sigmoid: z'_v e'_s^T. A logit lets the loss be exact for any
+        # value. The sum over D is in float32, also for bfloat16 features.
         logits = jnp.einsum(
             "bknd,bkd->bkn",
             patches,
@@ -106,17 +106,24 @@ class ReSTR(nn.Module):
             precision=product_precision(patches),
             preferred_element_type=sum_dtype(patches),
         )
+        # Eq. 9's sqrt(D): a sum of D independent products grows like sqrt(D).
         if self.scale_scores:
             logits = logits / jnp.sqrt(classifier.shape[-1])
         patch_logits = logits.reshape(*logits.shape[:2], *grid)
+        # The ablation without a decoder: the upsampled patch map is the mask.
         if self.decoder is None:
             return Segmentation(
                 upsample(patch_logits[..., None], size)[..., 0], patch_logits
             )
+        # Eq. 10: z_masked = z'_v * y_p. The released program multiplies by the logit.
         gate = nn.sigmoid(logits) if self.sigmoid_gate else logits
-        masked = (patches * gate[..., None]).astype(patches.dtype)  # Eq. 10
+        masked = (patches * gate[..., None]).astype(patches.dtype)
+        # Back to a grid of h x w patches, which the decoder upsamples.
         masked = masked.reshape(*masked.shape[:2], *grid, -1)
+        # z_v of Eq. 7 is D wide, so [z_v, z_masked] has 2D channels; that of Eq. 6 is
+        # as wide as the vision encoder.
         seen = projected if self.decode_projected else visual
+        # The visual half is the same for all K expressions of an image.
         seen = seen.reshape(seen.shape[0], 1, *grid, -1)
         seen = share(seen, (*masked.shape[:-1], seen.shape[-1]))
         return Segmentation(self.decoder(seen, masked), patch_logits)
@@ -134,11 +141,12 @@ class ReSTR(nn.Module):
         Args:
             image: normalised RGB in [-1, 1].
             tokens: word ids; 0 is padding.
-            deterministic: switches stochastic depth off; True except in training.
-            rows: each image's place in the whole batch, by which stochastic depth
-                draws; as they come unless given. A device or a part of the batch has
-                others than those from 0 on.
+            deterministic: disable stochastic depth; True except in training.
+            rows: each image's row in the whole batch, which selects its draws of
+                stochastic depth; counts from 0 unless given. Set it if a device or an
+                accumulation step processes only a part of the batch.
         """
+        # The image is encoded once, for all of its K expressions.
         visual = self.encode_image(image, deterministic=deterministic, rows=rows)
         words, word_mask = self.encode_text(tokens, deterministic=deterministic)
         return self.segment(
@@ -163,7 +171,9 @@ def build_model(config, vocab_size: int) -> ReSTR:
     """
     size, remat = config.patch_size, config.remat
     if remat not in REMAT:
-        raise ValueError(f"Unknown config.model.remat {remat!r}; it is one of {REMAT}.")
+        raise ValueError(
+            f"Unknown config.model.remat {remat!r}; set it to one of {REMAT}."
+        )
     return ReSTR(
         vision=VisionEncoder(
             image_size=tuple(config.image_size),

@@ -1,5 +1,6 @@
-"""Foreign weights to our parameters, one module per layout.
+"""Converts third-party weights to parameters of this project, one module per layout.
 
-Only this folder knows anybody else's names. A module reads arrays by their foreign
-names, which have to be all there, no more, and of the right shapes (strict.py).
+Only this package knows third-party names. A module reads arrays by these names, which
+must match exactly, without missing or extra arrays and with the right shapes
+(strict.py).
 """

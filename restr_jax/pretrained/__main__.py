@@ -1,11 +1,11 @@
-"""Converts published weights for `config.init_from`, and ours for users of PyTorch.
+"""Converts published weights for `config.init_from`, or a workdir for PyTorch users.
 
     python -m restr_jax.pretrained --input=ViT-B_16.npz --output=vit_b16.npz
     python -m restr_jax.pretrained --export=released --workdir=runs/gref \
         --output=restr.safetensors
 
-The first prints what became of every array. The position table stays at its own grid,
-and is resized to the model's when training starts, unless --grid says otherwise.
+The first command prints the conversion of every array. The position table keeps its own
+grid and is resized to the model's when training starts, unless --grid sets another.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from restr_jax.pretrained.positions import METHODS, Grid
 def _grid(text: str) -> Grid:
     rows, _, columns = text.partition("x")
     if not (rows.isdecimal() and columns.isdecimal() and int(rows) and int(columns)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no grid like 30x30")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a grid like 30x30")
     return int(rows), int(columns)
 
 
@@ -44,40 +44,40 @@ def _parse() -> argparse.Namespace:
         "--input", help="weights of a ViT or of the released ReSTR, in any layout"
     )
     what.add_argument(
-        "--export", choices=["released"], help="the layout to write a workdir in"
+        "--export", choices=["released"], help="layout in which to write a workdir"
     )
     parser.add_argument("--output", required=True, help="the file to write")
-    parser.add_argument("--workdir", help="with --export: what to write")
+    parser.add_argument("--workdir", help="with --export: the workdir to write")
     parser.add_argument(
         "--format",
         choices=["auto", *convert.LAYOUTS],
         default="auto",
-        help="the layout of the input; auto tells it by the names",
+        help="layout of the input; auto detects it by the names",
     )
     parser.add_argument(
         "--positions",
         choices=METHODS,
         default="bilinear",
-        help="how the position table is resized",
+        help="interpolation for resizing the position table",
     )
     parser.add_argument(
         "--grid", type=_grid, help="resize the positions now, to ROWSxCOLUMNS patches"
     )
     parser.add_argument(
-        "--source_grid", type=_grid, help="of the input's positions, if no square"
+        "--source_grid", type=_grid, help="grid of the input's positions, if not square"
     )
     parser.add_argument(
         "--pixels",
         type=_statistics,
         default="half",
         metavar="NAME|MEAN/STD",
-        help="statistics of pixels that a ViT expects, folded into its patch "
+        help="pixel statistics that a ViT expects, folded into its patch "
         f"embedding: {', '.join(pixels.STATISTICS)} (%(default)s), or numbers as in "
         "0.485,0.456,0.406/0.229,0.224,0.225",
     )
     arguments = parser.parse_args()
     if bool(arguments.export) != bool(arguments.workdir):
-        parser.error("--export and --workdir go together")
+        parser.error("--export and --workdir must be given together")
     return arguments
 
 
@@ -110,12 +110,12 @@ def _convert(arguments: argparse.Namespace) -> None:
         f"\n{arguments.input} has the layout of {layout}. Wrote {values:,} values in "
         f"{len(weights.arrays)} parameters to {arguments.output}, with positions for "
         f"{vit.show(weights.grid)} patches.\n"
-        "A model without a class token leaves that out, and its position."
+        "A model without a class token skips the token and its position."
     )
 
 
 def main() -> None:
-    """Runs the command; what the user can mend ends in one line, not in a trace."""
+    """Runs the command; user errors print one line instead of a traceback."""
     arguments = _parse()
     try:
         if arguments.export:

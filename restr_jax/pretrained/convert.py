@@ -1,4 +1,4 @@
-"""Foreign weights to a file of ours, and ours to a file for users of PyTorch."""
+"""Converts third-party weights for this project, and a workdir for PyTorch users."""
 
 import json
 import pathlib
@@ -26,7 +26,7 @@ _RELEASED = "released"
 LAYOUTS = (*_VITS, _RELEASED)
 _UNUSED_HEAD = "encoder_v.head."
 
-# Keys of config.model that no weights depend on once training is over.
+# Keys of config.model that do not affect a trained model.
 _ONLY_IN_TRAINING = (
     "init_std",
     "input_std",
@@ -37,10 +37,10 @@ _ONLY_IN_TRAINING = (
 
 
 def recognise(arrays: Arrays) -> str:
-    """Tells by the names of arrays whose layout they have.
+    """Returns the layout of arrays, detected by their names.
 
     Raises:
-        ValueError: if they have none that is known.
+        ValueError: if the layout is unknown.
     """
     begins = {name: layout.begins for name, layout in _VITS.items()}
     begins[_RELEASED] = ("encoder_v.", "module.encoder_v.")
@@ -48,21 +48,21 @@ def recognise(arrays: Arrays) -> str:
         if any(array.startswith(starts) for array in arrays):
             return name
     raise ValueError(
-        f"The names of these arrays ({', '.join(list(arrays)[:5])}, ...) are of no "
-        f"layout that is known, which are {', '.join(LAYOUTS)}."
+        f"The names of these arrays ({', '.join(list(arrays)[:5])}, ...) match no "
+        f"known layout; give weights in one of {', '.join(LAYOUTS)}."
     )
 
 
 def convert(arrays: Arrays, layout: str, grid: Grid | None = None) -> Converted:
-    """Converts foreign weights.
+    """Converts third-party weights.
 
     Args:
-        arrays: by their foreign names.
+        arrays: the arrays by their third-party names.
         layout: one of `LAYOUTS`.
-        grid: of the position table, if that is not of a square image.
+        grid: grid of the position table, if not square.
 
     Raises:
-        ValueError: with all that is missing, extra or of another shape.
+        ValueError: if arrays are missing, extra or of another shape; lists them all.
     """
     if layout == _RELEASED:
         return _convert_released(arrays, grid)
@@ -73,7 +73,8 @@ def _convert_released(arrays: Arrays, grid: Grid | None) -> Converted:
     arrays = {name.removeprefix("module."): x for name, x in arrays.items()}
     patches = "encoder_v.patch_embed.proj.weight"
     side = vit.dimension(arrays, patches, 4, 3, usual=16)
-    # The values do not depend on the heads, which no shape tells; one always divides.
+    # The shapes do not contain the number of heads, and the values do not depend on it.
+    # One head divides any width.
     config, params = released.load(
         arrays,
         vision_heads=1,
@@ -87,7 +88,7 @@ def _convert_released(arrays: Arrays, grid: Grid | None) -> Converted:
         for path, name, _ in released_layout.rows(ours, config.fusion.kind)
     ]
     rows += [
-        Row(name, arrays[name].shape, "", "the unused classifier of whole images")
+        Row(name, arrays[name].shape, "", "unused image classification head")
         for name in arrays
         if name.startswith(_UNUSED_HEAD)
     ]
@@ -96,7 +97,7 @@ def _convert_released(arrays: Arrays, grid: Grid | None) -> Converted:
 
 
 def table(rows: list[Row]) -> str:
-    """Writes what went where, a line per foreign array."""
+    """Formats the conversion as a table, one line per third-party array."""
     lines = [("source", "shape", "parameter", "shape")]
     for row in rows:
         shape = vit.show(row.shape)
@@ -112,8 +113,8 @@ def export(folder: str | pathlib.Path, path: str | pathlib.Path) -> int:
     """Writes a trained model in the released layout, for PyTorch.
 
     Args:
-        folder: a workdir, or one of its checkpoints.
-        path: of the file, ``.safetensors``.
+        folder: a workdir or one of its checkpoints.
+        path: the ``.safetensors`` file to write.
 
     Returns:
         The number of values written.
@@ -138,7 +139,7 @@ def export(folder: str | pathlib.Path, path: str | pathlib.Path) -> int:
 def _check_same_model(
     arrays: dict[str, np.ndarray], config: ml_collections.ConfigDict
 ) -> None:
-    """Checks that released weights mean there what they mean to us."""
+    """Checks that the released program computes the same model from these weights."""
     there, _ = released.load(
         arrays,
         vision_heads=config.vision.num_heads,
@@ -148,14 +149,14 @@ def _check_same_model(
     )
     ours, theirs = _flat(config), _flat(there)
     different = [
-        f"  config.model.{key} is {ours.get(key)}, there {value}"
+        f"  config.model.{key} is {ours.get(key)}, expected {value}"
         for key, value in theirs.items()
         if ours.get(key) != value and not key.endswith(_ONLY_IN_TRAINING)
     ]
     if different:
         raise ValueError(
-            "The released program has no such model; it would compute something else "
-            "with these weights:\n" + "\n".join(different)
+            "The released program has no such model; it would compute a different "
+            "result from these weights:\n" + "\n".join(different)
         )
 
 

@@ -1,4 +1,4 @@
-"""The layout of Google's `ViT-B_16.npz`, as first trained or fine-tuned at 384."""
+"""The layout of Google's `ViT-B_16.npz`, pretrained or fine-tuned at 384."""
 
 import numpy as np
 
@@ -18,7 +18,7 @@ _ATTENTION = "MultiHeadDotProductAttention_1"
 
 
 def _num_heads(arrays: Arrays) -> int:
-    """Reads the heads off any block, in case one of them lacks the array."""
+    """Returns the heads of the first block with a query kernel; a block may lack it."""
     queries = (name for name in arrays if name.endswith(f"{_ATTENTION}/query/kernel"))
     return dimension(arrays, next(queries, ""), 3, 1, usual=12)
 
@@ -63,7 +63,7 @@ def _linear(ours: str, theirs: str, width: int, out: int) -> list[Source]:
 
 
 def _attention(ours: str, theirs: str, width: int, heads: int) -> list[Source]:
-    """Lists the arrays of an attention, whose heads have an axis of their own."""
+    """Lists the arrays of an attention layer, which have a separate axis for heads."""
     per_head = width // max(heads, 1)
     qkv = [f"{theirs}/{name}" for name in ("query", "key", "value")]
     return [
@@ -91,8 +91,8 @@ LAYOUT = Layout(
     begins=("Transformer/", "embedding/"),
     sources=_sources,
     dropped={
-        r"head/(kernel|bias)": "the classifier of whole images",
-        r"pre_logits/(kernel|bias)": "part of the classifier of whole images",
+        r"head/(kernel|bias)": "image classification head",
+        r"pre_logits/(kernel|bias)": "part of the image classification head",
     },
     num_heads=_num_heads,
 )

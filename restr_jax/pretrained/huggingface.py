@@ -1,4 +1,4 @@
-"""The layout of Hugging Face's `ViTModel`, or, after "vit.", of its heirs."""
+"""The layout of Hugging Face's `ViTModel`, to which other models prefix "vit."."""
 
 from restr_jax.pretrained.vit import (
     Arrays,
@@ -55,7 +55,7 @@ LAYOUT = Layout(
     begins=("embeddings.", "encoder.layer.", "vit."),
     sources=_sources,
     dropped={
-        r"(vit\.)?pooler\.dense\.(weight|bias)": "reads the class token",
-        r"classifier\.(weight|bias)": "the classifier of whole images",
+        r"(vit\.)?pooler\.dense\.(weight|bias)": "pooler of the class token",
+        r"classifier\.(weight|bias)": "image classification head",
     },
 )

@@ -1,7 +1,7 @@
-"""Weights by our names, from a file, a workdir or an export, put into a model.
+"""Loads weights from a converted file, a workdir or an export into a model.
 
-A file is an `.npz` of arrays by the parameters' paths ("vision/norm/scale") and of
-`metadata`, a JSON text: what `python -m restr_jax.pretrained` writes.
+A converted file, which `python -m restr_jax.pretrained` writes, is an `.npz`. It
+contains arrays by parameter path ("vision/norm/scale") and `metadata`, a JSON text.
 """
 
 import json
@@ -28,12 +28,12 @@ class Weights(NamedTuple):
     """Parameters of some or all parts of a model.
 
     Attributes:
-        origin: where they come from, for messages.
-        arrays: by path.
-        grid: patches that the position table is made for.
-        resize: how to resize it, one of `positions.METHODS`.
+        origin: source of the parameters, for messages.
+        arrays: arrays by path.
+        grid: grid of patches of the position table.
+        resize: interpolation for resizing it, one of `positions.METHODS`.
         num_heads: attention heads by part, as far as known.
-        words: the vocabulary's entries, where known.
+        words: the vocabulary's entries, if known.
     """
 
     origin: str
@@ -44,7 +44,7 @@ class Weights(NamedTuple):
     words: tuple[str, ...] | None = None
 
     def parts(self) -> set[str]:
-        """Returns which of vision, language, fusion and decoder there are."""
+        """Returns the parts among vision, language, fusion and decoder."""
         return {path.partition("/")[0] for path in self.arrays}
 
     def on_grid(self, grid: Grid) -> "Weights":
@@ -57,12 +57,12 @@ class Weights(NamedTuple):
 
 
 def write(path: str | pathlib.Path, weights: Weights, notes: dict[str, Any]) -> None:
-    """Writes a file of weights, whole or not at all.
+    """Writes a file of weights atomically.
 
     Args:
-        path: of the file, ``.npz``.
-        weights: what to write; the vocabulary is left out.
-        notes: where they came from, for people who look into the metadata.
+        path: the ``.npz`` file to write.
+        weights: the weights; their vocabulary is not written.
+        notes: information on their source, stored in the metadata.
     """
     metadata = notes | {
         "grid": weights.grid,
@@ -78,16 +78,16 @@ def write(path: str | pathlib.Path, weights: Weights, notes: dict[str, Any]) -> 
 
 
 def read(path: str | pathlib.Path) -> Weights:
-    """Reads weights by our names.
+    """Reads weights with this project's names.
 
     Args:
-        path: of a file that `write` wrote; of a workdir, whose last checkpoint is
-            read; of one checkpoint, ``WORKDIR/checkpoints/STEP``; or of a folder that
-            ``restr export --format=weights`` wrote.
+        path: a file from `write`; a workdir, whose last checkpoint is read; a
+            checkpoint, ``WORKDIR/checkpoints/STEP``; or a folder from ``restr export
+            --format=weights``.
 
     Raises:
-        FileNotFoundError: if there is nothing.
-        ValueError: if it holds anything else, or is damaged.
+        FileNotFoundError: if the path does not exist.
+        ValueError: if it contains anything else or is damaged.
     """
     path = pathlib.Path(path)
     if model_files.is_export(path):
@@ -99,21 +99,21 @@ def read(path: str | pathlib.Path) -> Weights:
         return _read_checkpoint(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"There are no weights in {path} (config.init_from): no such file, workdir "
-            "or folder of exported weights."
+            f"There are no weights in {path} (config.init_from): it is not a file, a "
+            "workdir or a folder of exported weights."
         )
     arrays = weight_files.read_arrays(path)
     if _METADATA not in arrays:
         raise ValueError(
-            f"{path} (config.init_from) has not our names. Convert it first: python -m "
-            f"restr_jax.pretrained --input={path} --output=weights.npz"
+            f"{path} (config.init_from) is not a converted file. Convert it first: "
+            f"python -m restr_jax.pretrained --input={path} --output=weights.npz"
         )
     try:
         grid, resize, num_heads = _read_metadata(str(arrays.pop(_METADATA)), arrays)
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise ValueError(
-            f"{path} (config.init_from) is damaged, or another version's: its metadata "
-            f"do not say what belongs to its arrays ({error!r}). Convert it again."
+            f"{path} (config.init_from) is damaged or from another version: its "
+            f"metadata do not match its arrays ({error!r}). Convert it again."
         ) from error
     return Weights(str(path), arrays, grid, resize, num_heads)
 
@@ -121,10 +121,10 @@ def read(path: str | pathlib.Path) -> Weights:
 def _read_metadata(
     text: str, arrays: Mapping[str, np.ndarray]
 ) -> tuple[Grid, str, dict[str, int]]:
-    """Returns the grid of the position table, how it is resized, and the heads.
+    """Returns the position table's grid, its interpolation method, and the heads.
 
     Raises:
-        LookupError, RecursionError, TypeError, ValueError: if they are anything else.
+        LookupError, RecursionError, TypeError, ValueError: if the metadata are invalid.
     """
     metadata = json.loads(text)
     rows, columns = metadata["grid"]
@@ -165,7 +165,7 @@ def _of_trained(
 
 
 def find_checkpoint(folder: pathlib.Path) -> pathlib.Path:
-    """Returns the last checkpoint of a workdir, or the folder if it is a checkpoint.
+    """Returns a workdir's last checkpoint, or the folder itself if it is a checkpoint.
 
     Raises:
         FileNotFoundError: if it is neither.
@@ -176,7 +176,7 @@ def find_checkpoint(folder: pathlib.Path) -> pathlib.Path:
     steps = [int(name) for name in names if name.isdigit()]
     if not steps:
         raise FileNotFoundError(
-            f"{folder} holds no checkpoint; give a workdir that was trained in, one of "
+            f"{folder} holds no checkpoint; give the workdir of a training run, one of "
             "its checkpoints, or a file of weights."
         )
     return folder / "checkpoints" / str(max(steps))
@@ -185,11 +185,11 @@ def find_checkpoint(folder: pathlib.Path) -> pathlib.Path:
 def fit(
     weights: Weights, like: Any, model: ReSTR, words: tuple[str, ...]
 ) -> dict[str, np.ndarray]:
-    """Makes weights fit a model: its grid of patches, with or without a class token.
+    """Adapts weights to a model: resizes the positions and drops an unused class token.
 
     Args:
-        weights: of one or more whole parts.
-        like: the model's parameters, or their shapes.
+        weights: weights of one or more complete parts.
+        like: the model's parameters or their shapes.
         model: the model.
         words: the entries of its vocabulary.
 
@@ -197,8 +197,8 @@ def fit(
         Every parameter of these parts, float32, by path.
 
     Raises:
-        ValueError: with all that is missing, extra or of another shape; or if the
-            heads or the words, which no shape tells, are others.
+        ValueError: if parameters are missing, extra or of another shape (lists them
+            all), or if the heads or words, which shapes do not show, differ.
     """
     side = model.vision.patch_size
     height, width = model.vision.image_size
@@ -242,7 +242,7 @@ def _check_heads(weights: Weights, model: ReSTR) -> None:
 
 
 def put(params: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Returns the parameters with other values for some of them, given by path."""
+    """Returns the parameters with some values replaced, given by path."""
     flat = flax.traverse_util.flatten_dict(params, sep="/")
     flat |= {path: jnp.asarray(x) for path, x in arrays.items()}
     return flax.traverse_util.unflatten_dict(flat, sep="/")

@@ -1,4 +1,4 @@
-"""Pixel statistics that weights were trained with, folded into the patch embedding."""
+"""Folds the pixel statistics of pretrained weights into the patch embedding."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ class Statistics(NamedTuple):
     std: tuple[float, ...]
 
 
-# By name: "half" is what this project feeds, pixels in [-1, 1]; Google's ViTs have it.
+# "half" scales pixels to [-1, 1], as in this project and Google's ViTs.
 STATISTICS = {
     "half": Statistics((0.5,) * 3, (0.5,) * 3),
     # DeiT, DINO and most of timm.
@@ -51,19 +51,19 @@ def parse(text: str) -> Statistics:
 
 
 def fold(arrays: dict[str, np.ndarray], expected: Statistics) -> dict[str, np.ndarray]:
-    """Makes weights that expect other statistics take pixels in [-1, 1].
+    """Converts weights that expect other statistics to pixels in [-1, 1].
 
-    A pixel x in [-1, 1] is (x + 1) / 2 in [0, 1], which the weights expect as
-    ((x + 1) / 2 - mean) / std: a linear map by channel, exact in front of the linear
-    map of patches. The grey beside a letterboxed image, x = 0, is no exception.
+    A pixel x in [-1, 1] is (x + 1) / 2 in [0, 1]. The weights expect
+    ((x + 1) / 2 - mean) / std. This affine map per channel merges exactly into the
+    linear map of patches, also for the grey border of a letterboxed image, x = 0.
 
     Args:
-        arrays: by path, float32, with the patch embedding: a kernel of rows in the
-            order (row, column, channel), and its bias.
+        arrays: float32 arrays by path, including the patch embedding: a kernel with
+            rows in the order (row, column, channel), and its bias.
         expected: statistics that the weights were trained with.
 
     Returns:
-        The arrays, with another patch embedding.
+        The arrays with a new patch embedding.
     """
     if expected == STATISTICS["half"]:
         return arrays

@@ -1,4 +1,4 @@
-"""Tables of patch positions, resized to other grids of patches."""
+"""Resizes tables of patch positions to other grids of patches."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 Grid = tuple[int, int]  # rows, columns of patches
 
-_CUBIC_A = -0.75  # PyTorch's; others take -0.5
+_CUBIC_A = -0.75  # as in PyTorch; others use -0.5
 
 
 def _linear(distance: np.ndarray) -> np.ndarray:
@@ -15,7 +15,7 @@ def _linear(distance: np.ndarray) -> np.ndarray:
 
 
 def _cubic(distance: np.ndarray) -> np.ndarray:
-    """Returns Keys's cubic convolution."""
+    """Returns the kernel of Keys's cubic convolution."""
     d, a = distance, _CUBIC_A
     near = ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0
     far = ((a * d - 5.0 * a) * d + 8.0 * a) * d - 4.0 * a
@@ -33,12 +33,12 @@ def interpolation_matrix(
 ) -> Float[np.ndarray, "out_size in_size"]:
     """Returns the matrix of 1-D interpolation between pixel centres.
 
-    Beyond the first and last centre the values there go on. Nothing is smoothed when
-    shrinking.
+    Values beyond the first and last centre repeat the border. There is no anti-aliasing
+    when downsampling.
 
     Args:
-        in_size: values there are.
-        out_size: values wanted.
+        in_size: number of input values.
+        out_size: number of output values.
         method: one of `METHODS`.
     """
     centres = (np.arange(out_size) + 0.5) * in_size / out_size - 0.5
@@ -54,13 +54,13 @@ def interpolation_matrix(
 def resize(
     table: Float[np.ndarray, "1 T_old D"], old: Grid, new: Grid, method: str
 ) -> Float[np.ndarray, "1 T_new D"]:
-    """Resizes a position table; rows in front of the patches' stay as they are.
+    """Resizes a position table; rows before those of the patches stay unchanged.
 
     Args:
-        table: rows of other tokens, as the class token, then a row per patch.
-        old: the grid that it is made for.
-        new: the grid wanted.
-        method: "bilinear", or "bicubic" with a = -0.75; both as PyTorch has them.
+        table: rows of other tokens, such as the class token, then one row per patch.
+        old: grid of the table.
+        new: grid of the result.
+        method: "bilinear", or "bicubic" with a = -0.75; both as in PyTorch.
     """
     if old == new:
         return table

@@ -1,7 +1,7 @@
-"""The state dict of the authors' released PyTorch program, read and written.
+"""Reads and writes the state dict of the authors' released PyTorch program.
 
-`load` takes its arrays at any size; `to_released` makes them from a model of the preset
-`released`, for users of PyTorch.
+`load` accepts models of any size. `to_released` converts a model of the preset
+`released` for PyTorch users.
 """
 
 import math
@@ -33,18 +33,18 @@ def _shapes(arrays: Arrays) -> dict[str, strict.Shape]:
 def to_released(params: Any, kind: str = "cme") -> dict[str, np.ndarray]:
     """Returns a model's parameters under the released names, for PyTorch.
 
-    The unused classification head that the released encoder carries is zero.
+    The unused classification head of the released encoder is set to zero.
 
     Args:
-        params: of a model of the preset `released`.
-        kind: of its fusion.
+        params: parameters of a model of the preset `released`.
+        kind: kind of its fusion.
 
     Raises:
-        ValueError: if the parameters have no place there, as those of `paper`.
+        ValueError: if the layout lacks some parameters, as for the preset `paper`.
     """
     ours = {path: np.asarray(x) for path, x in _flat(params).items()}
     theirs = _rename(ours, kind)
-    # Transposed views become arrays of their own, as file formats want them.
+    # File formats need contiguous arrays instead of transposed views.
     return {name: np.ascontiguousarray(x) for name, x in theirs.items()}
 
 
@@ -64,15 +64,15 @@ def _rename(ours: dict[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
 
 
 def from_released(arrays: Arrays, like: Any, kind: str = "cme") -> Any:
-    """Returns released weights as parameters of a model of ours.
+    """Returns released weights as parameters of a model of this project.
 
     Args:
-        arrays: by their names in the state dict.
-        like: the model's parameters, or their shapes (`jax.eval_shape`).
-        kind: of its fusion.
+        arrays: the arrays by their names in the state dict.
+        like: the model's parameters or their shapes (`jax.eval_shape`).
+        kind: kind of its fusion.
 
     Raises:
-        ValueError: with all that is missing, extra or of another shape.
+        ValueError: if arrays are missing, extra or of another shape; lists them all.
     """
     ours = _flat(like)
     table = list(rows(ours, kind))
@@ -81,15 +81,16 @@ def from_released(arrays: Arrays, like: Any, kind: str = "cme") -> Any:
         _shapes(arrays),
         _shapes(_rename(empty, kind)),
         "The released state dict",
-        "Give a whole state dict of the released program, or the model its sizes.",
+        "Give a complete state dict of the released program, or set the model's sizes "
+        "to those of the weights.",
     )
     flat = {
         p: layout.to_ours(strict.as_float32(n, arrays[n])) for p, n, layout in table
     }
     if flat["language/words/embedding"][0].any():
         raise ValueError(
-            "Row 0 of encoder_l.embedding.weight is that of padding and has to be "
-            "zero; these weights are not of the released program."
+            "Row 0 of encoder_l.embedding.weight belongs to padding and must be zero; "
+            "give weights of the released program."
         )
     return flax.traverse_util.unflatten_dict(flat, sep="/")
 
@@ -102,23 +103,23 @@ def load(
     fusion_heads: int = 12,
     image_size: tuple[int, int] | None = None,
 ) -> tuple[ml_collections.ConfigDict, Any]:
-    """Makes a model's configuration and parameters from a released state dict.
+    """Returns a model's configuration and parameters from a released state dict.
 
     Args:
-        weights: arrays by their names in the state dict, of any size, or a file of them
+        weights: arrays of any size by their names in the state dict, or a file of them
             (`weight_files.read_arrays`).
-        vision_heads: attention heads, which no shape tells.
-        language_heads: of the language encoder.
-        fusion_heads: of the fusion.
-        image_size: (height, width) that the model was made for, if not a square.
+        vision_heads: attention heads of the vision encoder; shapes do not show them.
+        language_heads: attention heads of the language encoder.
+        fusion_heads: attention heads of the fusion.
+        image_size: (height, width) of the model's input, if not square.
 
     Returns:
         The `model` part of a configuration, for `build_model`, and the parameters.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read, or these are not the weights of a released
-            model; with all that is missing, extra or of another shape.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file is unreadable or not a released model; lists all arrays
+            that are missing, extra or of another shape.
     """
     is_file = isinstance(weights, str | os.PathLike)
     arrays = weight_files.read_arrays(weights) if is_file else weights
@@ -140,10 +141,10 @@ def load(
                 deterministic=True,
             )["params"]
         )
-    except Exception as error:  # Sizes that do not go together end anywhere in flax.
+    except Exception as error:  # Inconsistent sizes fail anywhere in flax.
         raise ValueError(
-            "This is no state dict of the released program: the sizes of its arrays do "
-            f"not go together ({error})."
+            "This is not a state dict of the released program: the sizes of its arrays "
+            f"are inconsistent ({error})."
         ) from error
     return config, from_released(arrays, like, config.fusion.kind)
 
@@ -151,7 +152,7 @@ def load(
 def _read_config(
     arrays: Arrays, image_size: tuple[int, int] | None
 ) -> ml_collections.ConfigDict:
-    """Reads off a state dict what model it is of; heads are left out."""
+    """Returns the model configuration of a state dict, without attention heads."""
     kinds = [
         k
         for k, names in KINDS.items()
@@ -174,11 +175,11 @@ def _read_config(
     side = math.isqrt(num_patches)
     if image_size is None and side**2 != num_patches:
         raise ValueError(
-            f"encoder_v.pos_embed has {num_patches} patches, which is no square; say "
-            "by image_size which image they are of."
+            f"encoder_v.pos_embed has {num_patches} patches, which is not a square "
+            "number; set image_size, or --source_grid on the command line."
         )
     in_fusion = sum(_count(arrays, stack) for stack in names.stacks.values())
-    # The released option for shared weights applies the only block of each encoder
+    # The released option for shared weights applies the single block of each encoder
     # twice.
     shared = in_fusion == len(names.stacks)
     return ml_collections.ConfigDict(
@@ -236,7 +237,7 @@ def _count(arrays: Arrays, stack: str) -> int:
 
 
 def _of_rank(arrays: Arrays, ranks: dict[str, int]) -> list[strict.Shape]:
-    """Returns the shapes that sizes are read off."""
+    """Returns the shapes from which the sizes are read."""
     wrong = [
         f"  {name}: {'missing' if name not in arrays else arrays[name].shape}"
         for name, rank in ranks.items()
@@ -246,7 +247,7 @@ def _of_rank(arrays: Arrays, ranks: dict[str, int]) -> list[strict.Shape]:
     ]
     if wrong:
         raise ValueError(
-            "This is no state dict of the released program. A model's sizes are read "
-            "off these, among others:\n" + "\n".join(wrong)
+            "This is not a state dict of the released program. The model's sizes are "
+            "read from these arrays, among others:\n" + "\n".join(wrong)
         )
     return [tuple(arrays[name].shape) for name in ranks]

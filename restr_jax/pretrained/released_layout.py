@@ -1,4 +1,4 @@
-"""Where the authors' released PyTorch program keeps what: a table, read both ways."""
+"""Table of the parameter names of the authors' released PyTorch program."""
 
 import math
 from collections.abc import Callable, Collection, Iterator
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Layout(NamedTuple):
-    """How the values of a weight get into PyTorch's order, and how into ours."""
+    """Conversions of a weight to PyTorch's axis order and back."""
 
     to_theirs: Callable[[np.ndarray], np.ndarray]
     to_ours: Callable[[np.ndarray], np.ndarray]
@@ -62,7 +62,7 @@ _FUSION = [
     ("fusion/seed", "fusion_module.seed_emb", _SEED),
     *_linear("fusion/visual_linear", "fusion_module.proj_v"),
     *_linear("fusion/language_linear", "fusion_module.proj_l"),
-    # Multiplied from the right, so as they are.
+    # Used as right factors, so not transposed.
     ("fusion/patch_map/kernel", "fusion_module.proj_patch", _SAME),
     ("fusion/classifier_map/kernel", "fusion_module.proj_cls", _SAME),
 ]
@@ -77,12 +77,12 @@ _BLOCK = [
 
 
 class Names(NamedTuple):
-    """What a kind of fusion calls its parts.
+    """Released names of the parts of a kind of fusion.
 
     Attributes:
-        stacks: their blocks, by our encoder.
+        stacks: names of the blocks, by our encoder.
         norm: the LayerNorm at the end.
-        stages: the decoder's stages, which are numbered.
+        stages: the decoder's numbered stages.
         last: the decoder's last linear; "{}" is the number of stages.
     """
 
@@ -130,15 +130,15 @@ def rows(paths: Collection[str], kind: str) -> Iterator[Row]:
     """Yields every weight of a model of the preset `released`.
 
     Args:
-        paths: of our parameters, to count blocks and stages by.
-        kind: of the fusion.
+        paths: paths of our parameters, for the numbers of blocks and stages.
+        kind: kind of the fusion.
     """
     names = KINDS[kind]
     yield from _ENCODERS
     yield from _FUSION
     yield from _norm("fusion/norm", names.norm)
     for ours, theirs in (_ENCODER_STACKS | names.stacks).items():
-        # Shared weights are one "block", and their number 0.
+        # Shared weights are a single "block", numbered 0.
         start = f"{ours}/"
         blocks = (p[len(start) :].split("/")[0] for p in paths if p.startswith(start))
         for block in dict.fromkeys(blocks):

@@ -1,4 +1,4 @@
-"""Foreign weights are loaded whole or not at all; all that is wrong is said at once."""
+"""Checks that weights match a model exactly, and lists all mismatches at once."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 
 Shape = tuple[int, ...] | None  # None: any
 
-# Of each kind of mistake so many are listed; a wrong model has hundreds.
+# Maximum number of listed mismatches per kind; a wrong model has hundreds.
 _LISTED = 20
 
 
@@ -18,13 +18,13 @@ def check(
     """Compares names and shapes.
 
     Args:
-        found: the shape of every array there is.
-        expected: the shape of every array there has to be.
-        what: what they were found in, to begin the message with.
-        remedy: what to do about it, to end the message with.
+        found: the shape of every array found.
+        expected: the shape of every array expected.
+        what: source of the arrays, the start of the message.
+        remedy: fix, the end of the message.
 
     Raises:
-        ValueError: with all that is missing, extra or of another shape.
+        ValueError: if arrays are missing, extra or of another shape; lists them.
     """
     missing = [f"{n} {expected[n] or ''}" for n in expected if n not in found]
     extra = [f"{n} {found[n] or ''}" for n in found if n not in expected]
@@ -52,7 +52,7 @@ def as_float32(name: str, array: Any) -> np.ndarray:
     """Returns weights of any floating type as float32.
 
     Raises:
-        ValueError: if they are no floating-point numbers, or not all finite.
+        ValueError: if they are not floating-point numbers or not all finite.
     """
     array = np.asarray(array)
     if not jnp.issubdtype(array.dtype, jnp.floating):
@@ -63,7 +63,7 @@ def as_float32(name: str, array: Any) -> np.ndarray:
     array = array.astype(np.float32)
     if not np.isfinite(array).all():
         raise ValueError(
-            f"{name} holds values that are not finite; the file is damaged, or of a "
-            "run that diverged."
+            f"{name} holds values that are not finite; the file is damaged or from a "
+            "run that diverged. Use other weights."
         )
     return array

@@ -1,4 +1,4 @@
-"""The layout of timm's `VisionTransformer`, which DeiT and DINO have too."""
+"""The layout of timm's `VisionTransformer`, which DeiT and DINO share."""
 
 from restr_jax.pretrained.vit import (
     Arrays,
@@ -49,7 +49,7 @@ LAYOUT = Layout(
     begins=("blocks.", "patch_embed."),
     sources=_sources,
     dropped={
-        r"head\.(weight|bias)": "the classifier of whole images",
-        r"pre_logits\.fc\.(weight|bias)": "part of the classifier of whole images",
+        r"head\.(weight|bias)": "image classification head",
+        r"pre_logits\.fc\.(weight|bias)": "part of the image classification head",
     },
 )

@@ -1,8 +1,8 @@
-"""Tensors out of PyTorch's `.pth`, `.bin` and `.pt` files, without PyTorch.
+"""Reads tensors from PyTorch's `.pth`, `.bin` and `.pt` files without PyTorch.
 
 Such a file is a zip archive of a pickle and of the tensors' raw bytes. Unpickling runs
-whatever functions the file names; here nothing is called at all. The few operations of
-which `torch.save` builds a state dict are carried out, and all others refused.
+any function that the file names; this reader calls none. It interprets the few
+operations with which `torch.save` builds a state dict, and rejects all others.
 """
 
 import math
@@ -14,11 +14,9 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-_LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46"  # how files of PyTorch < 1.6 begin
-_REMEDY = (
-    "In PyTorch, save the model's state_dict() alone, or take a .safetensors file."
-)
-# A tensor takes some 200 bytes; what the pickle makes of a byte may take 80.
+_LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46"  # first bytes of files of PyTorch < 1.6
+_REMEDY = "In PyTorch, save only the model's state_dict(), or use a .safetensors file."
+# A tensor takes some 200 bytes; one byte of a pickle may expand to 80 in memory.
 _MAX_PICKLE_BYTES = 8 * 2**20
 _MAX_RANK = 32
 
@@ -41,7 +39,7 @@ _NAMES = {*_STORAGES, _DICT, _TENSOR, _PARAMETER}
 
 
 class _Name(NamedTuple):
-    """What a pickle wants to be imported; it never is."""
+    """A name that a pickle imports; it is never imported here."""
 
     name: str
 
@@ -62,15 +60,15 @@ def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     """Reads the state dict of a file.
 
     Args:
-        path: of a zip archive that `torch.save` (PyTorch 1.6 or newer) has written: a
-            state dict, or a dict with one among other things.
+        path: a zip archive from `torch.save` (PyTorch 1.6 or newer) that contains a
+            state dict, or a dict in which one value is a state dict.
 
     Returns:
-        Read-only arrays by name; bfloat16 as that of ml_dtypes.
+        Read-only arrays by name; bfloat16 has the type of ml_dtypes.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it holds anything else, or is damaged.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it contains anything else or is damaged.
     """
     path = pathlib.Path(path)
     with path.open("rb") as file:
@@ -78,7 +76,7 @@ def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     if start == _LEGACY:
         raise ValueError(
             f"{path} is in the format of PyTorch before 1.6, which cannot be read "
-            "safely. Load and save it again with a newer PyTorch, or take a "
+            "safely. Load and save it again with a newer PyTorch, or use a "
             ".safetensors file."
         )
     try:
@@ -86,14 +84,14 @@ def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
             return _state_dict(_Archive(archive).load())
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    except Exception as error:  # A damaged archive can raise many kinds.
+    except Exception as error:  # A damaged archive can raise many types.
         raise ValueError(
-            f"{path} is no PyTorch file, or damaged ({error}); get it again."
+            f"{path} is not a PyTorch file, or is damaged ({error}); download it again."
         ) from error
 
 
 def _state_dict(root: Any) -> dict[str, np.ndarray]:
-    """Finds the state dict: what was saved, or the only one in it."""
+    """Returns the saved object if it is a state dict, or the only one inside it."""
     if _is_state_dict(root):
         return root
     inside = root if isinstance(root, dict) else {}
@@ -101,7 +99,7 @@ def _state_dict(root: Any) -> dict[str, np.ndarray]:
     if len(found) != 1:
         raise ValueError(
             f"It holds {len(found)} state dicts ({_some(found)}) among "
-            f"{_some(inside)}, not one. {_REMEDY}"
+            f"{_some(inside)}, expected one. {_REMEDY}"
         )
     return next(iter(found.values()))
 
@@ -129,15 +127,15 @@ class _Archive:
         names = [n for n in archive.namelist() if n.split("/")[1:] == ["data.pkl"]]
         if len(names) != 1:
             raise ValueError(
-                f"It is a zip archive, but has {len(names)} files data.pkl, not one, "
-                "so it is none of PyTorch's."
+                f"It is a zip archive, but has {len(names)} files data.pkl, expected "
+                f"one, so PyTorch did not write it. {_REMEDY}"
             )
         self._folder = names[0].partition("/")[0]
 
     def load(self) -> Any:
-        """Returns what was saved: dicts, lists, tuples, numbers, arrays."""
+        """Returns the saved object: dicts, lists, tuples, numbers, arrays."""
         pickle = self._read("data.pkl", None, _MAX_PICKLE_BYTES)
-        # Before PyTorch 2.1 there is no such file.
+        # PyTorch writes this file since version 2.1.
         if f"{self._folder}/byteorder" in self._archive.namelist():
             order = self._read("byteorder", None, 16)
             if order != b"little":
@@ -145,24 +143,31 @@ class _Archive:
         try:
             return _run(pickle, self._storage)
         except (LookupError, TypeError, AttributeError, UnicodeError) as error:
-            raise ValueError("Its data.pkl is damaged; get the file again.") from error
+            raise ValueError(
+                "Its data.pkl is damaged; download the file again."
+            ) from error
 
     def _read(self, name: str, size: int | None, limit: int | None = None) -> bytes:
         """Reads a file of the archive, of a given or a limited size in bytes."""
         try:
             info = self._archive.getinfo(f"{self._folder}/{name}")
         except KeyError as error:
-            raise ValueError(f"It lacks its file {name}; get it again.") from error
-        # As PyTorch writes them; so no file can grow beyond the archive's size.
+            raise ValueError(f"It lacks its file {name}; download it again.") from error
+        # PyTorch stores files uncompressed, so none can exceed the archive's size.
         if info.compress_type != zipfile.ZIP_STORED:
-            raise ValueError(f"Its file {name} is compressed; PyTorch never does so.")
+            raise ValueError(
+                f"Its file {name} is compressed, which PyTorch never does. {_REMEDY}"
+            )
         if size is not None and info.file_size != size:
             raise ValueError(
-                f"Its file {name} has {info.file_size} bytes, not {size}; get the file "
-                "again."
+                f"Its file {name} has {info.file_size} bytes, not {size}; download the "
+                "file again."
             )
         if limit is not None and info.file_size > limit:
-            raise ValueError(f"Its file {name} has {info.file_size} bytes. {_REMEDY}")
+            raise ValueError(
+                f"Its file {name} has {info.file_size} bytes, expected at most "
+                f"{limit}. {_REMEDY}"
+            )
         return self._archive.read(info)
 
     def _storage(self, reference: Any) -> _Storage:
@@ -181,7 +186,7 @@ class _Archive:
 
 
 def _run(pickle: bytes, storage: Any) -> Any:
-    """Carries out a pickle's operations on a stack."""
+    """Interprets a pickle's operations on a stack."""
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[int, Any] = {}
@@ -246,12 +251,12 @@ def _run(pickle: bytes, storage: Any) -> Any:
                     f"Its data.pkl has the operation {unknown}, which a state dict "
                     f"does not need. {_REMEDY}"
                 )
-    raise ValueError("Its data.pkl has no end; get the file again.")
+    raise ValueError("Its data.pkl has no end; download the file again.")
 
 
 def _set_items(target: dict, items: list[Any]) -> None:
     keys = items[::2]
-    # Only such keys: the hash of others could take forever.
+    # Other key types are rejected, because hashing them could take forever.
     if type(target) is not dict or not all(type(k) in (str, int) for k in keys):
         raise TypeError(type(target))
     target.update(zip(keys, items[1::2], strict=True))
@@ -260,14 +265,14 @@ def _set_items(target: dict, items: list[Any]) -> None:
 def _named(name: str) -> _Name:
     if name not in _NAMES:
         raise ValueError(
-            f"It names {'.'.join(name.split(' '))!r}, which is none of the few things "
-            f"that weights need; nothing was run. {_REMEDY}"
+            f"It names {'.'.join(name.split(' '))!r}, which weights do not need; no "
+            f"code was run. {_REMEDY}"
         )
     return _Name(name)
 
 
 def _build(name: str, arguments: Any) -> Any:
-    """Does what the function of a name would have done."""
+    """Emulates the function of a name."""
     if name == _DICT and arguments == ():
         return {}
     if name == _TENSOR:
@@ -282,19 +287,23 @@ def _is_count(value: Any) -> bool:
 
 
 def _tensor(storage: _Storage, offset: int, size: Any, stride: Any) -> np.ndarray:
-    """Returns the view of a storage that a tensor is."""
+    """Returns a tensor as a view of its storage."""
     if not isinstance(storage, _Storage) or len(size) != len(stride):
         raise TypeError(type(storage))
     if len(size) > _MAX_RANK or not all(map(_is_count, (offset, *size, *stride))):
-        raise ValueError("Its data.pkl is damaged: a tensor's size or strides.")
+        raise ValueError(
+            "Its data.pkl is damaged: a tensor's size or strides are invalid; download "
+            "the file again."
+        )
     count = math.prod(size)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    # A tensor may repeat values of its storage, but no weights do; without the limit, a
-    # small file could claim any amount of memory.
+    # A tensor may repeat values of its storage, but weights never do. Without the
+    # limit, a small file could claim any amount of memory.
     if count and (last >= storage.size or count > storage.size):
         raise ValueError(
             f"A tensor of size {size}, strides {stride} and offset {offset} is not "
-            f"within storage {storage.key!r}, which has {storage.size} values."
+            f"within storage {storage.key!r}, which has {storage.size} values; "
+            "download the file again."
         )
     width = storage.dtype.itemsize
     return np.ndarray(

@@ -1,4 +1,4 @@
-"""What the layouts of ViT weights have in common."""
+"""Common parts of the layouts of ViT weights."""
 
 import math
 import re
@@ -18,12 +18,12 @@ CLASS_TOKEN = "vision/class_token"
 
 
 class Source(NamedTuple):
-    """Where one of our parameters comes from.
+    """Source of one of our parameters.
 
     Attributes:
         ours: its path within the vision encoder.
-        theirs: the names and shapes of the arrays that it is made of.
-        convert: makes it of them.
+        theirs: names and shapes of its source arrays.
+        convert: converts these arrays to the parameter.
     """
 
     ours: str
@@ -32,15 +32,15 @@ class Source(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Somebody's names for the weights of a ViT.
+    """Third-party names for the weights of a ViT.
 
     Attributes:
-        name: as the command line has it.
-        begins: what most of its names begin with.
-        sources: lists every weight of a ViT of the size that arrays have.
-        dropped: regular expressions of names without a place in our model, and what
-            they are.
-        num_heads: reads the attention heads, None where no shape tells.
+        name: name on the command line.
+        begins: prefixes of most array names.
+        sources: lists every weight of a ViT, given arrays of its size.
+        dropped: regular expressions of names that our model does not use, with a
+            description.
+        num_heads: returns the attention heads, or None if no shape shows them.
     """
 
     name: str
@@ -51,13 +51,13 @@ class Layout(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What became of a foreign array.
+    """Conversion of one third-party array.
 
     Attributes:
         theirs: its name.
         shape: its shape.
-        ours: the path of our parameter that it is, or is part of; "" where dropped.
-        remark: the shape of our parameter, or why it was dropped.
+        ours: path of the parameter that it becomes or is part of; "" if dropped.
+        remark: the shape of our parameter, or the description of a dropped array.
     """
 
     theirs: str
@@ -67,12 +67,12 @@ class Row(NamedTuple):
 
 
 class Converted(NamedTuple):
-    """Foreign weights by our names.
+    """Third-party weights with this project's names.
 
     Attributes:
-        arrays: float32, by path.
-        rows: what went where, a row per foreign array.
-        grid: the patches that the position table is made for.
+        arrays: float32 arrays by path.
+        rows: the conversion, one row per third-party array.
+        grid: grid of patches of the position table.
         num_heads: attention heads by part, as far as known.
     """
 
@@ -86,12 +86,12 @@ def convert(layout: Layout, arrays: Arrays, grid: Grid | None = None) -> Convert
     """Converts the weights of a ViT of any size.
 
     Args:
-        layout: whose names they have.
-        arrays: by name.
-        grid: of the position table, if that is not of a square image.
+        layout: layout of the arrays.
+        arrays: arrays by name.
+        grid: grid of the position table, if not square.
 
     Raises:
-        ValueError: with all that is missing, extra or of another shape.
+        ValueError: if arrays are missing, extra or of another shape; lists them all.
     """
     sources = layout.sources(arrays)
     dropped = {
@@ -104,7 +104,7 @@ def convert(layout: Layout, arrays: Arrays, grid: Grid | None = None) -> Convert
         {name: tuple(x.shape) for name, x in arrays.items() if name not in dropped},
         {name: shape for source in sources for name, shape in source.theirs.items()},
         f"The file as a ViT in the {layout.name} layout",
-        "Give the whole, unchanged file of a plain ViT.",
+        "Give the complete, unchanged file of a plain ViT.",
     )
     ours, rows = {}, []
     for source in sources:
@@ -127,39 +127,39 @@ def convert(layout: Layout, arrays: Arrays, grid: Grid | None = None) -> Convert
 
 
 def show(shape: Shape) -> str:
-    """Writes a shape for people."""
+    """Formats a shape."""
     return " x ".join(map(str, shape))
 
 
 def _grid(num_patches: int, grid: Grid | None) -> Grid:
     if grid is None:
         grid = (math.isqrt(num_patches),) * 2
-        remedy = "which is no square; say which grid it is of (--source_grid)"
+        remedy = "which is not a square number; set its grid with --source_grid"
     else:
-        remedy = f"which are not {show(grid)}"
+        remedy = f"which are not {show(grid)}; set its grid with --source_grid"
     if grid[0] * grid[1] != num_patches:
         raise ValueError(f"The position table has {num_patches} patches, {remedy}.")
     return grid
 
 
 def dimension(arrays: Arrays, name: str, rank: int, axis: int, usual: int) -> int:
-    """Reads a size of the model off an array.
+    """Reads a size of the model from an array.
 
-    Where the array is missing, or of another rank, the size is the usual one, so that
-    the check of all arrays can say what is wrong.
+    If the array is missing or of another rank, the usual size is returned, so the check
+    of all arrays can report the error.
     """
     shape = arrays[name].shape if name in arrays else ()
     return shape[axis] if len(shape) == rank else usual
 
 
 def count_blocks(arrays: Arrays, start: str) -> int:
-    """Counts the numbers that stand right behind the start of names."""
+    """Counts distinct block numbers that follow a prefix of names."""
     pattern = re.compile(re.escape(start) + r"(\d+)[./]")
     return len({m.group(1) for m in map(pattern.match, arrays) if m})
 
 
 def same(x: np.ndarray) -> np.ndarray:
-    """Takes an array as it is."""
+    """Returns an array unchanged."""
     return x
 
 
@@ -173,13 +173,13 @@ def norm(ours: str, theirs: str, width: int, scale: str = "weight") -> list[Sour
 
 
 def torch_linear(ours: str, theirs: list[str], width: int, out: int) -> list[Source]:
-    """Lists the arrays of PyTorch's linears, of which ours is one, side by side.
+    """Lists the arrays of PyTorch's linears, which our linear concatenates.
 
     Args:
-        ours: our linear.
-        theirs: their linears.
-        width: inputs.
-        out: outputs of each.
+        ours: path of our linear.
+        theirs: names of their linears.
+        width: number of inputs.
+        out: number of outputs of each.
     """
     weights = {f"{name}.weight": (out, width) for name in theirs}
     biases = {f"{name}.bias": (out,) for name in theirs}

@@ -1,4 +1,4 @@
-"""Arrays by name out of `.npz`, `.safetensors` and PyTorch files."""
+"""Reads arrays by name from `.npz`, `.safetensors` and PyTorch files."""
 
 import pathlib
 
@@ -7,8 +7,8 @@ import safetensors.numpy
 
 from restr_jax.pretrained import torch_file
 
-# Weights hardly get smaller when packed; zeros get a thousand times as small. So many
-# times a file's size, and bytes on top, its arrays may take.
+# Weights hardly compress, while zeros shrink a thousandfold. The arrays of a file may
+# take this multiple of its size, plus this number of bytes.
 _MOST_TIMES, _ANY_SIZE = 20, 2**26
 
 
@@ -22,8 +22,8 @@ def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
             raise ValueError(f"it would unpack to {size:,} bytes")
         arrays = dict(file)
     for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # NumPy hands out foreign files as bytes.
-            raise ValueError(f"{name!r} in it is no array")
+        if not isinstance(array, np.ndarray):  # NumPy returns other files as bytes.
+            raise ValueError(f"{name!r} in it is not an array")
     return arrays
 
 
@@ -40,25 +40,27 @@ def read_arrays(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     """Reads every array of a file of weights.
 
     Args:
-        path: ``.npz``, ``.safetensors``, or of PyTorch ``.pth``, ``.bin``, ``.pt``.
+        path: an ``.npz`` or ``.safetensors`` file, or PyTorch's ``.pth``, ``.bin`` or
+            ``.pt``.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged, or of another kind.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it is damaged or of another type.
     """
     path = pathlib.Path(path)
     if path.suffix not in _READERS:
         raise ValueError(
-            f"{path} is no file of weights that can be read: its name ends in none of "
+            f"{path} is not a supported file of weights: its name ends in none of "
             f"{', '.join(_READERS)}."
         )
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     try:
         return _READERS[path.suffix](path)
-    except Exception as error:  # NumPy and safetensors raise many kinds.
+    except Exception as error:  # NumPy and safetensors raise many types.
         if path.suffix not in (".npz", ".safetensors"):
             raise
         raise ValueError(
-            f"{path} is damaged, or no {path.suffix} file ({error}); get it again."
+            f"{path} is damaged or not a valid {path.suffix} file ({error}); download "
+            "it again."
         ) from error

@@ -17,14 +17,14 @@ from tfds_builders import prepare
 from tfds_builders.custom import custom_dataset_builder
 
 README = pathlib.Path(custom_dataset_builder.__file__).parent / "README.md"
-# Of the meter on the right, in photos/meters.jpg of 121 x 160 pixels.
+# Outline of the right meter in photos/meters.jpg, of 121 x 160 pixels.
 POLYGONS = [[147, 1, 159, 12, 157, 46, 152, 74, 133, 70, 132, 42, 128, 21, 133, 6]]
 SIZE = [121, 160]
 
 
 @pytest.fixture
 def manual(testdata, tmp_path):
-    """A copy of the sample, to be spoiled."""
+    """Returns a copy of the sample that tests may damage."""
     return pathlib.Path(shutil.copytree(testdata / "custom", tmp_path / "manual"))
 
 
@@ -60,7 +60,7 @@ def test_both_forms_are_built(manual, testdata):
     stored = preprocess.decode_mask(record["objects"]["mask"][1], drawn.shape)
     np.testing.assert_array_equal(stored, drawn)
     (slice_,) = pizza.source[0]["objects"]["mask"]
-    # Left, top, width and height of the polygon, as it stands in val.json.
+    # Left, top, width and height of the polygon in val.json.
     box = mask_util.toBbox({"size": [160, 106], "counts": slice_})
     np.testing.assert_allclose(box, [4, 100, 53, 42], atol=1)
 
@@ -114,7 +114,7 @@ def test_sets_of_different_names_are_kept_apart(manual):
     assert opened.name == "custom/mine:train" and len(opened.source) == 1
 
 
-def test_the_worked_example_is_as_its_readme_says(testdata, tmp_path):
+def test_the_worked_example_matches_its_readme(testdata, tmp_path):
     (tmp_path / "mine").mkdir()
     for photograph in (testdata / "refer").rglob("*.jpg"):
         shutil.copy(photograph, tmp_path / "mine")
@@ -140,7 +140,7 @@ def test_the_worked_example_is_as_its_readme_says(testdata, tmp_path):
     assert list(record["objects"]["category"]) == [b"pizza"]
 
 
-# Each needs another file or entry; own_annotations_test.py has more of them.
+# Each needs another file or entry; own_annotations_test.py has more cases.
 GOOD = {"image": "photos/meters.jpg", "expression": "good", "mask": POLYGONS}
 FAULTS = [
     (b'{"image": "photos/meters.jpg"', "it is not JSON"),
@@ -167,7 +167,7 @@ FAULTS = [
 
 @pytest.fixture
 def faulty(manual):
-    """A set with a good line before and after each fault, and a bad image in val."""
+    """Returns a set with a valid line around each fault, and a bad image in val."""
     for name in ("empty.jpg", "empty.png"):
         (manual / name).touch()
     Image.new("1", (9, 9), 1).save(manual / "small.png")
@@ -190,7 +190,7 @@ def faulty(manual):
     return manual
 
 
-def test_all_faults_are_said_at_once_and_nothing_is_built(faulty):
+def test_all_faults_are_reported_at_once_and_nothing_is_built(faulty):
     with pytest.raises(ValueError, match=f"{len(FAULTS) + 2} problems") as raised:
         build(faulty)
     for number, (_, message) in enumerate(FAULTS, start=1):
@@ -202,7 +202,7 @@ def test_all_faults_are_said_at_once_and_nothing_is_built(faulty):
         splits.open_split(str(faulty.parent / "data"), "custom", "train")
 
 
-def test_with_skip_bad_exactly_the_faults_are_left_out_and_listed(faulty):
+def test_skip_bad_skips_and_lists_exactly_the_faults(faulty):
     data_dir = build(faulty, skip_bad=True)
     opened = splits.open_split(data_dir, "custom", "train")
     assert opened.sentences == [["good"] * (len(FAULTS) + 1)]
@@ -221,7 +221,7 @@ def test_with_skip_bad_exactly_the_faults_are_left_out_and_listed(faulty):
         ),
         ("val.json, annotation 8: ", "2 entries have this id"),
         ("val.json, annotation 9: ", "its image 99 has no usable entry in images"),
-        # Only seen when it is read.
+        # Found only when the image is decoded.
         ("photos/cut.jpg: ", "it is truncated"),
     ]
     assert len(skipped) == len(expected)
@@ -229,7 +229,7 @@ def test_with_skip_bad_exactly_the_faults_are_left_out_and_listed(faulty):
         assert where in line and message in line
 
 
-def test_a_truncated_image_is_named_even_alone(manual):
+def test_a_single_truncated_image_is_named(manual):
     image = manual / "photos/meters.jpg"
     image.write_bytes(image.read_bytes()[:3000])
     with pytest.raises(ValueError, match=r"photos/meters\.jpg: it is truncated"):
@@ -237,7 +237,7 @@ def test_a_truncated_image_is_named_even_alone(manual):
     assert not list((manual.parent / "data").rglob("*.array_record*"))
 
 
-def test_a_folder_of_something_else_is_said(manual):
+def test_a_folder_of_another_kind_is_refused(manual):
     for path in ("train.jsonl", "val.json"):
         (manual / path).unlink()
     with pytest.raises(FileNotFoundError, match=f"{manual} has no annotations"):
@@ -247,7 +247,7 @@ def test_a_folder_of_something_else_is_said(manual):
 
 
 @pytest.mark.parametrize("words", ["", "tiny"])
-def test_the_config_sets_declared_keys_only(words):
+def test_the_config_sets_only_declared_keys(words):
     config = custom_config.get_config(words)
     declared = common.get_config()
     assert config.data.dataset == "custom"
@@ -257,8 +257,8 @@ def test_the_config_sets_declared_keys_only(words):
     assert config.model.vision.width == (128 if words == "tiny" else 768)
 
 
-@pytest.mark.slow  # Half a minute.
-def test_a_model_learns_the_expressions_of_a_users_own_set(manual, tmp_path):
+@pytest.mark.slow  # Takes half a minute.
+def test_a_model_learns_the_expressions_of_a_custom_set(manual, tmp_path):
     config = custom_config.get_config("tiny")
     config.data.dataset = "custom/mine"
     config.data.data_dir = build(manual, "custom/mine")
@@ -278,7 +278,7 @@ def test_a_model_learns_the_expressions_of_a_users_own_set(manual, tmp_path):
     lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
     losses = [m["loss"] for m in map(json.loads, lines) if "loss" in m]
     assert len(losses) == 3 and losses[2] < losses[0] / 3
-    # Whoever looks and does not listen finds both meters each time: some 0.5.
+    # A model that ignores the text finds both meters each time: about 0.5.
     assert row["num_expressions"] == 3 and row["oiou"] >= 0.7
     predictions = (tmp_path / "run/eval/predictions").glob("*.jsonl")
     said = [json.loads(line) for p in predictions for line in p.open()]

@@ -23,11 +23,11 @@ def data_dir(tmp_path_factory, testdata):
     return folder
 
 
-def test_a_difference_from_what_is_published_is_said():
+def test_differences_from_published_counts_are_reported():
     counts = {"train": {"images": 24_698, "objects": 44_822, "expressions": 85_475}}
     assert published.differences("gref/google", counts) == [
         "there is no split val",
-        "train has 85,475 expressions, published are 85,474",
+        "train has 85,475 expressions, but 85,474 are published",
     ]
     known = published.COUNTS["unc"]
     columns = ("images", "objects", "expressions")
@@ -41,7 +41,7 @@ def test_a_difference_from_what_is_published_is_said():
 @pytest.mark.parametrize(
     ("dataset", "images", "objects", "expressions"),
     [
-        # Sums that other sources state: the `refer` notebook, TFDS, text_objseg.
+        # Totals published elsewhere: the `refer` notebook, TFDS, text_objseg.
         ("unc", 19_994, 50_000, 142_210),
         ("unc_plus", 19_992, 49_856, None),
         ("gref/google", None, 49_822, None),
@@ -61,7 +61,7 @@ def test_trainval_of_referit_is_train_and_val():
     assert known["trainval"] == both
 
 
-def test_a_card_counts_what_is_there(data_dir):
+def test_a_card_has_the_right_counts(data_dir):
     card = report.describe(Built(data_dir, "unc"))
     train = card["splits"]["train"]
     # man with black apron; dude in green shirt; front person mask covering mouth; very
@@ -98,7 +98,7 @@ def test_leakage_finds_the_images_that_train_and_val_share(data_dir):
     }
     assert ("unc:train", "gref/google:val") in rows
     assert ("gref/google:train", "unc:val") not in rows
-    # 10002 of ReferIt is in train and val; that trainval holds val is no news.
+    # ReferIt's 10002 is in train and val; trainval contains val by definition.
     of_referit = "referit/text_objseg"
     assert (f"{of_referit}:train", f"{of_referit}:val") in rows
     assert (f"{of_referit}:trainval", f"{of_referit}:val") not in rows
@@ -118,7 +118,7 @@ def test_the_command_writes_cards_and_plots(data_dir):
     assert result.returncode == 0, result.stderr
     folder = pathlib.Path(data_dir)
     text = (folder / "unc" / "report" / "card.md").read_text()
-    for part in ("| train | 1 | 2 | 6 | 3.33 |", "published are 16,994", "142,209"):
+    for part in ("| train | 1 | 2 | 6 | 3.33 |", "but 16,994 are published", "142,209"):
         assert part in text
     for name in ("lengths", "objects", "areas"):
         plot = (folder / "unc" / "report" / f"{name}.png").read_bytes()
@@ -130,15 +130,15 @@ def test_the_command_writes_cards_and_plots(data_dir):
 
 @pytest.fixture
 def spoiled(data_dir, tmp_path):
-    """A copy of the built sets, to be spoiled, and the files of unc's testA."""
+    """Returns a copy of the built sets to damage, and the files of unc's testA."""
     shutil.copytree(data_dir, tmp_path / "data")
     folder = tmp_path / "data" / "unc" / "1.0.0"
     (records,) = folder.glob("*testA.array_record*")
     return tmp_path / "data", records
 
 
-def test_what_was_built_well_passes(data_dir, shapes_dir):
-    # Where some objects are meant by no sentence.
+def test_intact_sets_pass(data_dir, shapes_dir):
+    # Some objects of this set have no expression.
     assert list(check.check(Built(shapes_dir, "shapes"))) == []
     for name in ("unc", "gref/google", "referit/text_objseg"):
         assert list(check.check(Built(data_dir, name))) == []
@@ -159,20 +159,20 @@ def test_a_damaged_record_file_is_named(spoiled, damage):
         records.write_bytes(content)
     result = run("unc", f"--data_dir={data}", "--check")
     assert result.returncode == 1
-    assert "unc, testA" in result.stderr and "Build these sets again" in result.stderr
+    assert "unc, testA" in result.stderr and "build them again" in result.stderr
     assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize(
     ("key", "change", "message"),
     [
-        ("sentences", [["girl"]], "its sentences are not those"),
-        ("image_ids", ["7"], "it is image 266240"),
-        ("num_objects", [3], "another number of objects"),
+        ("sentences", [["girl"]], "its sentences differ"),
+        ("image_ids", ["7"], "its image_id is 266240"),
+        ("num_objects", [3], "objects, but 3 in the metadata"),
         ("image_ids", [], "1 records, 0 listed"),
     ],
 )
-def test_metadata_of_other_records_are_named(spoiled, key, change, message):
+def test_metadata_that_belong_to_other_records_are_named(spoiled, key, change, message):
     data, records = spoiled
     path = records.parent / "metadata.json"
     metadata = json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""The disk that a build needs, said before it."""
+"""Disk space of a build, checked before it starts."""
 
 import collections
 import json
@@ -24,7 +24,7 @@ Usage = collections.namedtuple("Usage", "total used free")
 
 @pytest.fixture
 def disk(monkeypatch):
-    """Returns what sets the free bytes of every disk."""
+    """Returns a function that sets the free bytes of every disk."""
 
     def leave(free):
         usage = free if callable(free) else lambda _: Usage(10**15, 10**15, free)
@@ -34,7 +34,7 @@ def disk(monkeypatch):
 
 
 def build(name, data_dir, manual_dir):
-    """Builds; returns the bytes said to be needed, and those taken."""
+    """Builds a set; returns the estimated and the actual bytes."""
     builder = prepare.make_builder(name, str(data_dir))
     prepare._configure(builder, str(manual_dir), False, None)
     prepare._build(builder, str(manual_dir))
@@ -48,15 +48,15 @@ def test_the_estimate_covers_a_set_and_is_no_more_than_twice_it(
 ):
     few = {"train": 200, "val": 20, "test": 20}
     monkeypatch.setattr(shapes_dataset_builder.Builder, "SCENES", few)
-    # The last file of a split is filled up to 64 or 128 kB, so few records look large.
+    # Each split's last file is padded to 64 or 128 kB, so a few records look large.
     needed, taken = build(name, tmp_path, testdata / (SETS[name] or "refer"))
     assert taken <= needed <= 2 * taken
 
 
-def test_images_that_are_stored_anew_are_in_the_estimate(testdata, tmp_path):
+def test_the_estimate_includes_reencoded_images(testdata, tmp_path):
     manual = pathlib.Path(shutil.copytree(testdata / "custom", tmp_path / "manual"))
     for path in (manual / "photos").iterdir():
-        # Noise, which PNG cannot make smaller.
+        # Noise, which PNG cannot compress.
         with Image.open(path) as image:
             size = image.size[0] * 4, image.size[1] * 4
         Image.effect_noise(size, 200).save(path, quality=20)
@@ -70,10 +70,10 @@ def test_images_that_are_stored_anew_are_in_the_estimate(testdata, tmp_path):
     assert stored < taken / 3 and taken <= needed
 
 
-def test_a_disk_too_small_for_all_sets_is_said_before_the_first(
+def test_a_disk_too_small_for_all_sets_is_reported_before_the_first(
     disk, testdata, tmp_path
 ):
-    disk(1_500_000)  # One set fits, both do not.
+    disk(1_500_000)  # Enough for one set, too little for both.
     options = {"skip_bad": False, "num_workers": None}
     names, manual = ["unc", "gref"], str(testdata / "refer")
     with pytest.raises(OSError) as raised:
@@ -87,14 +87,16 @@ def test_a_disk_too_small_for_all_sets_is_said_before_the_first(
 
 
 @pytest.mark.parametrize("name", ["unc", "shapes"])
-def test_tfds_s_own_call_says_it_too(name, disk, testdata, tmp_path):
+def test_the_tfds_call_reports_it_too(name, disk, testdata, tmp_path):
     disk(1000)
     with pytest.raises(OSError, match=f"0.0 MB free, but {name} take about"):
         prepare.prepare(name, str(tmp_path), str(testdata / "refer"))
     assert not list(tmp_path.rglob("*.array_record*"))
 
 
-def test_what_a_killed_build_left_makes_no_disk_too_small(disk, testdata, tmp_path):
+def test_remains_of_a_killed_build_are_removed_before_the_disk_check(
+    disk, testdata, tmp_path
+):
     left = tmp_path / "unc" / "incomplete.ABC_1.0.0"
     left.mkdir(parents=True)
     disk(lambda _: Usage(10**9, 0, 0 if left.exists() else 10**9))

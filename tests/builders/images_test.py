@@ -20,9 +20,9 @@ def test_the_size_is_height_and_width(photograph):
     images.check_size(photograph, (40, 50))
 
 
-def test_a_file_that_is_no_photograph_is_refused(photograph, tmp_path):
+def test_a_file_that_is_not_an_image_is_refused(photograph, tmp_path):
     bomb = tmp_path / "bomb.png"
-    Image.new("1", (20_000, 20_000)).save(bomb)  # 50 kB that say 400 million pixels
+    Image.new("1", (20_000, 20_000)).save(bomb)  # 50 kB, 400 million pixels
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.jpg").write_text("hello")
     for name, message in (
@@ -39,7 +39,7 @@ def test_a_file_that_is_no_photograph_is_refused(photograph, tmp_path):
 
 def test_a_truncated_image_is_refused(photograph):
     photograph.write_bytes(photograph.read_bytes()[:900])
-    assert images.read_size(photograph) == (40, 50)  # Its head is whole.
+    assert images.read_size(photograph) == (40, 50)  # The header is intact.
     with pytest.raises(ValueError, match="truncated"):
         images.read_image(photograph)
 

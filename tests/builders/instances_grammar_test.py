@@ -1,4 +1,4 @@
-"""Expressions of drawn scenes against a reader that shares no rule with the writer."""
+"""Reads expressions of drawn scenes by rules that are independent of the writer's."""
 
 import itertools
 import re
@@ -20,7 +20,7 @@ from tfds_builders.instances import (
 )
 
 HEIGHT, WIDTH = 120, 160
-# The words that the reader knows, and the classes that they could mean here.
+# Words of the reader, and the classes that each can mean here.
 MEANT = {
     "dog": {"dog"},
     "doggy": {"dog"},
@@ -83,7 +83,7 @@ def made():
 
 
 def read(text, boxes):
-    """Returns what the text means by its own reading, or None if it cannot tell.
+    """Returns the objects that the text describes, or None if it cannot tell.
 
     Returns:
         A set of places of boxes.
@@ -125,7 +125,7 @@ def read(text, boxes):
     return set(ones) if not set(words) - bare - set(MEANT) else None
 
 
-def test_expressions_mean_what_an_independent_reader_takes_them_for(made):
+def test_an_independent_reader_agrees_with_every_expression(made):
     checked = Counter()
     for _, boxes, said in made:
         for one in said:
@@ -138,7 +138,7 @@ def test_expressions_mean_what_an_independent_reader_takes_them_for(made):
         assert checked[kind] >= 10, checked
 
 
-def test_no_text_of_an_image_is_said_twice_and_their_number_is_bounded(made):
+def test_texts_of_an_image_are_distinct_and_bounded_in_number(made):
     for _, _, said in made:
         assert len({one.text for one in said}) == len(said) <= 14
     kinds = Counter(one.kind for *_, said in made for one in said)
@@ -148,7 +148,7 @@ def test_no_text_of_an_image_is_said_twice_and_their_number_is_bounded(made):
     assert max(kinds.values()) < 0.5 * total
 
 
-def test_ties_are_not_decided():
+def test_ties_give_no_comparison():
     side_by_side = [("dog", 40, 60, 30, 30, "black"), ("dog", 20, 63, 15, 28, "black")]
     scene = scene_of(side_by_side)
     assert not [p for p in claims.positions(scene.things) if "left" in p[2][0]]
@@ -160,12 +160,12 @@ def test_ties_are_not_decided():
     assert not list(claims.nearness(scene_of(low_but_small).things))
 
 
-def test_tiny_objects_get_no_expression_but_count():
+def test_tiny_objects_get_no_expression_but_are_counted():
     boxes = [("dog", 40, 20, 40, 40, "black"), ("dog", 5, 140, 4, 4, "black")]
     scene = scene_of(boxes)
     said = wording.describe(scene, np.random.default_rng(0), 30, 0.0, True)
     assert {one.target for one in said} == {0}
-    # A second dog is there, so the name alone would not do.
+    # There is a second dog, so the name alone is ambiguous.
     assert "name" not in {one.kind for one in said}
 
 
@@ -186,7 +186,7 @@ def test_a_class_with_a_crowd_is_never_named():
         assert [t for t in texts if re.search(r"\bdog\b", t)]
 
 
-def test_a_word_that_could_mean_another_object_is_not_used_alone():
+def test_an_ambiguous_word_is_not_used_alone():
     boxes = [("bear", 10, 10, 40, 40, "black"), ("teddy bear", 60, 90, 40, 40, "red")]
     scene = scene_of(boxes)
     said = wording.describe(scene, np.random.default_rng(3), 40, 0.0, True)
@@ -199,7 +199,7 @@ def test_a_word_that_could_mean_another_object_is_not_used_alone():
     ]
 
 
-def test_loose_names_never_tell_objects_apart():
+def test_loose_names_never_distinguish_objects():
     two = [("person", 40, 20, 60, 25, "red"), ("person", 40, 100, 60, 25, "white")]
     loose = re.compile(r"\b(man|woman|guy|boy|girl|kid|lady)\b")
     for boxes, loose_allowed in ((two, True), (two, False), (two[:1], True)):
@@ -213,11 +213,11 @@ def test_loose_names_never_tell_objects_apart():
         ]
         kinds = {one.kind for one in said if loose.search(one.text)}
         assert bool(kinds) == loose_allowed
-        # Beside another person the name alone says nothing; a place or a colour does.
+        # With a second person, the name alone is ambiguous; a place or a colour is not.
         assert ("name" in kinds) == (loose_allowed and len(boxes) == 1)
 
 
-def test_idle_words_do_not_change_which_object_is_meant():
+def test_filler_words_do_not_change_the_object():
     boxes = [("dog", 40, 20, 40, 40, "black"), ("dog", 40, 100, 30, 30, "white")]
     scene = scene_of(boxes)
     idle = re.compile(r"\b(lying down|sitting|cute|on the grass|sleeping)\b")
@@ -230,7 +230,7 @@ def test_idle_words_do_not_change_which_object_is_meant():
     assert found > 1
 
 
-def test_what_is_called_absent_is_absent():
+def test_objects_called_absent_are_absent():
     boxes = [("dog", 40, 20, 40, 40, "black"), ("cup", 5, 100, 30, 30, "white")]
     scene = scene_of(boxes, blocked={"person"}, complete=names.CLASSES - {"zebra"})
     texts = [
@@ -240,7 +240,8 @@ def test_what_is_called_absent_is_absent():
         if one.kind == "nothing"
     ]
     assert len(texts) > 150
-    # Present, easily taken for what is present, blocked, not annotated; too wide.
+    # Present, easily confused with a present class, blocked, not annotated, too
+    # general.
     never = r"\b(wine glass|bottle|man|woman|zebra|animal|plant)\b"
     assert not [text for text in texts if re.search(never, text)]
     assert any(re.search(r"\b(cat|horse|cow)\b", text) for text in texts)
@@ -259,7 +260,7 @@ def test_what_is_called_absent_is_absent():
         assert said and all(one.target >= 0 for one in said)
 
 
-def test_relations_hold_for_one_object_alone():
+def test_relations_hold_for_one_object_only():
     boxes = [
         ("cup", 50, 10, 20, 20, "white"),
         ("cup", 50, 130, 20, 20, "white"),
@@ -278,7 +279,7 @@ def test_relations_hold_for_one_object_alone():
         assert one.target == {"left": 0, "right": 1}[side]
 
 
-def test_an_object_lies_on_what_its_lower_rim_touches():
+def test_an_object_lies_on_the_object_at_its_lower_edge():
     on = [("dog", 40, 60, 30, 40, "black"), ("dog", 80, 5, 20, 20, "white")]
     couch = np.zeros((HEIGHT, WIDTH), bool)
     couch[20:100, 40:120] = True

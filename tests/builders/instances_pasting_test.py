@@ -1,4 +1,4 @@
-"""Pasted scenes from drawn images, to the pixel."""
+"""Checks pasted scenes, made from drawn images, pixel by pixel."""
 
 import json
 from collections import Counter
@@ -15,7 +15,7 @@ from tfds_builders.instances import pasting, source
 
 HEIGHT, WIDTH = 120, 160
 GROUND = (20, 40, 200)
-PAINTS = {16: (220, 30, 30), 17: (30, 200, 40)}  # of birds, of cats
+PAINTS = {16: (220, 30, 30), 17: (30, 200, 40)}  # birds, cats
 CATEGORIES = [{"id": 16, "name": "bird"}, {"id": 17, "name": "cat"}]
 
 
@@ -32,7 +32,7 @@ def polygon(center, radii):
 
 @pytest.fixture
 def root(tmp_path):
-    """Photographs of one bird or cat each, drawn in one colour; the first is empty."""
+    """Returns photographs of one bird or cat, in one colour; the first is empty."""
     images, annotations = [], []
     (tmp_path / "images").mkdir()
     for i in range(5):
@@ -66,7 +66,7 @@ def scenes(root, number):
         yield paster.paste(ground, empty, np.random.default_rng((5, i)))
 
 
-def test_masks_are_what_is_visible_to_the_pixel(root):
+def test_masks_match_the_visible_pixels_exactly(root):
     names = {16: "bird", 17: "cat"}
     pasted, of_a_class = 0, Counter()
     for pixels, scene in scenes(root, 40):
@@ -79,7 +79,7 @@ def test_masks_are_what_is_visible_to_the_pixel(root):
                 PAINTS[k] for k, name in names.items() if name == thing.category
             )
             strongest = int(np.argmax(paint))
-            # Light changes by a third at most, the order of the channels never.
+            # Lighting changes by at most a third and never reorders the channels.
             assert (pixels[inner].argmax(-1) == strongest).all()
             pasted += 1
         assert every.max(initial=0) <= 1
@@ -93,7 +93,7 @@ def test_masks_are_what_is_visible_to_the_pixel(root):
     assert pasted > 60 and of_a_class[2] > 5 and of_a_class[3] > 2
 
 
-def test_a_hidden_object_gets_no_expression_but_counts(root):
+def test_a_hidden_object_gets_no_expression_but_is_counted(root):
     hidden = [
         thing
         for _, scene in scenes(root, 60)
@@ -125,7 +125,7 @@ def test_objects_below_a_pasted_one_lose_its_pixels(root):
     assert any(hidden) and not all(hidden)
 
 
-def test_scenes_are_built_from_training_images_alone(root, tmp_path):
+def test_scenes_are_built_from_training_images_only(root, tmp_path):
     given = ("scenes=12", "seed=3")
     for data in ("a", "b"):
         folder = str(tmp_path / data)
@@ -134,7 +134,7 @@ def test_scenes_are_built_from_training_images_alone(root, tmp_path):
             "instances/pasted", folder, str(root), given=given, num_workers=workers
         )
     one, two = (Built(str(tmp_path / d), "instances/pasted") for d in "ab")
-    # Of val, not even the image is there.
+    # Images of val are absent altogether.
     assert list(one.info.splits) == ["train"]
     assert one.metadata["sentences"] == two.metadata["sentences"]
     ids = one.metadata["image_ids"]["train"]
@@ -143,7 +143,7 @@ def test_scenes_are_built_from_training_images_alone(root, tmp_path):
     assert record["image"][:2] == b"\xff\xd8"
 
 
-def test_a_partial_source_alone_has_no_photograph_to_paste_into(root, tmp_path):
+def test_a_partial_source_has_no_photograph_to_paste_into(root, tmp_path):
     given = ("scenes=3", "partial=.")
     with pytest.raises(ValueError, match="Check --option partial"):
         prepare.prepare("instances/x", str(tmp_path / "d"), str(root), given=given)

@@ -1,4 +1,4 @@
-"""`instances` from drawn images: built, checked, described, and fed bad input."""
+"""Builds, checks and describes `instances` from drawn images and bad input."""
 
 import json
 import re
@@ -53,7 +53,7 @@ DOGS = [(5, 10, 25, 50), (45, 15, 70, 50)]
 
 @pytest.fixture
 def manual(tmp_path):
-    """Five images of two dogs each, one more with a crowd; two to score on."""
+    """Writes five images of two dogs, one with a crowd, and two for scoring."""
     root = tmp_path / "manual"
     images = [draw(root, i, DOGS) for i in range(8)]
     annotations = [
@@ -93,14 +93,14 @@ def test_a_set_is_built_checked_and_described(manual, tmp_path):
     counted = sum(s["fit_nothing"] for s in card["splits"].values())
     assert counted == kinds[b"nothing"]
     assert "## Expressions by kind" in report.to_markdown(card)
-    # The first image has a crowd of dogs.
+    # The first image contains a crowd of dogs.
     first = built.records("train")[0]
     assert [c.decode() for c in first["objects"]["category"]] == ["dog", "cup"]
     named = [t for t in texts(first) if re.search("dog|animal|canine|pet", t)]
     assert named == []
 
 
-def test_threads_and_other_images_change_nothing(manual, tmp_path):
+def test_results_do_not_depend_on_threads_or_other_images(manual, tmp_path):
     one = build(manual, tmp_path / "one", num_workers=1)
     content = json.loads((manual / "instances_train.json").read_text())
     content["images"] = content["images"][::-1]
@@ -128,14 +128,14 @@ def test_the_layout_of_coco_is_found(manual, tmp_path):
     assert {s: c["images"] for s, c in built.counts().items()} == {"train": 6, "val": 2}
 
 
-def test_bad_annotations_are_counted_and_block_their_class(tmp_path):
+def test_bad_annotations_are_counted_and_exclude_their_class(tmp_path):
     root = tmp_path / "manual"
     images = [draw(root, i, DOGS) for i in range(3)]
     cup = (30, 5, 42, 25)
     annotations = [
         thing(1, 0, 18, DOGS[0]),
         thing(2, 0, 47, cup),
-        # Boxes only, and outlines that are none.
+        # A box without an outline, and invalid outlines.
         {"id": 3, "image_id": 0, "category_id": 18, "bbox": [45, 15, 25, 35]},
         thing(4, 1, 18, DOGS[0], segmentation=[[1, 2, 3]]),
         thing(5, 1, 18, DOGS[1], segmentation="none"),
@@ -161,10 +161,10 @@ def test_bad_annotations_are_counted_and_block_their_class(tmp_path):
         assert line in skipped
 
 
-def test_images_with_one_object_of_each_class_can_be_left_out(tmp_path):
+def test_images_with_one_object_of_each_class_can_be_skipped(tmp_path):
     root = tmp_path / "manual"
     images = [draw(root, number, DOGS) for number in range(3)]
-    # Two dogs; a cat and a dog; two dogs of which one is too small.
+    # Two dogs; a cat and a dog; two dogs, one of them too small.
     small = (70, 50, 72, 52)
     annotations = [
         thing(10 * number + k, number, category, box)
@@ -182,7 +182,7 @@ def test_images_with_one_object_of_each_class_can_be_left_out(tmp_path):
     assert [record["image_id"] for record in built.records("train")] == [b"0.png"]
 
 
-def test_boxes_alone_end_in_an_error(tmp_path):
+def test_boxes_without_masks_are_refused(tmp_path):
     root = tmp_path / "manual"
     boxes = [{"id": 1, "image_id": 0, "category_id": 18, "bbox": [5, 10, 20, 40]}]
     write(root, "train", [draw(root, 0, DOGS)], boxes)
@@ -190,7 +190,7 @@ def test_boxes_alone_end_in_an_error(tmp_path):
         build(root, tmp_path / "data")
 
 
-def test_other_categories_have_their_own_name_alone(tmp_path):
+def test_other_categories_have_only_their_own_name(tmp_path):
     root = tmp_path / "manual"
     categories = [
         {"id": 1, "name": "Forklift_truck"},
@@ -262,7 +262,7 @@ def test_a_folder_without_annotations_is_named(tmp_path):
         source.find_splits(tmp_path)
 
 
-def test_memory_does_not_grow_with_the_outlines(tmp_path):
+def test_memory_does_not_grow_with_the_size_of_the_outlines(tmp_path):
     outline = [float(i % 50) for i in range(600)]
     images = [
         {"id": i, "file_name": f"{i}.png", "height": HEIGHT, "width": WIDTH}

@@ -1,4 +1,4 @@
-"""JSON read in parts: the same as read whole, in less memory."""
+"""Reading JSON in parts gives the same values as reading it whole, in less memory."""
 
 import json
 import tracemalloc
@@ -37,7 +37,7 @@ def write(tmp_path, content):
 @pytest.mark.parametrize("chunk", [1, 2, 7, 1 << 20])
 @pytest.mark.parametrize("indent", [None, 3])
 @pytest.mark.parametrize("ascii_only", [True, False])
-def test_parts_of_any_length_give_the_same(
+def test_parts_of_any_length_give_the_same_values(
     chunk, indent, ascii_only, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(json_stream, "_CHUNK", chunk)
@@ -65,19 +65,19 @@ def test_encodings_are_those_of_json(encoding, tmp_path):
         ('{"images": [1,], "annotations": []}', "Expecting value, character 14"),
         ('{"images": [nul], "annotations": []}', "Expecting value, character 12"),
         ('{"images": ["a], "annotations": []}', "it is not JSON"),
-        ('{"images": [], "annotations": []} {', "more follows its end"),
+        ('{"images": [], "annotations": []} {', "extra data after its end"),
         ('{"images": []}', "no list of annotations"),
         ('{"images": [], "annotations": {}}', "no list of annotations"),
     ],
 )
-def test_what_is_no_such_file_is_named(content, message, tmp_path, monkeypatch):
+def test_a_file_of_another_form_is_named(content, message, tmp_path, monkeypatch):
     for chunk in (1, 1 << 20):
         monkeypatch.setattr(json_stream, "_CHUNK", chunk)
         with pytest.raises(ValueError, match=message.replace("{", r"\{")):
             read(write(tmp_path, content.encode()))
 
 
-def test_text_that_is_cut_off_anywhere_is_refused(tmp_path):
+def test_text_truncated_anywhere_is_refused(tmp_path):
     whole = json.dumps(PLAIN).encode()
     for length in range(len(whole)):
         with pytest.raises(ValueError, match="it "):

@@ -6,7 +6,7 @@ from pycocotools import mask as mask_util
 
 from tfds_builders import masks
 
-# Two parts on 6 x 8 pixels: columns 1, 2 of rows 1 to 3, columns 5 to 7 of rows 0, 1.
+# Two parts on 6 x 8 pixels: columns 1-2 of rows 1-3, columns 5-7 of rows 0-1.
 HEIGHT, WIDTH = 6, 8
 TWO_PARTS = np.zeros((HEIGHT, WIDTH), bool)
 TWO_PARTS[1:4, 1:3] = TWO_PARTS[0:2, 5:8] = True
@@ -28,7 +28,7 @@ def decode(counts):
             [[1, 1, 3, 1, 3, 4, 1, 4], [5, 0, 8, 0, 8, 2, 5, 2]], id="polygons"
         ),
         pytest.param(
-            # The parts overlap: a union, not a sum or a difference.
+            # The parts overlap: the mask is their union, not a sum or a difference.
             [
                 [1, 1, 3, 1, 3, 3, 1, 3],
                 [1, 2, 3, 2, 3, 4, 1, 4],
@@ -42,7 +42,8 @@ def decode(counts):
             id="runs",
         ),
         pytest.param(
-            # COCO's string: from the fourth on, each run less the one before the last.
+            # COCO's string: from the fourth on, each run is relative to the one two
+            # before.
             {"size": SIZE, "counts": "7330;OF0000"},
             id="string",
         ),
@@ -70,7 +71,7 @@ def test_every_encoding_gives_the_same_mask(segmentation):
 
 @pytest.mark.parametrize("counts", [[7, 3, 38], "73O"])
 def test_a_mask_of_another_size_than_its_image_is_refused(counts):
-    # As many pixels, so only the size can tell.
+    # The number of pixels is equal, so only the size differs.
     with pytest.raises(ValueError, match=r"the mask is \[8, 6\] .* image \[6, 8\]"):
         encode({"size": [WIDTH, HEIGHT], "counts": counts})
 
@@ -100,7 +101,7 @@ def test_a_mask_without_a_pixel_is_refused(empty):
         (None, "None"),
         ({"size": SIZE}, "counts"),
         ({"size": SIZE, "counts": [-4, 52]}, "cover"),
-        # pycocotools itself would crash on these.
+        # These crash pycocotools.
         ([[float("nan"), 0, 4, 0, 4, 4]], "far outside the image"),
         ([[float("inf"), 0, 4, 0, 4, 4]], "far outside the image"),
         ([[1e9, 0, 4, 0, 4, 4]], "far outside the image"),
@@ -130,7 +131,7 @@ def test_in_a_mat_file_the_object_is_zero(background, dtype, tmp_path):
 @pytest.mark.parametrize(
     ("mode", "value"), [("L", 255), ("L", 1), ("1", 1), ("P", 3), ("RGB", (0, 9, 0))]
 )
-def test_in_an_image_the_object_is_what_is_not_zero(mode, value, tmp_path):
+def test_in_an_image_the_object_is_nonzero(mode, value, tmp_path):
     image = Image.new(mode, (WIDTH, HEIGHT))
     if mode == "P":
         image.putpalette([0] * 768)
@@ -141,7 +142,7 @@ def test_in_an_image_the_object_is_what_is_not_zero(mode, value, tmp_path):
     assert masks.read_mask_file(path, HEIGHT, WIDTH) == "7330;OF0000"
 
 
-def test_a_mask_file_that_is_none_is_refused(tmp_path):
+def test_a_file_without_a_mask_is_refused(tmp_path):
     whole = tmp_path / "whole.mat"
     scipy.io.savemat(whole, {"segimg_t": np.zeros((6, 8))}, do_compression=True)
     other = tmp_path / "other.mat"
@@ -152,7 +153,7 @@ def test_a_mask_file_that_is_none_is_refused(tmp_path):
         ("absent.mat", "missing"),
         ("absent.png", "missing"),
         ("cut.mat", "damaged"),
-        ("empty.png", "no mask"),
+        ("empty.png", "not a mask"),
         ("other.mat", "no variable 'segimg_t'"),
     ):
         with pytest.raises(ValueError, match=message):

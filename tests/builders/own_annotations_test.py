@@ -9,7 +9,7 @@ from PIL import Image
 from tfds_builders import own_annotations
 from tfds_builders.annotations import Problems
 
-# Two parts on 6 x 8 pixels: columns 1, 2 of rows 1 to 3, columns 5 to 7 of rows 0, 1.
+# Two parts on 6 x 8 pixels: columns 1-2 of rows 1-3, columns 5-7 of rows 0-1.
 TWO_PARTS = np.zeros((6, 8), bool)
 TWO_PARTS[1:4, 1:3] = TWO_PARTS[0:2, 5:8] = True
 POLYGONS = [[1, 1, 3, 1, 3, 4, 1, 4], [5, 0, 8, 0, 8, 2, 5, 2]]
@@ -21,7 +21,7 @@ LINE = {"image": "a.png", "expression": "left one", "mask": POLYGONS}
 
 @pytest.fixture
 def root(tmp_path):
-    """A folder of images and masks of all kinds, without annotations."""
+    """Returns a folder of images and masks of all kinds, without annotations."""
     for name in ("a.png", "b.png", "c.jpg"):
         Image.new("RGB", (8, 6)).save(tmp_path / name)
     (tmp_path / "bomb.png").write_bytes(head_of_png(20_000, 20_000))
@@ -52,7 +52,7 @@ def save_mask(path, mask):
 
 
 def write(path, *lines):
-    """Writes lines, which are bytes or what JSON makes of them."""
+    """Writes lines: bytes as they are, other values as JSON."""
     encoded = [x if isinstance(x, bytes) else json.dumps(x).encode() for x in lines]
     path.write_bytes(b"\n".join(encoded) + b"\n")
 
@@ -78,7 +78,7 @@ def said(images):
 
 
 @pytest.mark.parametrize("mask", [POLYGONS, RUNS, RLE, [RLE], "masks/two.png"])
-def test_every_form_of_a_mask_gives_the_same(mask, root):
+def test_every_form_of_a_mask_gives_the_same_pixels(mask, root):
     write(root / "train.jsonl", LINE | {"mask": mask})
     annotations, problems = read(root)
     assert problems == []
@@ -87,12 +87,12 @@ def test_every_form_of_a_mask_gives_the_same(mask, root):
     assert image.objects[0].mask == "7330;OF0000"
 
 
-def test_a_mask_that_an_editor_saved_is_what_is_drawn_and_not_transparent(root):
+def test_a_mask_from_an_editor_is_its_drawn_opaque_part(root):
     opaque = np.zeros((6, 8, 4), np.uint8)
     opaque[TWO_PARTS] = 255
     drawn = opaque.copy()
     opaque[..., 3] = 255
-    drawn[~TWO_PARTS, :3] = 255  # White, but transparent.
+    drawn[~TWO_PARTS, :3] = 255  # White but transparent.
     for name, pixels in (("opaque", opaque), ("drawn", drawn)):
         Image.fromarray(pixels).save(root / f"masks/{name}.png")
     Image.fromarray(opaque).convert("LA").save(root / "masks/grey.PNG")
@@ -105,7 +105,7 @@ def test_a_mask_that_an_editor_saved_is_what_is_drawn_and_not_transparent(root):
     assert [thing.mask for thing in things] == 3 * ["7330;OF0000"]
 
 
-def test_lines_of_an_image_are_gathered_where_it_first_appears(root):
+def test_lines_of_an_image_are_grouped_at_its_first_line(root):
     write(
         root / "train.jsonl",
         LINE | {"image": "b.png", "object_id": 7},
@@ -132,7 +132,7 @@ def test_lines_of_an_image_are_gathered_where_it_first_appears(root):
     assert [s.sent for s in b.objects[0].sentences] == ["left one", "more"]
 
 
-def test_what_editors_on_windows_write_is_read(root):
+def test_files_from_windows_editors_are_read(root):
     write(root / "train.jsonl", b"\xef\xbb\xbf" + json.dumps(LINE).encode() + b"\r")
     annotations, problems = read(root)
     assert problems == [] and len(annotations["train"]) == 1
@@ -178,7 +178,7 @@ FIELD_FAULTS = [
     ({"image": "empty.jpg"}, "empty.jpg: the file has no bytes"),
     ({"image": "text.jpg"}, "text.jpg: it is not an image"),
     ({"image": "bomb.png"}, "bomb.png: it is not an image (Image size (400000000 "),
-    ({"image": "turned.jpg"}, "turned.jpg: it is stored turned (EXIF orientation 6)"),
+    ({"image": "turned.jpg"}, "turned.jpg: it is stored rotated (EXIF orientation 6)"),
     ({"mask": "masks/absent.png"}, "masks/absent.png: it is missing, damaged or no"),
     ({"mask": "masks/empty.png"}, "masks/empty.png: it is missing, damaged or no"),
     ({"mask": "masks/turned.png"}, "the mask is [8, 6] pixels (height, width), its"),
@@ -202,7 +202,7 @@ FIELD_FAULTS = [
     [*FAULTS.items(), *((line(**changes), m) for changes, m in FIELD_FAULTS)],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_line_that_is_wrong_is_named_and_left_out(fault, message, root):
+def test_a_bad_line_is_named_and_skipped(fault, message, root):
     write(root / "val.jsonl", LINE, b"  ", fault, LINE | {"expression": "last"})
     annotations, problems = read(root)
     (problem,) = problems
@@ -218,7 +218,7 @@ def test_an_object_of_two_masks_is_named(root):
         LINE | {"image": "b.png"},
         named,
         named | {"mask": FIRST_PART},
-        # Elsewhere the name means another object.
+        # In another image, the name refers to another object.
         named | {"mask": FIRST_PART, "image": "c.jpg"},
     )
     annotations, problems = read(root)
@@ -242,7 +242,7 @@ def test_an_object_of_two_categories_is_named(root):
     assert annotations["train"][0].objects[0].category == "cup"
 
 
-def test_a_mask_that_was_mended_is_read_anew(root):
+def test_a_fixed_mask_is_read_again(root):
     write(root / "train.jsonl", LINE | {"mask": "masks/none.png"})
     assert len(read(root)[1]) == 1
     save_mask(root / "masks/none.png", TWO_PARTS)
@@ -260,7 +260,7 @@ def test_each_file_is_a_split(root):
     assert problems == [] and list(annotations) == ["test_2", "train"]
 
 
-def test_a_folder_without_annotations_is_said_with_what_to_put_there(root):
+def test_a_folder_without_annotations_is_refused_with_the_expected_files(root):
     with pytest.raises(FileNotFoundError, match=f"{root} has no annotations") as raised:
         read(root)
     for part in ("train.jsonl", "val.json ", "tfds_builders/custom/README.md"):
@@ -277,7 +277,7 @@ def test_a_split_in_both_forms_is_refused(root):
 
 
 @pytest.mark.parametrize("name", ["all", "my-notes", "a b", "unc:val", "é"])
-def test_a_name_that_no_split_can_have_is_refused(name, root):
+def test_an_invalid_split_name_is_refused(name, root):
     write(root / f"{name}.jsonl", LINE)
     with pytest.raises(ValueError, match=f"would be a split called '{name}'"):
         read(root)

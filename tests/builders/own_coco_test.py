@@ -9,7 +9,7 @@ from PIL import Image
 from tfds_builders import json_stream, own_annotations, own_coco
 from tfds_builders.annotations import Problems
 
-# Columns 1, 2 of rows 1 to 3 of 6 x 8 pixels; its runs as COCO spells them.
+# Columns 1-2 of rows 1-3 of 6 x 8 pixels, and its RLE as COCO writes it.
 SQUARE, SQUARE_RLE = [[1, 1, 3, 1, 3, 4, 1, 4]], "7330m0"
 CONTENT = {
     "info": {"year": 2024},
@@ -59,7 +59,7 @@ def read(root, content):
 def test_objects_that_are_referred_to_are_read(root):
     images, problems = read(root, CONTENT)
     assert problems == []
-    b, a = images  # In the order of the file; nothing is said of image 3.
+    b, a = images  # In file order; image 3 has no expression.
     assert (a.image_id, a.path, a.size) == ("a.png", root / "a.png", (6, 8))
     assert [(t.object_id, t.category) for t in a.objects] == [("10", ""), ("11", "cup")]
     assert {t.mask for t in a.objects + b.objects} == {SQUARE_RLE}
@@ -69,7 +69,7 @@ def test_objects_that_are_referred_to_are_read(root):
     ]
 
 
-def test_categories_may_be_absent(root):
+def test_categories_are_optional(root):
     content = {k: v for k, v in CONTENT.items() if k != "categories"}
     images, problems = read(root, content)
     assert problems == []
@@ -118,17 +118,17 @@ def spoilt(part, place, **changes):
         ),
     ],
 )
-def test_an_annotation_that_is_wrong_is_named(place, changes, message, root):
+def test_a_bad_annotation_is_named(place, changes, message, root):
     images, problems = read(root, spoilt("annotations", place, **changes))
     assert len(problems) == 1
     assert problems[0].startswith(f"{root}/train.json, annotation ")
     assert message in problems[0]
     left = {t.object_id for image in images for t in image.objects}
-    # Nobody can say which of two with one id is meant.
+    # With a duplicate id, the intended annotation is unknown.
     assert left == ({"20"} if changes.get("id") == 11 else {"11", "20"})
 
 
-def test_an_entry_that_is_no_object_is_named(root):
+def test_an_entry_of_another_type_is_named(root):
     content = CONTENT | {"annotations": [7, *CONTENT["annotations"]]}
     images, problems = read(root, content)
     assert len(images) == 2
@@ -137,7 +137,7 @@ def test_an_entry_that_is_no_object_is_named(root):
     ]
 
 
-def test_only_the_expression_that_is_empty_is_left_out(root):
+def test_only_the_empty_expression_is_skipped(root):
     images, problems = read(root, spoilt("annotations", 1, expressions=["", "cup"]))
     assert len(problems) == 1
     assert [s.sent for s in images[1].objects[1].sentences] == ["cup"]
@@ -167,7 +167,7 @@ def test_only_the_expression_that_is_empty_is_left_out(root):
         ),
     ],
 )
-def test_an_image_that_is_wrong_is_named(place, changes, messages, root):
+def test_a_bad_image_entry_is_named(place, changes, messages, root):
     images, problems = read(root, spoilt("images", place, **changes))
     assert len(images) == 1
     assert len(problems) == len(messages)
@@ -175,14 +175,14 @@ def test_an_image_that_is_wrong_is_named(place, changes, messages, root):
         assert any(message in problem for problem in problems)
 
 
-def test_an_image_that_is_stored_turned_is_named(root):
+def test_a_rotated_image_is_named(root):
     turned = Image.Exif()
     turned[0x0112] = 3
     Image.new("RGB", (8, 6)).save(root / "a.png", exif=turned)
     images, problems = read(root, CONTENT)
     assert [image.image_id for image in images] == ["b.png"]
     assert len(problems) == 1
-    assert "image 1: a.png: it is stored turned (EXIF orientation 3)" in problems[0]
+    assert "image 1: a.png: it is stored rotated (EXIF orientation 3)" in problems[0]
 
 
 @pytest.mark.parametrize(
@@ -221,5 +221,5 @@ def test_a_large_file_takes_little_memory(root, monkeypatch):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert [entry["id"] for entry in kept["annotations"]] == [10, 11, 20]
-    # Read whole, it takes more than five times its bytes.
+    # Parsed whole, it takes more than five times its size.
     assert size > 5e6 and peak < 0.2 * size

@@ -31,7 +31,7 @@ def run(*arguments, **environment):
 
 
 def refused(monkeypatch, *arguments):
-    """Returns the line with which the command ends, run in this process."""
+    """Runs the command in this process; returns its last line."""
     monkeypatch.setattr(sys, "argv", ["prepare", *arguments])
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     with pytest.raises(SystemExit) as ended:
@@ -42,12 +42,12 @@ def refused(monkeypatch, *arguments):
 
 @pytest.fixture
 def manual(testdata, tmp_path):
-    """A copy of the real files, to be spoiled."""
+    """Returns a copy of the real files that tests may damage."""
     return pathlib.Path(shutil.copytree(testdata / "refer", tmp_path / "manual"))
 
 
 def test_the_command_builds_several_sets_without_tensorflow(testdata, tmp_path):
-    # A TensorFlow that ends whoever imports it, for it may not be installed here.
+    # This stub exits on import, whether TensorFlow is installed here or not.
     (tmp_path / "tensorflow").mkdir()
     stub = "raise SystemExit('TensorFlow was imported')"
     (tmp_path / "tensorflow" / "__init__.py").write_text(stub)
@@ -64,13 +64,13 @@ def test_the_command_builds_several_sets_without_tensorflow(testdata, tmp_path):
         "  testA: 1 images, 1 objects, 3 expressions",
     ):
         assert line in result.stdout.splitlines()
-    # Four objects are not the published 49,822.
+    # The sample has 4 objects, the published set 49,822.
     assert "differs: " in result.stdout
     folder = tmp_path / "data" / "gref" / "google" / "1.0.0"
     assert len(list(folder.glob("*.array_record*"))) == 2
 
 
-def test_what_is_built_is_used_again_without_its_downloads(gref_dir):
+def test_a_built_set_is_reused_without_its_downloads(gref_dir):
     folder = pathlib.Path(gref_dir) / "gref" / "google" / "1.0.0"
     before = {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
     assert before
@@ -78,7 +78,7 @@ def test_what_is_built_is_used_again_without_its_downloads(gref_dir):
     assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir()} == before
 
 
-def test_all_that_is_wrong_with_all_sets_is_said_before_the_first_is_built(manual):
+def test_all_problems_of_all_sets_are_reported_before_the_first_build(manual):
     (manual / "refcoco+" / "instances.json").unlink()
     path = manual / "refcocog" / "instances.json"
     instances = json.loads(path.read_text())
@@ -90,8 +90,8 @@ def test_all_that_is_wrong_with_all_sets_is_said_before_the_first_is_built(manua
     )
     assert result.returncode == 1
     for part in (
-        "unc_plus: 1 files are missing",
-        "gref: 1 problems",
+        "unc_plus: 1 file is missing",
+        "gref: 1 problem:",
         "the mask has no pixel",
         "Nothing was built",
     ):
@@ -100,7 +100,7 @@ def test_all_that_is_wrong_with_all_sets_is_said_before_the_first_is_built(manua
     assert not list(data.rglob("*.array_record*"))
 
 
-def test_with_skip_bad_the_command_says_what_was_left_out(manual):
+def test_with_skip_bad_the_command_lists_the_skipped_entries(manual):
     image = manual / IMAGES / "COCO_train2014_000000266240.jpg"
     image.write_bytes(image.read_bytes()[:5000])
     data = manual.parent / "data"
@@ -109,9 +109,9 @@ def test_with_skip_bad_the_command_says_what_was_left_out(manual):
     assert result.returncode == 1 and "266240.jpg: it is truncated" in result.stderr
     result = run(*arguments, "--skip_bad")
     assert result.returncode == 0
-    assert "  1 problems were left out:" in result.stdout
+    assert "  1 problem skipped:" in result.stdout
     assert "266240.jpg: it is truncated" in result.stdout
-    # Also when it is only looked at.
+    # A set that is built already is checked as well.
     assert "266240.jpg: it is truncated" in run(*arguments).stdout
 
 
@@ -128,7 +128,7 @@ def test_an_unknown_name_is_refused(name, message, tmp_path):
     assert message in str(raised.value)
 
 
-def test_a_folder_that_is_missing_is_named(tmp_path):
+def test_a_missing_folder_is_named(tmp_path):
     for folder in (None, str(tmp_path / "absent")):
         with pytest.raises(FileNotFoundError, match="--manual_dir has to be"):
             prepare.prepare("gref", str(tmp_path / "data"), folder)
@@ -137,8 +137,8 @@ def test_a_folder_that_is_missing_is_named(tmp_path):
     assert "Traceback" not in result.stderr
 
 
-def test_forms_of_a_data_set_have_to_be_named(gref_dir):
-    with pytest.raises(ValueError, match="several forms; say which: gref/google"):
+def test_the_form_of_a_data_set_must_be_named(gref_dir):
+    with pytest.raises(ValueError, match="forms; name one of them: gref/google"):
         splits.open_split(gref_dir, "gref", "train")
 
 
@@ -154,7 +154,7 @@ def test_a_killed_build_leaves_nothing_and_can_be_repeated(manual, how):
         text=True,
     )
     folder = data / "gref" / "google"
-    # Every record has a shard of its own: two are whole by now, one is not.
+    # Every record has its own shard: two are complete here, one is not.
     while not list(folder.glob("incomplete.*/*train*-of-00002")):
         assert building.poll() is None, building.stderr.read()
         time.sleep(0.02)
@@ -199,12 +199,12 @@ def test_a_damaged_set_is_named_in_one_line(
     [
         (ModuleNotFoundError("No module named 'scipy'"), "No module named 'scipy'. In"),
         (MemoryError(), "Memory ran out. Large images need less with --num_workers=1"),
-        (KeyboardInterrupt(), "Interrupted. Nothing unfinished is left"),
+        (KeyboardInterrupt(), "Interrupted. No partial data set is left"),
         (RuntimeError(f"write() failed: {os.strerror(5)}"), "cannot be written to"),
         (RuntimeError("can't start new thread"), "--num_workers"),
     ],
 )
-def test_faults_of_the_machine_end_in_one_line(
+def test_errors_of_the_machine_print_one_line(
     error, said, testdata, tmp_path, monkeypatch
 ):
     def fail(*_):
@@ -216,7 +216,7 @@ def test_faults_of_the_machine_end_in_one_line(
     assert not list(tmp_path.glob("unc/[0-9i]*"))
 
 
-# The command, with an image of the second split that is read when there is a file "go".
+# Reading an image of the second split blocks until a file "go" exists.
 _SLOW_BUILD = """
 import sys, time
 from tfds_builders import images, prepare, streamed

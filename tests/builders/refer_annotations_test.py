@@ -20,7 +20,7 @@ REF = {
 
 
 def read(content, tmp_path):
-    """Returns refs and problems of a file of these bytes, or of this list."""
+    """Returns the refs and problems of a file with these bytes or this list."""
     path = tmp_path / "refs.p"
     if not isinstance(content, bytes):
         content = pickle.dumps(content, protocol=2)
@@ -30,7 +30,7 @@ def read(content, tmp_path):
 
 
 def test_refs_of_python_2_are_read(tmp_path):
-    # As the published files are: strings of bytes. Protocol 0 is readable.
+    # Byte strings, as in the published files. Protocol 0 is readable text.
     refs, problems = read(
         b"(l(dS'ref_id'\nI7\nsS'ann_id'\nI8\nsS'image_id'\nI9\nsS'split'\nS'val'\n"
         b"sS'sentences'\n(l(dS'sent'\nS'caf\\xc3\\xa9'\nsS'raw'\nS'x'\nsS'sent_id'\nI5\nsasa.",
@@ -66,15 +66,15 @@ class HostileCodec:
         (b"\x93NUMPY random bytes", "is not a pickle of refs"),
         (b"", "is not a pickle of refs"),
         (pickle.dumps([{"a": 1}])[:-5], "is not a pickle of refs"),
-        (pickle.dumps({"refs": []}), "holds a dict, not a list of refs"),
+        (pickle.dumps({"refs": []}), "holds a dict, expected a list"),
         (pickle.dumps([]), "holds a list"),
         (pickle.dumps([Hostile()]), r"refers to \w+.mkdir; only plain"),
-        (pickle.dumps([HostileCodec()]), "encodes something else than bytes"),
+        (pickle.dumps([HostileCodec()]), "encodes something other than bytes"),
         (pickle.dumps([pathlib.Path("x")]), r"refers to pathlib\S*; only plain"),
         (b"cos\nsystem\n(S'mkdir pickle-was-executed'\ntR.", "refers to os.system"),
     ],
 )
-def test_a_file_that_is_no_refs_is_refused(content, message, tmp_path):
+def test_a_file_without_refs_is_refused(content, message, tmp_path):
     with pytest.raises(ValueError, match=rf"refs\.p {message}|refs\.p .*{message}"):
         read(content, tmp_path)
     assert not pathlib.Path("pickle-was-executed").exists()
@@ -95,7 +95,7 @@ def test_text_that_is_not_utf_8_is_named(tmp_path):
     assert "refs.p, entry 1: its text is not UTF-8" in problem
 
 
-def test_all_refs_of_one_id_are_left_out(tmp_path):
+def test_all_refs_with_a_repeated_id_are_skipped(tmp_path):
     refs, problems = read([REF, REF | {"ref_id": 1}, REF], tmp_path)
     assert [ref["ref_id"] for ref in refs] == [1]
     assert problems == [f"{tmp_path / 'refs.p'}, ref_id 7: 2 entries have this id"]
@@ -112,18 +112,18 @@ def test_all_refs_of_one_id_are_left_out(tmp_path):
         "\udcff",
     ],
 )
-def test_a_file_that_is_no_instances_is_refused(content, tmp_path):
+def test_a_file_without_instances_is_refused(content, tmp_path):
     path = tmp_path / "instances.json"
     path.write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(ValueError, match=r"instances\.json is not .* Unpack it again"):
         refer_annotations.read_instances(path, [], Problems())
 
 
-# Refs of the entries 1 and 2.
+# Refs to entries 1 and 2.
 NAMED = [REF | {"ann_id": number, "image_id": number} for number in (1, 2)]
 
 
-def test_instances_of_one_id_are_left_out(tmp_path):
+def test_instances_with_a_repeated_id_are_skipped(tmp_path):
     path = tmp_path / "instances.json"
     twice = [{"id": 1}, {"id": 2}, {"id": 1}]
     path.write_text(json.dumps({"images": [], "annotations": twice, "categories": []}))
@@ -147,14 +147,14 @@ def test_a_split_of_several_letters_means_several_splits(split, meant):
     assert refer_annotations.splits_of(split) == meant
 
 
-def test_objects_that_nobody_refers_to_are_not_kept(tmp_path):
+def test_objects_without_refs_are_not_kept(tmp_path):
     path = tmp_path / "instances.json"
     entries = [{"id": number, "area": 7} for number in range(1, 6)]
     parts = dict.fromkeys(("images", "annotations", "categories"), entries)
     path.write_text(json.dumps(parts))
     instances = refer_annotations.read_instances(path, NAMED, Problems())
     assert list(instances["annotations"]) == list(instances["images"]) == [1, 2]
-    assert len(instances["categories"]) == 5  # They are few.
+    assert len(instances["categories"]) == 5  # There are few, so all are kept.
     assert instances["annotations"][1] == {"id": 1}
 
 
@@ -176,7 +176,7 @@ def test_annotations_of_many_objects_take_little_memory(tmp_path):
     instances = refer_annotations.read_instances(path, refs, Problems())
     now, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    # Parsed whole it takes five times its bytes.
+    # Parsed whole, it takes five times its size.
     assert now < 500 * 3_000 and peak < path.stat().st_size * 1.2
     (kept,) = instances["annotations"][499]["segmentation"]
     assert list(kept) == polygon
@@ -187,7 +187,7 @@ def test_annotations_of_many_objects_take_little_memory(tmp_path):
     assert whole == compact
 
 
-def test_words_of_refs_are_shared_and_their_tokens_dropped(tmp_path):
+def test_words_of_refs_are_shared_and_tokens_dropped(tmp_path):
     sentence = REF["sentences"][0] | {"tokens": ["a", "cat"], "raw": "a cat"}
     refs, problems = read([REF | {"sentences": [sentence, sentence.copy()]}], tmp_path)
     assert problems == []
@@ -199,7 +199,7 @@ def test_words_of_refs_are_shared_and_their_tokens_dropped(tmp_path):
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        # Numbered from 0, from 1, with gaps, and a number used again.
+        # Memo numbers from 0, from 1, with gaps, and reused.
         (b"(lp0\nS'a'\np1\nag1\nag1\na.", ["a", "a", "a"]),
         (b"(lp1\nS'a'\np2\nag2\na.", ["a", "a"]),
         (b"(lp7\nS'a'\np900000000\nag900000000\na.", ["a", "a"]),
@@ -211,6 +211,6 @@ def test_objects_of_a_pickle_are_found_by_number(content, expected):
 
 
 @pytest.mark.parametrize("number", ["1", "-1", "5"])
-def test_a_number_that_no_object_has_is_refused(number):
+def test_an_unknown_object_number_is_refused(number):
     with pytest.raises((pickle.UnpicklingError, KeyError, ValueError)):
         plain_pickle.load(b"(lp0\ng%s\na." % number.encode())

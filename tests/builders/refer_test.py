@@ -1,4 +1,4 @@
-"""`gref`, `unc` and `unc_plus`, built from true files and from spoiled ones."""
+"""Builds `gref`, `unc` and `unc_plus` from real and from damaged files."""
 
 import io
 import json
@@ -22,7 +22,7 @@ IMAGES = "images/mscoco/images/train2014"
 
 @pytest.fixture(scope="module")
 def data_dir(gref_dir, testdata):
-    """`gref_dir` with the other sets of the distribution as well."""
+    """Returns `gref_dir` with the other sets of the distribution added."""
     for name in EXPECTED:
         prepare.prepare(name, gref_dir, str(testdata / "refer"))
     return gref_dir
@@ -54,7 +54,7 @@ def objects_of(record):
 @pytest.mark.parametrize(
     ("name", "split"), [(name, split) for name in EXPECTED for split in EXPECTED[name]]
 )
-def test_counts_areas_and_boxes_are_those_measured_apart(data_dir, name, split):
+def test_counts_areas_and_boxes_match_independent_measurements(data_dir, name, split):
     expected = EXPECTED[name][split]
     opened = splits.open_split(data_dir, name, split)
     assert len(opened.source) == expected["images"]
@@ -81,7 +81,7 @@ def test_a_record_has_the_documented_fields(data_dir):
     }
 
 
-def test_a_record_carries_the_sources_own_names(data_dir):
+def test_a_record_keeps_the_names_of_the_source(data_dir):
     record = splits.open_split(data_dir, "gref/google", "train").source[0]
     assert record["image_id"] == b"52461"
     assert list(record["objects"]["category"]) == [b"parking meter"]
@@ -103,12 +103,12 @@ def test_metadata_follow_the_order_of_the_records(data_dir, split):
     assert info.metadata["skipped"] == []
 
 
-# Spoiled files.
+# Damaged files.
 
 
 @pytest.fixture
 def manual(testdata, tmp_path):
-    """A copy of the real files, to be spoiled."""
+    """Returns a copy of the real files that tests may damage."""
     return pathlib.Path(shutil.copytree(testdata / "refer", tmp_path / "manual"))
 
 
@@ -132,7 +132,7 @@ def build(manual, **options):
 
 
 def refused(manual, *parts):
-    """The build fails with a message that has every part, and leaves nothing."""
+    """Asserts that the build fails with all parts in its message and leaves nothing."""
     with pytest.raises(ValueError) as raised:
         build(manual)
     for part in parts:
@@ -153,9 +153,9 @@ def test_the_umd_partition_has_a_test_split(manual):
     assert len(opened.source) == 1 and opened.name == "gref/umd:test"
 
 
-def test_all_that_is_said_of_an_image_is_in_its_record(manual):
+def test_a_record_has_all_expressions_of_its_image(manual):
     def crowd(refs):
-        refs[2]["split"] = "train"  # a second object of the pizza's image
+        refs[2]["split"] = "train"  # a second object in the pizza's image
         refs[2]["sentences"].append({"sent_id": 5, "sent": "table", "raw": "Table!"})
 
     edit_refs(manual, crowd)
@@ -167,7 +167,7 @@ def test_all_that_is_said_of_an_image_is_in_its_record(manual):
     assert pizza["expressions"]["raw"][2] == b"Table!"
 
 
-def test_an_annotation_file_that_is_missing_is_named(manual):
+def test_a_missing_annotation_file_is_named(manual):
     for path in (manual / "refcocog").iterdir():
         path.unlink()
     with pytest.raises(FileNotFoundError, match="2 files are missing") as raised:
@@ -176,7 +176,7 @@ def test_an_annotation_file_that_is_missing_is_named(manual):
         assert part in str(raised.value)
 
 
-def test_everything_that_can_be_seen_early_is_said_at_once(manual):
+def test_all_early_problems_are_reported_at_once(manual):
     def spoil_refs(refs):
         refs[0]["sentences"][0]["sent"] = " . "
         refs[1]["ann_id"] = 5
@@ -194,7 +194,7 @@ def test_everything_that_can_be_seen_early_is_said_at_once(manual):
     assert message.count("\n") == 4
 
 
-def test_with_skip_bad_the_rest_is_built_and_the_problems_are_listed(manual):
+def test_skip_bad_builds_the_rest_and_lists_the_problems(manual):
     edit_refs(manual, lambda refs: refs[0]["sentences"][0].update(sent=""))
     image = manual / IMAGES / "COCO_train2014_000000266240.jpg"
     image.write_bytes(image.read_bytes()[:5000])
@@ -210,14 +210,14 @@ def test_with_skip_bad_the_rest_is_built_and_the_problems_are_listed(manual):
     assert "000000266240.jpg: it is truncated" in skipped[1]
 
 
-def test_a_split_of_which_nothing_is_left_is_refused_even_then(manual):
+def test_skip_bad_refuses_an_empty_split(manual):
     edit_refs(manual, lambda refs: [r["sentences"].clear() for r in refs[:2]] and None)
     with pytest.raises(ValueError, match="train: no image of this split can be used"):
         build(manual, skip_bad=True)
 
 
-def test_damage_that_only_shows_on_opening_is_said_at_once_too(manual):
-    # In images of both splits; the first is written by then.
+def test_damage_found_on_opening_is_reported_at_once_too(manual):
+    # One image of each split; the first split is written before the second is read.
     for name in ("000000052461", "000000266240"):
         image = manual / IMAGES / f"COCO_train2014_{name}.jpg"
         image.write_bytes(image.read_bytes()[:5000])
@@ -231,14 +231,14 @@ def test_an_image_of_another_size_is_named(manual):
     refused(manual, "052461.jpg: it is 48 x 64 pixels, but its annotations say 484")
 
 
-def test_an_image_without_a_byte_is_named(manual):
+def test_an_empty_image_file_is_named(manual):
     (manual / IMAGES / "COCO_train2014_000000052461.jpg").write_bytes(b"")
     refused(manual, "052461.jpg: the file has no bytes")
 
 
-def test_another_partition_s_file_is_refused(manual):
+def test_a_file_of_another_partition_is_refused(manual):
     edit_refs(manual, lambda refs: refs[0].update(split="testA"))
-    refused(manual, "they are another partition's")
+    refused(manual, "they belong to another partition")
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_another_partition_s_file_is_refused(manual):
         ),
     ],
 )
-def test_a_ref_that_is_wrong_is_named(manual, change, message):
+def test_a_bad_ref_is_named(manual, change, message):
     edit_refs(manual, lambda refs: change(refs) and None)
     refused(manual, message, "99000")
 
@@ -277,7 +277,7 @@ def test_a_ref_that_is_wrong_is_named(manual, change, message):
         ("images", {"id": 353701}, "id 353701: 2 entries have this id"),
     ],
 )
-def test_an_instance_that_is_wrong_is_named(manual, part, change, message):
+def test_a_bad_instance_is_named(manual, part, change, message):
     wanted = {"annotations": 418266, "images": 52461}[part]
 
     def spoil(instances):

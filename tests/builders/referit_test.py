@@ -1,4 +1,4 @@
-"""`referit` in its three forms, built from a real sample and from spoiled files."""
+"""Builds the three forms of `referit` from a real sample and damaged files."""
 
 import hashlib
 import io
@@ -23,7 +23,7 @@ PACKAGE = ROOT / "tfds_builders" / "referit"
 
 
 def lay_out(folder):
-    """Copies the sample, and its images to where the refer distribution has them."""
+    """Copies the sample, and its images to their folders in the refer distribution."""
     shutil.copytree(TESTDATA / "referit", folder)
     for image in sorted((folder / "referit/images").glob("*.jpg")):
         place = folder / "images/saiapr_tc-12" / image.stem[:2] / "images"
@@ -43,7 +43,7 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture
 def manual(tmp_path):
-    """A copy of the real files, to be spoiled."""
+    """Returns a copy of the real files that tests may damage."""
     return lay_out(tmp_path / "manual")
 
 
@@ -85,7 +85,7 @@ def objects_of(record):
 @pytest.mark.parametrize(
     ("form", "split"), [(form, split) for form in EXPECTED for split in EXPECTED[form]]
 )
-def test_counts_areas_and_boxes_are_those_measured_apart(data_dir, form, split):
+def test_counts_areas_and_boxes_match_independent_measurements(data_dir, form, split):
     expected = EXPECTED[form][split]
     opened = splits.open_split(data_dir, f"referit/{form}", split)
     assert len(opened.source) == expected["images"]
@@ -120,7 +120,7 @@ def test_a_mask_whose_background_is_1_is_read_as_one_whose_background_is_minus_1
     np.testing.assert_array_equal(mask, content["segimg_t"] == 0)
 
 
-def test_all_forms_name_an_image_alike(data_dir):
+def test_all_forms_give_an_image_the_same_name(data_dir):
     names = {
         form: {
             image
@@ -144,7 +144,7 @@ def test_a_ref_of_two_splits_is_in_both(data_dir):
     assert "993003" in pairs[0] and "993003" in pairs[1]
 
 
-def test_a_record_of_text_objseg_carries_its_names(data_dir):
+def test_a_record_of_text_objseg_has_its_own_names(data_dir):
     (record,) = splits.open_split(data_dir, "referit/text_objseg", "test").source
     assert record["image_id"] == b"38100"
     regions = [b"38100_1", b"38100_2", b"38100_3", b"38100_4"]
@@ -152,12 +152,12 @@ def test_a_record_of_text_objseg_carries_its_names(data_dir):
     assert list(record["objects"]["ref_id"]) == regions
     assert list(record["objects"]["category"]) == [b""] * 4
     assert list(record["expressions"]["sent_id"]) == [r + b"_0" for r in regions]
-    # Nothing is cleaned away: tokenisers do that.
+    # The text is kept unchanged; cleaning is left to the tokenisers.
     sentences = list(record["expressions"]["sent"])
     assert sentences[:2] == [b"-bridge", b"Sky above the bridge"]
 
 
-def test_a_record_of_refclef_carries_its_names(data_dir):
+def test_a_record_of_refclef_has_its_own_names(data_dir):
     (record,) = splits.open_split(data_dir, "referit/berkeley", "test").source
     assert record["objects"]["category"][1] == b"sky"
     assert record["objects"]["ref_id"][1] == b"993011"
@@ -174,14 +174,14 @@ def test_images_are_stored_as_they_were(data_dir, form):
             assert record["image"] in files
 
 
-# Spoiled files.
+# Damaged files.
 
 
 @pytest.mark.parametrize(
     ("form", "folder", "count"),
     [("text_objseg", "referit", 9), ("berkeley", "refclef", 2), ("unc", "refclef", 2)],
 )
-def test_a_form_needs_its_own_files_only(manual, form, folder, count):
+def test_a_form_needs_only_its_own_files(manual, form, folder, count):
     other = {"referit": "refclef", "refclef": "referit"}[folder]
     shutil.rmtree(manual / other)
     assert problems_of(form, manual) == []
@@ -193,7 +193,7 @@ def test_a_form_needs_its_own_files_only(manual, form, folder, count):
     assert all(str(manual / name) in str(raised.value) for name in builder.files())
 
 
-def test_a_missing_mask_is_named_once_though_two_splits_have_it(manual):
+def test_a_missing_mask_of_two_splits_is_named_once(manual):
     mask = manual / "referit/mask/10002_3.mat"
     mask.unlink()
     assert problems_of("text_objseg", manual) == [f"{mask}: the mask is missing"]
@@ -228,22 +228,22 @@ def spoil_mask(path, **content):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda path: path.write_bytes(b""), "missing, damaged or no mask"),
-        (lambda path: path.write_bytes(path.read_bytes()[:300]), "damaged or no mask"),
+        (lambda path: path.write_bytes(b""), "missing, damaged or not a mask"),
+        (lambda path: path.write_bytes(path.read_bytes()[:300]), "or not a mask"),
         (lambda path: spoil_mask(path, other=np.zeros((360, 480))), "no variable"),
         (
             lambda path: spoil_mask(path, segimg_t=np.zeros((480, 360))),
             r"the mask is \[480, 360\] pixels .* its image \[360, 480\]",
         ),
         (
-            # 255 is not the object: it is neither 1 nor -1, but not 0 either.
+            # 255 does not mark the object: it is neither 1 nor -1, and not 0 either.
             lambda path: spoil_mask(path, segimg_t=np.full((360, 480), 255, np.uint8)),
             "the mask has no pixel",
         ),
     ],
     ids=["empty", "truncated", "other variable", "turned", "no object"],
 )
-def test_a_mask_that_is_none_is_named(manual, spoil, message):
+def test_an_invalid_mask_is_named(manual, spoil, message):
     spoil(manual / "referit/mask/38100_4.mat")
     with pytest.raises(ValueError, match=rf"38100_4\.mat.*{message}"):
         prepare.prepare("referit", str(manual.parent / "data"), str(manual))
@@ -251,7 +251,7 @@ def test_a_mask_that_is_none_is_named(manual, spoil, message):
         splits.open_split(str(manual.parent / "data"), "referit/text_objseg", "train")
 
 
-def test_what_is_wrong_can_be_left_out_and_is_listed(manual):
+def test_bad_entries_can_be_skipped_and_are_listed(manual):
     (manual / "referit/mask/38100_4.mat").unlink()
     query = manual / "referit/referit_query_val.json"
     query.write_text(query.read_text().replace("bottom left", " "))
@@ -266,10 +266,10 @@ def test_what_is_wrong_can_be_left_out_and_is_listed(manual):
     assert builder_of("text_objseg", manual).info.metadata["skipped"] == found
 
 
-def test_the_other_partition_s_refs_are_refused(manual):
+def test_refs_of_the_other_partition_are_refused(manual):
     refclef = manual / "refclef"
     shutil.copy(refclef / "refs(unc).p", refclef / "refs(berkeley).p")
-    with pytest.raises(ValueError, match="they are another partition's"):
+    with pytest.raises(ValueError, match="they belong to another partition"):
         problems_of("berkeley", manual)
 
 
@@ -287,12 +287,12 @@ def test_a_ref_without_its_object_is_named(manual):
     refs = pickle.loads(path.read_bytes())
     refs[0]["ann_id"] = "10002_77"
     path.write_bytes(pickle.dumps(refs, protocol=2))
-    # Now testA, whose only ref this was, is empty; that is said when it is built.
+    # testA loses its only ref and is empty; the build reports that.
     (line,) = problems_of("unc", manual)
     assert line.startswith("ref 993001, object 10002_77: object 10002_77 has no entry")
 
 
-# What is known of the published files.
+# Facts about the published files.
 
 
 def test_the_readme_lists_the_published_files():
@@ -310,7 +310,7 @@ def test_the_readme_lists_the_published_files():
 def test_every_file_that_text_objseg_needs_has_a_published_hash(manual):
     published = json.loads((PACKAGE / "published_files.json").read_text())
     assert set(published) == set(builder_of("text_objseg", manual).files())
-    # The sample is not the published set, so a check must be able to tell.
+    # The hashes must distinguish the sample from the published set.
     for name, file in published.items():
         content = (manual / name).read_bytes()
         assert hashlib.sha256(content).hexdigest() != file["sha256"]

@@ -1,4 +1,4 @@
-"""Scenes against a reader of their sentences that shares no rule with their writer."""
+"""Checks scenes with a reader of expressions that shares no rule with the writer."""
 
 import dataclasses
 from collections import Counter
@@ -9,8 +9,8 @@ import pytest
 from tfds_builders.shapes import scenes
 
 SIDE = 64
-# Words to a comparison of centres (x to the right, y downwards): the first of two
-# numbers that the word asks to be the smaller.
+# Orders by centre (x to the right, y downwards): the described shape has the smaller of
+# two values.
 ORDERS = {
     "left": lambda shape: shape.center[0],
     "right": lambda shape: -shape.center[0],
@@ -30,7 +30,7 @@ def made():
 
 
 def named(noun, shapes):
-    """The places of the shapes that words like "large red circle" hold for."""
+    """Returns the places of the shapes that match words like "large red circle"."""
     assert noun, "a sentence names some thing"
     places = []
     for i, shape in enumerate(shapes):
@@ -41,7 +41,7 @@ def named(noun, shapes):
 
 
 def meant(sentence, shapes):
-    """Returns every place that a sentence may mean, and its kind, by its words."""
+    """Returns every place that an expression may refer to, and its kind."""
     words = sentence.split()
     if words[0] == "the":
         words = words[1:]
@@ -68,7 +68,7 @@ def meant(sentence, shapes):
     return named(words, shapes), "attribute"
 
 
-def test_the_reader_of_these_tests_tells_true_from_false():
+def test_the_reader_distinguishes_true_from_false_expressions():
     shapes = [
         scenes.Shape("circle", "red", "large", (10.0, 10.0), 5.0),
         scenes.Shape("circle", "blue", "large", (40.0, 12.0), 5.0),
@@ -83,7 +83,7 @@ def test_the_reader_of_these_tests_tells_true_from_false():
     assert meant("circle above the square", shapes) == ([0, 1], "relation")
 
 
-def test_every_expression_is_true_of_its_object_alone(made):
+def test_every_expression_is_true_of_its_object_only(made):
     read = 0
     for scene in made:
         for expression in scene.expressions:
@@ -99,7 +99,7 @@ def test_every_scene_has_equally_many_expressions_of_each_kind(made):
         assert kinds == dict.fromkeys(scenes.KINDS, 3)
 
 
-def test_all_words_of_the_grammar_are_spoken(made):
+def test_all_words_of_the_grammar_are_used(made):
     spoken = {w for s in made for e in s.expressions for w in e.words.split()}
     words = {*scenes.SHAPES, *scenes.COLORS, *scenes.SIZES, *scenes.SUPERLATIVES}
     assert words | {"left", "right", "above", "below", "of", "the", "object"} == spoken
@@ -109,7 +109,7 @@ def test_no_shape_is_cut_off_or_invisible(made):
     for scene in made:
         for shape in scene.shapes:
             mask = shape.mask(SIDE)
-            # Amid a canvas thrice as wide, nothing can be cut off.
+            # Nothing is cut off in the middle of a canvas three times as wide.
             x, y = shape.center
             moved = dataclasses.replace(shape, center=(x + SIDE, y + SIDE))
             assert mask.sum() == moved.mask(3 * SIDE).sum() > 0
@@ -125,7 +125,7 @@ def test_shapes_do_not_overlap(made):
     ("shape", "pixels"),
     [
         # A circle of radius 10 has 100 pi pixels, a square of half-width 9 has 18 x 18,
-        # a triangle 18 high and 20 wide at its foot half of 18 x 20.
+        # a triangle of height 18 and base 20 has half of 18 x 20.
         ("circle", 314),
         ("square", 324),
         ("triangle", 180),
@@ -135,6 +135,6 @@ def test_areas_follow_from_the_radius(shape, pixels):
     drawn = scenes.Shape(shape, "red", "large", (32.0, 32.0), 10.0).mask(SIDE)
     assert drawn.sum() == pytest.approx(pixels, rel=0.05)
     rows, columns = np.nonzero(drawn)
-    # ... and every shape stands upright about its centre.
+    # ... and every shape is upright and centred.
     assert columns.min() + columns.max() == 63
     assert rows.min() <= 32 <= rows.max()

@@ -32,7 +32,7 @@ def test_a_record_has_the_documented_fields(shapes_dir):
     assert sizes == {"train": 40, "val": 8, "test": 8}
 
 
-def test_a_record_says_of_its_objects_what_is_drawn(shapes_dir):
+def test_a_record_describes_the_drawn_objects(shapes_dir):
     for record in read(shapes_dir, "val"):
         image = np.asarray(Image.open(io.BytesIO(record["image"])))
         assert image.shape == (Builder.SIDE, Builder.SIDE, 3)
@@ -60,9 +60,9 @@ def test_metadata_list_the_sentences_in_the_order_of_the_records(shapes_dir):
         assert stored == split.sentences
 
 
-def test_more_scenes_begin_with_the_same_scenes(shapes_dir, tmp_path, monkeypatch):
-    # A scene depends on its split and number alone, so numbers measured on a small
-    # build hold for the same scenes of a large one.
+def test_a_larger_set_begins_with_the_same_scenes(shapes_dir, tmp_path, monkeypatch):
+    # A scene depends only on its split and number, so scores on a small build hold for
+    # the same scenes of a large one.
     monkeypatch.setattr(Builder, "SCENES", {"train": 3, "val": 1, "test": 1})
     prepare.prepare("shapes", str(tmp_path))
     some, all_of_them = read(str(tmp_path), "train"), read(shapes_dir, "train")

@@ -16,7 +16,7 @@ def random_scenes(number):
 
 
 def matching(noun, shapes):
-    """Reads a noun phrase by itself: which objects does it name?"""
+    """Returns the objects that a noun phrase names."""
     words = noun.removeprefix("the ").split()
     return [
         shape
@@ -26,7 +26,7 @@ def matching(noun, shapes):
 
 
 def meant(words, shapes):
-    """Reads an expression from its words alone; returns every object it is true of."""
+    """Returns every object that an expression is true of, from its words alone."""
     words = words.removeprefix("the ")
     for relation, (axis, sign) in {
         " left of ": (0, -1),
@@ -53,19 +53,19 @@ def meant(words, shapes):
     return matching(words, shapes)
 
 
-def test_every_expression_is_true_of_its_object_alone():
+def test_every_expression_is_true_of_its_object_only():
     for scene in random_scenes(200):
         for expression in scene.expressions:
             target = scene.shapes[expression.target]
             assert meant(expression.words, scene.shapes) == [target], expression
 
 
-def test_each_kind_needs_what_its_name_says():
+def test_each_kind_of_expression_matches_its_name():
     for scene in random_scenes(100):
         for expression in scene.expressions:
             words = expression.words.removeprefix("the ").split()
             if expression.kind == "superlative":
-                # Without the superlative several objects are left.
+                # Without the superlative, several objects match.
                 assert len(matching(" ".join(words[1:]), scene.shapes)) > 1
             if expression.kind == "relation":
                 cut = min(
@@ -101,7 +101,7 @@ def test_pixels_show_the_named_color_on_plain_or_noisy_ground():
             mask = shape.mask(SIDE)
             ground &= ~mask
             shown = scene.image[mask].mean(0)
-            # Eight is the spread of the tint of each channel.
+            # Eight is the standard deviation of each channel's tint.
             assert np.abs(shown - scenes.COLORS[shape.color]).max() < 5 * 8
         noisy.append(scene.image[ground].std() > 1)
     assert 10 < sum(noisy) < 40
@@ -116,7 +116,7 @@ def test_a_scene_follows_from_its_seed():
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
-def test_built_records_hold_what_was_drawn(shapes_dir, split):
+def test_built_records_match_the_drawn_scenes(shapes_dir, split):
     opened = splits.open_split(shapes_dir, "shapes", split)
     record = opened.source[5]
     stored = [s.decode() for s in record["expressions"]["sent"]]

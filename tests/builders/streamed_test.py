@@ -1,4 +1,4 @@
-"""Sets of any size: their memory, their shards, and builds that do not end."""
+"""Memory and shards of data sets of any size, and builds that fail."""
 
 import io
 import itertools
@@ -56,7 +56,7 @@ def build(folder, **config):
 
 @pytest.fixture
 def no_memory(monkeypatch):
-    """TFDS's own writer would turn to TensorFlow at the first record."""
+    """Makes TFDS's own writer import TensorFlow at the first record."""
     monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 0)
 
 
@@ -70,7 +70,7 @@ def no_memory(monkeypatch):
         ("shapes", "refer"),
     ],
 )
-def test_sets_past_tfds_s_limit_are_built(
+def test_sets_above_the_tfds_limit_are_built(
     name, folder, no_memory, testdata, tmp_path, monkeypatch
 ):
     few = {"train": 4, "val": 2, "test": 2}
@@ -79,7 +79,7 @@ def test_sets_past_tfds_s_limit_are_built(
     assert len(splits.open_split(str(tmp_path), name, "val").source)
 
 
-def test_tfds_s_own_call_builds_them_too(no_memory, testdata, tmp_path):
+def test_the_tfds_call_builds_them_too(no_memory, testdata, tmp_path):
     builder = prepare.make_builder("unc", str(tmp_path))
     config = tfds.download.DownloadConfig(manual_dir=str(testdata / "refer"))
     builder.download_and_prepare(download_config=config, file_format="array_record")
@@ -88,7 +88,7 @@ def test_tfds_s_own_call_builds_them_too(no_memory, testdata, tmp_path):
 
 def test_memory_does_not_grow_with_the_records(tmp_path, monkeypatch):
     peaks = []
-    for count in (20, 20, 220):  # The first imports what is imported late.
+    for count in (20, 20, 220):  # The first build includes lazy imports.
         monkeypatch.setattr(Noise, "RECORDS", count)
         tracemalloc.start()
         build(tmp_path / f"{len(peaks)}")
@@ -123,7 +123,7 @@ def test_a_small_split_is_one_shard(tmp_path):
     assert build(tmp_path).info.splits["train"].shard_lengths == [5]
 
 
-def test_no_more_records_are_written_than_asked_for(tmp_path):
+def test_no_more_records_are_written_than_requested(tmp_path):
     builder = build(tmp_path, max_examples_per_split=3)
     assert builder.info.splits["train"].num_examples == 3
 

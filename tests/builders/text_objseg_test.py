@@ -1,4 +1,4 @@
-"""The text_objseg layout: small files, spoiled files, and the full published ones."""
+"""The text_objseg layout: small files, damaged files, and the full published ones."""
 
 import collections
 import gzip
@@ -24,7 +24,7 @@ SIZES = "referit_imsize.json"
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three listed images, the last without expressions; three regions."""
+    """Returns a folder of three images, the last without expressions; three regions."""
     said = {"9_1": ["sky ", "The Sky."], "7_10": ["a dog"], "9_2": ["..."]}
     (tmp_path / QUERY).write_text(json.dumps(said))
     (tmp_path / LISTED).write_text("7\n9\n8\n")
@@ -48,7 +48,7 @@ def thing(folder, region, *sentences):
     return ReferredObject(region, region, "", mask, sentences)
 
 
-def test_regions_are_gathered_by_image_in_the_order_of_the_list(folder):
+def test_regions_are_grouped_by_image_in_list_order(folder):
     images, lines = read(folder)
     assert lines == []
     assert [(i.image_id, i.path, i.size) for i in images] == [
@@ -65,7 +65,7 @@ def test_regions_are_gathered_by_image_in_the_order_of_the_list(folder):
             Sentence("9_1_0", "sky", "sky "),
             Sentence("9_1_1", "The Sky.", "The Sky."),
         ),
-        # The published train has such an expression; tokenisers keep it.
+        # The published train split has such an expression; tokenisers keep it.
         thing(folder, "9_2", Sentence("9_2_0", "...", "...")),
     )
 
@@ -88,9 +88,9 @@ def names_of(images):
     ("said", "record", "message"),
     [
         ('"4_1": ["x"]', "region 4_1", f"its image 4 is not in {LISTED}"),
-        ('"9": ["x"]', "region 9", "its name is not an image's, '_' and a number"),
-        ('"_9": ["x"]', "region _9", "its name is not an image's, '_' and a number"),
-        ('"9_": ["x"]', "region 9_", "its name is not an image's, '_' and a number"),
+        ('"9": ["x"]', "region 9", "its name is not <image>_<number>"),
+        ('"_9": ["x"]', "region _9", "its name is not <image>_<number>"),
+        ('"9_": ["x"]', "region 9_", "its name is not <image>_<number>"),
         ('"9_5": "x"', "region 9_5", "it has 'x', expected a list of expressions"),
         ('"9_5": {"a": 1}', "region 9_5", "it has (('a', 1),), expected a list"),
         ('"9_5": []', "region 9_5", "it has [], expected a list of expressions"),
@@ -109,10 +109,10 @@ def names_of(images):
             "the expression cannot be stored",
         ),
         ('"9_5": ["x"]', "mask/9_5.mat", "the mask is missing"),
-        ('"9_5": ["x"], "9_5": ["y"]', "region 9_5", "it has 2 entries; which is"),
+        ('"9_5": ["x"], "9_5": ["y"]', "region 9_5", "it has 2 entries, expected one"),
     ],
 )
-def test_a_bad_region_is_one_problem_and_the_others_are_read(
+def test_a_bad_region_is_one_problem_and_the_rest_is_read(
     folder, said, record, message
 ):
     query = folder / QUERY
@@ -125,11 +125,11 @@ def test_a_bad_region_is_one_problem_and_the_others_are_read(
     assert names_of(images) == ["7_10", "9_1", "9_2"]
 
 
-def test_of_a_region_only_the_bad_expression_is_left_out(folder):
+def test_only_the_bad_expression_of_a_region_is_skipped(folder):
     (folder / QUERY).write_text('{"9_1": ["sky", "", "clouds"]}')
     (image,), (line,) = read(folder)
     assert f"{QUERY}, region 9_1, expression 1: the expression is empty" in line
-    # The others keep the names that they have in the whole file.
+    # The other expressions keep their ids from the whole file.
     assert [s.sent_id for s in image.objects[0].sentences] == ["9_1_0", "9_1_2"]
 
 
@@ -147,7 +147,7 @@ def test_of_a_region_only_the_bad_expression_is_left_out(folder):
         ('{"7.jpg": [6, 4], "9.jpg": null}', "it has None, expected [width, height]"),
     ],
 )
-def test_an_image_without_one_size_is_one_problem(folder, sizes, message):
+def test_an_image_without_a_unique_size_is_one_problem(folder, sizes, message):
     (folder / SIZES).write_text(sizes)
     images, (line,) = read(folder)
     assert line.startswith(f"{folder / SIZES}, image 9.jpg: {message}")
@@ -184,7 +184,7 @@ def test_an_image_that_is_listed_twice_is_named_and_read_once(folder):
         (b"null", "holds None, expected a JSON object"),
     ],
 )
-def test_a_file_that_is_no_json_object_is_refused(folder, name, content, message):
+def test_a_file_without_a_json_object_is_refused(folder, name, content, message):
     (folder / name).write_bytes(content)
     with pytest.raises(ValueError, match=f"{re.escape(name)} {message}"):
         read(folder)
@@ -194,13 +194,13 @@ def test_a_file_that_is_no_json_object_is_refused(folder, name, content, message
     ("content", "message"),
     [(b"", "lists no image"), (b" \n", "lists no"), (b"7\n\xff", "is not UTF-8 text")],
 )
-def test_a_list_of_images_that_is_none_is_refused(folder, content, message):
+def test_an_invalid_list_of_images_is_refused(folder, content, message):
     (folder / LISTED).write_bytes(content)
     with pytest.raises(ValueError, match=rf"{LISTED} {message}"):
         read(folder)
 
 
-# The full published files: how many there are, counted by others on the same files.
+# Counts of the full published files, taken from independent sources.
 
 MEASURED = {
     # images listed, with expressions; regions, expressions, tokens, distinct, longest
@@ -210,7 +210,7 @@ MEASURED = {
     "test": (10000, 9994, 49730, 60105, 212613, 5834, 41),
 }
 
-# How many expressions have 1, 2, 3, ... tokens, then those of more than 28.
+# Number of expressions with 1, 2, 3, ... tokens, then with more than 28.
 LENGTHS = {
     "trainval": (
         [15302, 10153, 10843, 7647, 5214, 3420, 2384, 1696, 1057, 768, 513, 311, 196]
@@ -244,14 +244,14 @@ def said(full):
 
 
 def tokens_of(sentence):
-    """Tokenises as the counts were made: punctuation keeps its blanks."""
+    """Tokenises as for the published counts: punctuation keeps its spaces."""
     pieces = re.split(r"(\W+)", sentence)
     words = [piece.lower() for piece in pieces if piece.strip()]
     return words[:-1] if words[-1] == "." else words
 
 
 @pytest.mark.parametrize("split", MEASURED)
-def test_the_full_files_hold_what_was_measured(full, said, split):
+def test_the_full_files_have_the_published_counts(full, said, split):
     listed = full / f"referit_{split}_imlist.txt"
     regions = [r for of_image in said[split].values() for r in of_image.values()]
     tokens = [tokens_of(s.sent) for sentences in regions for s in sentences]

@@ -19,7 +19,7 @@ from tfds_builders.unc_plus import unc_plus_dataset_builder  # noqa: E402
 
 pytestmark = [
     pytest.mark.tf,
-    # TensorFlow's and TFDS's own.
+    # Warnings of TensorFlow and TFDS themselves.
     pytest.mark.filterwarnings("ignore"),
 ]
 TESTDATA = pathlib.Path(__file__).parent.parent / "testdata"
@@ -28,7 +28,7 @@ ROOT = TESTDATA.parent.parent
 
 class BuilderTest(tfds.testing.DatasetBuilderTestCase):
     __test__ = False
-    # They are checked for builders that download; these are given a folder.
+    # Checksums are for builders that download; these read a local folder.
     SKIP_CHECKSUMS = True
     EXAMPLE_DIR = TESTDATA / "refer"
 

@@ -17,9 +17,9 @@ from restr_jax.data.flip import mirror_sentence
         ("the man on the left's hat", "the man on the right's hat"),
     ],
 )
-def test_left_and_right_change_places_and_nothing_else_does(sentence, mirrored):
+def test_only_left_and_right_are_exchanged(sentence, mirrored):
     assert mirror_sentence(sentence) == mirrored
-    # Twice is as before, but for capitals.
+    # Mirroring twice restores the text, except for capitals.
     assert mirror_sentence(mirrored) == sentence.lower()
 
 
@@ -37,5 +37,5 @@ def test_words_that_only_contain_left_or_right_stay(sentence):
     assert mirror_sentence(sentence) == sentence
 
 
-def test_a_known_limit_right_that_is_no_direction_is_exchanged_too():
+def test_a_known_limit_right_without_a_direction_is_exchanged_too():
     assert mirror_sentence("right next to the door") == "left next to the door"

@@ -12,16 +12,16 @@ WORDS = ("<pad>", "<unk>", "cat", "chair", "zebra")
 
 @pytest.fixture
 def vectors(testdata):
-    """The text of a GloVe file of 24 words and 300 values."""
+    """Returns the text of a GloVe file of 24 words and 300 values."""
     return gzip.decompress((testdata / "glove_subset.300d.txt.gz").read_bytes())
 
 
-def test_a_zip_gives_what_the_text_does(vectors, tmp_path):
+def test_a_zip_gives_the_same_vectors_as_the_text(vectors, tmp_path):
     vocabulary = Vocabulary(WORDS)
     (tmp_path / "glove.txt").write_bytes(vectors)
     expected, absent = glove.read(tmp_path / "glove.txt", vocabulary, 300, 0)
     assert absent == ["zebra"]
-    # As Stanford packs it: glove.840B alone, glove.6B in four widths.
+    # Packed as by Stanford: glove.840B alone, glove.6B in four widths.
     narrow = b"cat 1 2\n"
     for files in (
         {"glove.840B.300d.txt": vectors},
@@ -45,7 +45,7 @@ def test_a_zip_of_another_width_names_the_line(vectors, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["zip", "gz"])
-def test_a_download_that_stopped_is_named(vectors, tmp_path, kind):
+def test_an_incomplete_download_is_named(vectors, tmp_path, kind):
     path = tmp_path / f"glove.txt.{kind}"
     if kind == "gz":
         path.write_bytes(gzip.compress(vectors))
@@ -67,7 +67,7 @@ def test_real_glove_vectors_land_in_their_rows(testdata):
     path = testdata / "glove_subset.300d.txt.gz"
     table, absent = glove.read(path, vocabulary, 300, seed=0)
     assert table.shape == (7, 300) and table.dtype == np.float32
-    # Known values of glove.6B.300d.
+    # Reference values from glove.6B.300d.
     assert round(float(cosine(table[2], table[3])), 3) == 0.682
     assert round(float(cosine(table[4], table[5])), 3) == 0.483
     assert absent == ["qwertzuiop"]
@@ -83,7 +83,7 @@ def test_glove_fills_the_rows_of_a_published_vocabulary(tmp_path):
     words = ["<pad>", "<go>", "<eos>", "<unk>", ".", "", "cat", "."]
     vocabulary = Vocabulary(words, "released")
     table, _ = glove.read(tmp_path / "glove.txt", vocabulary, 2, seed=0)
-    # The special entries are no words; of a repeated one the last row is used.
+    # Special entries are not words; a repeated word gets its last row.
     assert table[7].tolist() == [1.0, 2.0] and table[6].tolist() == [3.0, 4.0]
     assert table[4].tolist() != [1.0, 2.0] and table[1].tolist() != [9.0, 9.0]
 
@@ -118,13 +118,13 @@ def test_rows_of_the_table_are_lines_of_the_file(testdata):
 
 
 def test_vectors_wider_than_the_model_are_refused(testdata):
-    # Unnoticed, every word would start at random.
+    # Without this check, every word would start at random.
     vocabulary = Vocabulary(["<pad>", "<unk>", "dog"])
     with pytest.raises(ValueError, match="line 1"):
         glove.read(testdata / "glove_subset.300d.txt.gz", vocabulary, 100, seed=0)
 
 
-def test_the_words_of_a_file_come_in_its_order(tmp_path):
+def test_words_come_in_the_order_of_the_file(tmp_path):
     (tmp_path / "glove.txt").write_text("the 1 2\n. . . 3 4\ncat 5 6\n")
     assert list(glove.words(tmp_path / "glove.txt", 2)) == ["the", ". . .", "cat"]
     with pytest.raises(ValueError, match="line 1 has 2 values, not 3"):

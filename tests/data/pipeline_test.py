@@ -46,7 +46,7 @@ def assert_equal_batches(some, others):
             np.testing.assert_array_equal(one[name], other[name])
 
 
-def test_a_batch_depends_on_its_position_alone(shapes_dir):
+def test_a_batch_depends_only_on_its_position(shapes_dir):
     loader = make_loader(shapes_dir, 2)
     straight = take(loader, 60)  # 40 scenes of five pairs: more than an epoch
     assert_equal_batches(straight[57:], take(loader, 3, start_step=57))
@@ -73,7 +73,7 @@ def test_an_epoch_shows_every_expression_once(shapes_dir, expressions):
     assert epochs == [expected, expected]
 
 
-def test_masks_belong_to_their_sentences(shapes_dir):
+def test_masks_belong_to_their_expressions(shapes_dir):
     loader = make_loader(shapes_dir, 9)
     example = loader.load(3, np.array([4, 0, 8]))
     assert example.valid.tolist() == [True] * 3 + [False] * 6
@@ -82,7 +82,7 @@ def test_masks_belong_to_their_sentences(shapes_dir):
         sentence = stored["expressions"]["sent"][i].decode()
         encoded = loader.vocabulary.encode(sentence, 10)
         np.testing.assert_array_equal(example.tokens[k], encoded)
-        # An attribute that the sentence names is the object's.
+        # An attribute named in the expression belongs to the object.
         position = stored["expressions"]["object"][i]
         category = stored["objects"]["category"][position].decode().split()
         noun = sentence.split(" the ")[0].removeprefix("the ").split()
@@ -96,7 +96,7 @@ def test_masks_belong_to_their_sentences(shapes_dir):
             assert color[2] > 1.5 * color[0]
 
 
-def test_scoring_sees_every_expression_once_and_fills_up(shapes_dir):
+def test_scoring_sees_every_expression_once_and_pads_the_batch(shapes_dir):
     loader = make_loader(shapes_dir, 1, split="val")
     seen, rows = [], 0
     for batch, examples in pipeline.eval_batches(loader, 1, num_devices=5):
@@ -113,7 +113,7 @@ def test_scoring_sees_every_expression_once_and_fills_up(shapes_dir):
     assert rows == 2
 
 
-def test_images_with_as_many_expressions_are_scored_together(shapes_dir):
+def test_images_with_equally_many_expressions_are_scored_together(shapes_dir):
     split = splits.open_split(shapes_dir, "shapes", "val")
     counts = [3, 9, 1, 0, 9, 3, 2, 1]
     sentences = [s[:n] for s, n in zip(split.sentences, counts, strict=True)]
@@ -123,11 +123,11 @@ def test_images_with_as_many_expressions_are_scored_together(shapes_dir):
         [(e.record, len(e.chosen)) for e in examples]
         for _, examples in pipeline.eval_batches(loader, 2)
     ]
-    # The image without an expression has nothing to score.
+    # An image without expressions is skipped.
     assert batches == [[(1, 9), (4, 9)], [(0, 3), (5, 3)], [(6, 2), (2, 1)], [(7, 1)]]
 
 
-def test_processes_that_score_share_the_batches(shapes_dir):
+def test_processes_share_the_batches_in_scoring(shapes_dir):
     loader = make_loader(shapes_dir, 1, split="val")
     shares = [
         [
@@ -146,7 +146,7 @@ def test_processes_that_score_share_the_batches(shapes_dir):
     ]
 
 
-def test_shuffling_texts_keeps_them_and_moves_them(shapes_dir):
+def test_shuffling_keeps_all_texts_and_moves_them(shapes_dir):
     split = splits.open_split(shapes_dir, "shapes", "test")
     shuffled = splits.with_shuffled_text(split, 0)
     before = list(itertools.chain(*split.sentences))
@@ -156,7 +156,7 @@ def test_shuffling_texts_keeps_them_and_moves_them(shapes_dir):
     assert sum(a == b for a, b in zip(before, after, strict=True)) < len(before) / 4
 
 
-def test_what_is_not_there_is_said_with_its_remedy(shapes_dir, tmp_path):
+def test_a_missing_set_or_split_is_reported_with_a_remedy(shapes_dir, tmp_path):
     with pytest.raises(FileNotFoundError, match="tfds_builders.prepare gref"):
         splits.open_split(str(tmp_path), "gref", "train")
     with pytest.raises(ValueError, match=r"no split 'testA'; it has \['test', 'train'"):
@@ -171,19 +171,19 @@ def test_a_record_that_cannot_be_decoded_is_named(shapes_dir, monkeypatch):
         loader.load(0, np.array([0]))
 
 
-def test_a_stream_that_workers_resume_goes_on_where_it_was(shapes_dir):
+def test_a_stream_resumed_by_workers_continues_at_its_position(shapes_dir):
     loader = make_loader(shapes_dir, 9)
     straight = take(loader, 13)  # an epoch is ten batches
     resumed = take(loader, 4, start_step=9, num_workers=2)
     assert_equal_batches(straight[9:], resumed)
 
 
-def test_epochs_differ_in_their_order(shapes_dir):
+def test_epochs_have_different_orders(shapes_dir):
     loader = make_loader(shapes_dir, 9)
     first, second = take(loader, 10), take(loader, 10, start_step=10)
     images = [np.concatenate([b["image"] for b in epoch]) for epoch in (first, second)]
     assert (images[0] != images[1]).any(axis=(1, 2, 3)).sum() > 20
-    # ... and an image's expressions come in another order than before.
+    # ... and an image's expressions come in a different order.
     by_image = [
         {
             i.tobytes(): t.tolist()
@@ -251,7 +251,7 @@ def test_processes_that_cannot_share_a_batch_are_refused(shapes_dir):
         take(loader, 1, process_count=3)
 
 
-def test_half_of_the_examples_are_mirrored_anew_in_each_epoch(shapes_dir):
+def test_each_epoch_mirrors_different_examples(shapes_dir):
     loader = make_loader(shapes_dir, 9)  # An epoch is ten batches.
     straight, mixed = take(loader, 20), take(loader, 20, mirror=True)
     is_mirrored = []
@@ -295,12 +295,12 @@ def test_a_mirrored_scene_is_mirrored_with_its_words(shapes_dir):
     batch = loader.stack([example])
     np.testing.assert_array_equal(batch["image"], [image[:, ::-1]])
     np.testing.assert_array_equal(batch["mask"], [expected])
-    # The red square, once left, is right of the blue one now.
+    # The red square, previously left, is now right of the blue one.
     columns = [np.flatnonzero(mask.any(0)).mean() for mask in example.masks[:2]]
     assert columns == [25.5, 7.5]
 
 
-def test_a_mask_is_made_once_for_all_sentences_of_its_object(shapes_dir, monkeypatch):
+def test_a_mask_is_made_once_for_all_expressions_of_its_object(shapes_dir, monkeypatch):
     loader = make_loader(shapes_dir, 9)
     made = {"decode_mask": 0, "fit_mask": 0}
 
@@ -308,7 +308,7 @@ def test_a_mask_is_made_once_for_all_sentences_of_its_object(shapes_dir, monkeyp
         real = getattr(preprocess, name)
 
         def counted(*args):
-            # Threads of a stream that was closed before may still be at work.
+            # Threads of a stream closed earlier may still be running.
             made[name] += threading.current_thread() is threading.main_thread()
             return real(*args)
 
@@ -340,7 +340,7 @@ def test_closing_the_stream_ends_its_workers(shapes_dir):
     assert not any(worker.is_alive() for worker in workers)
 
 
-def test_workers_of_a_trainer_that_was_killed_end_too(shapes_dir):
+def test_workers_of_a_killed_trainer_end_too(shapes_dir):
     code = f"""
 import multiprocessing, os, signal
 from absl import flags
@@ -359,14 +359,14 @@ os.kill(os.getpid(), signal.SIGKILL)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as trainer:
         worker = int(trainer.stdout.readline())
         assert trainer.wait(60) == -signal.SIGKILL
-        # The worker holds the output open for as long as it lives.
+        # The worker keeps this pipe open as long as it lives.
         ended, _, _ = select.select([trainer.stdout], [], [], 30)
         if not ended:
             os.kill(worker, signal.SIGKILL)
     assert ended
 
 
-def test_leaving_scoring_early_ends_its_threads(shapes_dir):
+def test_stopping_early_ends_the_threads_of_scoring(shapes_dir):
     batches = pipeline.eval_batches(make_loader(shapes_dir, 2), 2)
     next(batches)
     threads = [t for t in threading.enumerate() if t.name.startswith("grain-prefetch")]
@@ -391,10 +391,10 @@ class UsesJax(Sequence):
         return self.source[index]
 
 
-def test_workers_leave_the_accelerator_alone(shapes_dir, monkeypatch):
+def test_workers_do_not_touch_the_accelerator(shapes_dir, monkeypatch):
     loader = make_loader(shapes_dir, 1)
     expected = take(loader, 1)
-    # In workers started from here, whatever starts JAX's backends fails.
+    # Starting JAX's backends fails in workers started from here.
     monkeypatch.setenv("JAX_PLATFORMS", "none_such")
     assert_equal_batches(expected, take(loader, 1, num_workers=1))
     source = UsesJax(loader.split.source)
@@ -403,7 +403,7 @@ def test_workers_leave_the_accelerator_alone(shapes_dir, monkeypatch):
         take(dataclasses.replace(loader, split=split), 1, num_workers=1)
 
 
-def test_only_grain_brings_jax_into_the_data_modules():
+def test_only_grain_imports_jax_in_the_data_modules():
     code = (
         "import sys; from restr_jax.data import flip, preprocess, splits, text; "
         "sys.exit('jax' in sys.modules)"

@@ -22,7 +22,7 @@ def test_every_kind_of_image_becomes_rgb(mode):
     assert pixels.shape == (4, 6, 3) and pixels.dtype == np.uint8
 
 
-# Pillow only warns of what it finds large; it is refused nevertheless.
+# Pillow only warns about large images; the code refuses them.
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_damaged_or_huge_image_is_refused_by_name(monkeypatch):
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
@@ -53,20 +53,20 @@ def test_pixels_are_normalised_and_the_letterbox_is_grey():
     assert (black == -1).all()
 
 
-def test_a_mask_of_the_right_size_is_left_alone():
+def test_a_mask_of_the_right_size_is_unchanged():
     mask = np.random.default_rng(0).random((16, 16)) > 0.5
     np.testing.assert_array_equal(preprocess.fit_mask(mask, (16, 16), "stretch"), mask)
 
 
 @pytest.mark.parametrize("mode", ["stretch", "letterbox"])
 @pytest.mark.parametrize("size", [(200, 300), (300, 200), (40, 30)])
-def test_what_is_fitted_comes_back_in_place(mode, size):
+def test_restoring_reverses_fitting(mode, size):
     mask = np.zeros(size, bool)
     mask[size[0] // 4 : size[0] // 2, size[1] // 3 : -4] = True
     fitted = preprocess.fit_mask(mask, (96, 96), mode)
     back = preprocess.restore(fitted.astype(np.float32) - 0.5, size, mode) >= 0
     assert back.shape == size
-    # The edge is known to a pixel of the smaller of the two sizes.
+    # The edge is accurate to one pixel of the smaller size.
     assert (back & mask).sum() / (back | mask).sum() > 0.93
     constant = preprocess.restore(np.full((96, 96), 2.5, np.float32), size, mode)
     np.testing.assert_allclose(constant, 2.5, rtol=1e-6)
@@ -85,14 +85,14 @@ def test_colors_survive_the_conversion_to_rgb():
     assert (pixels == (200, 100, 50)).all()
     grey = encoded(Image.new("L", (6, 4), 90), format="jpeg")
     assert (preprocess.decode_image(grey, "it") == 90).all()
-    # Full ink of cyan alone takes the red out and leaves the rest.
+    # Full cyan ink removes red and nothing else.
     cyan = encoded(Image.new("CMYK", (6, 4), (255, 0, 0, 0)), format="jpeg")
     assert (abs(preprocess.decode_image(cyan, "it") - (0.0, 255, 255)) < 3).all()
 
 
-def test_what_lies_beside_a_letterboxed_image_does_not_leak_into_it():
+def test_letterbox_margins_do_not_leak_into_the_image():
     logits = np.full((64, 64), -50.0, np.float32)
-    logits[16:48] = 5.0  # where an image twice as wide as high lies
+    logits[16:48] = 5.0  # the rows of an image twice as wide as high
     restored = preprocess.restore(logits, (100, 200), "letterbox")
     np.testing.assert_allclose(restored, 5.0, rtol=1e-6)
 
@@ -108,11 +108,11 @@ def test_an_image_is_placed_as_bytes_and_then_normalised():
 
 
 @pytest.mark.parametrize("mode", ["stretch", "letterbox"])
-def test_mirroring_and_resizing_change_places(mode):
+def test_mirroring_and_resizing_commute(mode):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 255, (40, 61, 3), np.uint8)
     mirrored = preprocess.mirror(image)
     assert (mirrored[:, 0] == image[:, -1]).all()
     one = preprocess.fit_image(mirrored, (32, 32), mode)
     other = preprocess.mirror(preprocess.fit_image(image, (32, 32), mode))
-    np.testing.assert_allclose(one, other, atol=1.01 / 127.5)  # rounding to whole steps
+    np.testing.assert_allclose(one, other, atol=1.01 / 127.5)  # rounding to levels

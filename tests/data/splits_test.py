@@ -10,7 +10,7 @@ from tfds_builders import prepare
 
 
 def make(name, records):
-    """A split of {image: [sentence, ...]}; its records are their images' names."""
+    """Returns a split of {image: [sentence, ...]}; each record is its image's name."""
     source = [
         {"image_id": image, "expressions": {"object": [0] * len(sentences)}}
         for image, sentences in records.items()
@@ -26,7 +26,7 @@ def ids(split):
     return [split.source[i]["image_id"] for i in range(len(split.source))]
 
 
-def test_splits_are_joined_in_a_row():
+def test_splits_are_concatenated():
     joined = splits.join([A, B], without=set())
     assert joined.name == "a:train + b:train"
     assert ids(joined) == ["coco/1", "coco/2", "coco/3", "coco/3", "iapr/1"]
@@ -34,7 +34,7 @@ def test_splits_are_joined_in_a_row():
     assert joined.sentences == [["one"], ["two", "zwei"], ["three"], ["drei"], ["eins"]]
 
 
-def test_images_are_left_out_of_every_part():
+def test_images_are_excluded_from_every_part():
     joined = splits.join([A, B], without={"coco/3", "coco/1", "elsewhere/2"})
     assert ids(joined) == joined.images == ["coco/2", "iapr/1"]
     assert joined.sentences == [["two", "zwei"], ["eins"]]
@@ -45,18 +45,18 @@ def test_a_joined_split_can_be_sent_to_workers():
     assert ids(joined) == ["coco/2", "coco/3", "coco/3", "iapr/1"]
 
 
-def test_one_split_is_left_as_it_is():
+def test_a_single_split_is_unchanged():
     assert splits.join([A], set()) is A
 
 
-def test_leaving_everything_out_is_refused():
-    with pytest.raises(ValueError, match="Every image of a:train is left out"):
+def test_excluding_everything_is_refused():
+    with pytest.raises(ValueError, match="excludes every image of a:train"):
         splits.join([A], set(A.images))
 
 
 @pytest.fixture(scope="module")
 def all_sets(tmp_path_factory, testdata):
-    """A data_dir with the sets of configs/combined.py, as small samples."""
+    """Returns a data_dir with small samples of the sets of configs/combined.py."""
     folder = str(tmp_path_factory.mktemp("all"))
     refer, referit = str(testdata / "refer"), str(testdata / "referit")
     for name in ("unc", "unc_plus", "gref/google"):
@@ -65,7 +65,7 @@ def all_sets(tmp_path_factory, testdata):
     return folder
 
 
-def test_the_combined_run_leaves_out_whatever_any_set_is_scored_on(all_sets):
+def test_the_combined_run_excludes_all_scored_images(all_sets):
     data = combined.get_config("tiny").data
     data.data_dir = all_sets
     data.dataset = "unc,unc_plus,gref/google,referit/text_objseg"
@@ -83,23 +83,23 @@ def test_the_combined_run_leaves_out_whatever_any_set_is_scored_on(all_sets):
     ]
 
 
-def test_a_split_of_several_sets_has_to_be_named(all_sets, tiny_config):
+def test_a_split_of_several_sets_must_be_named(all_sets, tiny_config):
     config = tiny_config("shapes")
     config.data.data_dir = all_sets
     config.data.dataset = "unc,unc_plus"
-    with pytest.raises(ValueError, match="could be of any data set .* as in unc:val"):
+    with pytest.raises(ValueError, match="could belong to any .* as in unc:val"):
         experiment.open_split(config.data, "val")
     assert experiment.open_split(config.data, "unc_plus:val").name == "unc_plus:val"
 
 
-def test_what_is_not_built_is_named(tmp_path, shapes_dir):
+def test_a_set_that_is_missing_is_named(tmp_path, shapes_dir):
     with pytest.raises(FileNotFoundError, match="tfds_builders.prepare gref/umd"):
         splits.open_split(str(tmp_path), "gref/umd", "train")
     with pytest.raises(ValueError, match="no split 'testA'; it has"):
         splits.open_split(shapes_dir, "shapes", "testA")
 
 
-def test_sentences_are_dealt_out_among_all_records():
+def test_expressions_are_shuffled_across_all_records():
     dealt = splits.with_shuffled_text(A, seed=0)
     assert list(map(len, dealt.sentences)) == [1, 2, 1]
     flat = [s for sentences in dealt.sentences for s in sentences]
@@ -107,7 +107,7 @@ def test_sentences_are_dealt_out_among_all_records():
     assert dealt.sentences != A.sentences and ids(dealt) == ids(A)
 
 
-def test_sentences_that_fit_nothing_stay_where_they_are():
+def test_expressions_that_fit_nothing_are_not_shuffled():
     source = [{"expressions": {"object": [0, -1]}}, {"expressions": {"object": [0, 1]}}]
     sentences = [["one", "none"], ["two", "three"]]
     split = splits.Split("a:val", source, sentences, ["a", "b"])

@@ -16,13 +16,13 @@ from restr_jax.data.text import Vocabulary
         ("wait...", ["wait", ".", "."]),
     ],
 )
-def test_sentences_become_lower_case_words_and_marks(sentence, tokens):
+def test_texts_become_lowercase_words_and_punctuation(sentence, tokens):
     assert text.tokenize(sentence) == tokens
 
 
 @pytest.mark.parametrize("sentence", ["", "   ", "."])
-def test_an_empty_sentence_is_refused(sentence):
-    with pytest.raises(ValueError, match="is empty; say in words"):
+def test_an_empty_expression_is_refused(sentence):
+    with pytest.raises(ValueError, match="is empty; describe the object"):
         text.tokenize(sentence)
 
 
@@ -44,9 +44,9 @@ def test_rare_words_are_skipped_and_read_as_unknown():
         assert counted.words == everything.words
 
 
-def test_further_words_follow_and_change_no_id():
+def test_additional_words_come_last_and_change_no_id():
     vocabulary = Vocabulary.from_sentences(["red cat", "red dog"], "paper", "left")
-    # As GloVe files have them: with capitals, marks inside, spaces, and twice.
+    # As in GloVe files: capitals, inner punctuation, spaces, duplicates.
     further = [".", "The", "red", "don't", "...", "zebra", "at name@x", "zebra", "ox"]
     longer = vocabulary.extended(further, 3)
     assert longer.words == (*vocabulary.words, ".", "zebra")
@@ -57,7 +57,7 @@ def test_further_words_follow_and_change_no_id():
     assert vocabulary.extended(further, 0).words == vocabulary.words
 
 
-def test_every_further_word_is_read_as_itself():
+def test_every_additional_word_is_read_as_itself():
     marks = [".", ",", "--", "...", "<unk>", "<go>", "x1", "a_b", "ÅB", "å", "\u2028"]
     for tokenizer in text.TOKENIZERS:
         empty = Vocabulary(text.TOKENIZERS[tokenizer].special, tokenizer)
@@ -68,7 +68,7 @@ def test_every_further_word_is_read_as_itself():
             assert ids[0] == longer.ids[word], (tokenizer, word)
 
 
-def test_ids_are_padded_on_the_right_cut_and_unknown():
+def test_ids_are_padded_on_the_right_truncated_or_unknown():
     vocabulary = Vocabulary(["<pad>", "<unk>", "red", "cat"])
     assert vocabulary.encode("Red cat", 4).tolist() == [2, 3, 0, 0]
     assert vocabulary.encode("red zebra cat", 2).tolist() == [2, 1]
@@ -91,7 +91,7 @@ def test_ids_are_padded_on_the_right_cut_and_unknown():
         ),
     ],
 )
-def test_a_file_that_is_no_vocabulary_is_refused(words, tokenizer, message, tmp_path):
+def test_a_file_without_a_vocabulary_is_refused(words, tokenizer, message, tmp_path):
     (tmp_path / "words.txt").write_text("\n".join(words))
     with pytest.raises(ValueError, match=f"words.txt: .*{message}"):
         Vocabulary.load(tmp_path / "words.txt", tokenizer)
@@ -113,11 +113,11 @@ def released(testdata):
 
 @pytest.fixture
 def published_form(released, tmp_path):
-    """A file as long as the published vocabulary, with the entries that are known."""
+    """Returns a vocabulary file of the published length with the known entries."""
     lines = [""] * released["vocabulary_lines"]
     for word, i in (released["special_ids"] | released["vocabulary_subset"]).items():
         lines[i] = word
-    lines[511] = "."  # The last entry of a word counts, here 6108.
+    lines[511] = "."  # A word's last entry counts, here 6108.
     (tmp_path / "published.txt").write_text("\n".join(lines) + "\n")
     return tmp_path / "published.txt"
 
@@ -128,8 +128,8 @@ def test_the_released_tokenizer_gives_the_released_ids(released, published_form)
     assert len(released["cases"]) == 70
     for case in released["cases"]:
         if "error" in case:
-            # The released program fails with a bare IndexError.
-            with pytest.raises(ValueError, match="is empty; say in words"):
+            # The released program raises a bare IndexError here.
+            with pytest.raises(ValueError, match="is empty; describe the object"):
                 vocabulary.encode(case["text"], 20)
             continue
         assert vocabulary.tokenize(case["text"]) == case["tokens"], case["text"]
@@ -141,7 +141,7 @@ def test_the_released_tokenizer_gives_the_released_ids(released, published_form)
         assert vocabulary.unknown(case["text"]) == unknown, case["text"]
 
 
-def test_padding_has_a_side_of_its_own():
+def test_padding_has_its_own_side():
     words = ["<pad>", "<unk>", "red", "cat"]
     left = Vocabulary(words, "paper", "left")
     assert left.encode("red cat", 4).tolist() == [0, 0, 2, 3]
@@ -159,7 +159,7 @@ def test_released_words_are_collected_without_the_spaces_around_them(tmp_path):
     assert set(vocabulary.words[4:]) == set(
         "red cat left right the a b , ( ) . -".split()
     )
-    # "," of "left,right" is a word, ", " is not.
+    # The "," in "left,right" is known as a word, ", " is not.
     assert vocabulary.unknown("red cat, left,right") == [", "]
     (tmp_path / "words.txt").write_text(vocabulary.to_text(), encoding="utf-8")
     again = Vocabulary.load(tmp_path / "words.txt", "released")

@@ -11,7 +11,7 @@ UNKNOWN = 1
 
 @pytest.fixture(scope="module")
 def make_loader(shapes_dir):
-    """Makes a loader of the training scenes, with K expressions of an image."""
+    """Returns a function that makes a loader with K expressions per image."""
     split = splits.open_split(shapes_dir, "shapes", "train")
     sentences = (s for of_record in split.sentences for s in of_record)
     words = Vocabulary.from_sentences(sentences).words
@@ -27,7 +27,7 @@ def tokens(batches):
     return np.concatenate([batch["tokens"] for batch in batches])
 
 
-def test_only_words_are_dropped_and_about_as_many_as_asked(make_loader):
+def test_only_words_are_dropped_at_about_the_given_rate(make_loader):
     loader = make_loader(3)
     whole, some = take(loader, 30), take(loader, 30, word_dropout=0.2)
     for one, other in zip(whole, some, strict=True):
@@ -37,11 +37,11 @@ def test_only_words_are_dropped_and_about_as_many_as_asked(make_loader):
     changed = before != after
     assert (after[changed] == UNKNOWN).all() and (before[changed] > UNKNOWN).all()
     assert 0.15 < changed.sum() / (before > 0).sum() < 0.25
-    # Every place and each of the K is hit.
+    # Every position and each of the K expressions is affected.
     assert changed.any((0, 1))[:5].all() and changed.any((0, 2)).all()
 
 
-def test_dropped_words_depend_on_the_position_alone(make_loader):
+def test_dropped_words_depend_only_on_the_position(make_loader):
     loader, options = make_loader(2), {"word_dropout": 0.3, "mirror": True}
     straight = tokens(take(loader, 60, **options))  # more than an epoch of 50
     later = take(loader, 3, start_step=57, **options)
@@ -55,13 +55,13 @@ def test_dropped_words_depend_on_the_position_alone(make_loader):
     np.testing.assert_array_equal(np.concatenate(joined), straight[:8])
 
 
-def test_what_is_dropped_is_drawn_anew_in_every_epoch(make_loader):
+def test_dropped_words_are_drawn_again_in_every_epoch(make_loader):
     loader = make_loader(9)
     epochs = []
     for start in (0, 10):
         rows = tokens(take(loader, 10, start_step=start, word_dropout=0.3))
         epochs.append({tuple(row) for row in rows.reshape(-1, 10).tolist()})
-    # Undropped, both epochs have the same 360 expressions.
+    # Without dropout, both epochs have the same 360 expressions.
     assert len(epochs[1] - epochs[0]) > 100
 
 

@@ -16,13 +16,13 @@ def model():
 
 @pytest.fixture
 def scene(tmp_path):
-    """A file of a scene, 64 x 64."""
+    """Returns the path of a scene, 64 x 64."""
     path = tmp_path / "scene.png"
     Image.fromarray(scenes.make_scene(np.random.default_rng(7), 64, 9).image).save(path)
     return str(path)
 
 
-def test_each_line_is_an_expression_and_blank_ones_do_not_count():
+def test_each_nonblank_line_is_an_expression():
     assert answers.read_expressions(" red circle \n\n\t\nсиний круг\r\n") == [
         "red circle",
         "синий круг",
@@ -30,13 +30,13 @@ def test_each_line_is_an_expression_and_blank_ones_do_not_count():
     assert answers.read_expressions("") == []
 
 
-def test_what_is_too_much_is_refused():
+def test_too_many_characters_or_expressions_are_refused():
     assert len(answers.read_expressions("x" * answers.MAX_CHARACTERS)) == 1
-    with pytest.raises(ValueError, match="These are 1,001 characters, and at most 1,0"):
+    with pytest.raises(ValueError, match="The text has 1,001 characters, but at most"):
         answers.read_expressions("x" * (answers.MAX_CHARACTERS + 1))
     lines = ["x"] * answers.MAX_EXPRESSIONS
     assert len(answers.read_expressions("\n".join(lines))) == 7
-    with pytest.raises(ValueError, match="These are 8 expressions, and at most 7"):
+    with pytest.raises(ValueError, match="has 8 expressions, one per line, but at"):
         answers.read_expressions("\n".join([*lines, "x"]))
 
 
@@ -66,25 +66,25 @@ def test_the_model_sees_the_whole_photo_whatever_the_screens_size(model, tmp_pat
     assert (found.prediction.mask == expected.mask[::2, ::2]).mean() > 0.99
 
 
-def test_a_photo_taken_sideways_stands_upright(model, tmp_path):
+def test_a_photo_taken_sideways_is_shown_upright(model, tmp_path):
     exif = Image.Exif()
-    exif[274] = 6  # Turned by a quarter.
+    exif[274] = 6  # Rotated by 90 degrees.
     image = Image.new("RGB", (800, 400), "blue")
     image.paste("red", (0, 0, 100, 400))
     image.save(tmp_path / "turned.jpg", exif=exif)
     photo = answers.open_photo(model, str(tmp_path / "turned.jpg"))
     assert photo.size == (800, 400)
-    assert photo.image.pixels[20, 200].argmax() == 0  # Red is on top.
+    assert photo.image.pixels[20, 200].argmax() == 0  # Red is at the top.
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"no image", r"^photo\.png is no image that can be read"),
+        (b"no image", r"^photo\.png is not a readable image"),
         (None, r"^There is no file photo\.png"),
     ],
 )
-def test_what_is_no_image_is_named_without_its_folder(
+def test_a_file_without_an_image_is_named_without_its_folder(
     model, tmp_path, content, message
 ):
     path = tmp_path / "photo.png"
@@ -103,25 +103,25 @@ def test_one_bad_expression_does_not_stop_the_others(model, scene):
     drawn = answers.draw(photo, found)
     mask = found[2].prediction.mask
     assert mask.any()
-    # In the colour of its own line, though it is the only mask.
+    # In its own line's colour, although it is the only mask.
     edge = drawn[mask][0]
     assert tuple(edge) == overlay.color_of(2)
 
 
-def test_without_masks_the_image_stays_as_it_is(model, scene):
+def test_without_masks_the_image_is_unchanged(model, scene):
     photo = answers.open_photo(model, scene)
     found = answers.answer(model, photo, ["zebra"])
     np.testing.assert_array_equal(answers.draw(photo, found), photo.image.pixels)
 
 
-def test_words_that_the_model_does_not_take_are_counted(model, scene):
+def test_unread_words_are_counted(model, scene):
     photo = answers.open_photo(model, scene)
     most = model.trained.config.data.max_words
     found = answers.answer(model, photo, ["red " * most, "red " * (most + 3)])
     assert [x.unread for x in found] == [0, 3]
 
 
-def test_patches_lie_as_the_image_lies(model, tmp_path):
+def test_patches_have_the_layout_of_the_image(model, tmp_path):
     config = model.trained.config.copy_and_resolve_references()
     config.data.resize = "letterbox"
     boxed = Segmenter(model.trained._replace(config=config))
@@ -131,7 +131,7 @@ def test_patches_lie_as_the_image_lies(model, tmp_path):
         (found,) = answers.answer(segmenter, photo, ["square"])
         assert found.patches.shape == (54, 108)
         whole = found.prediction.patch_probability[rows]
-        # The middle of the first and of the last patch.
+        # The centres of the first and the last patch.
         high, wide = (side / n for side, n in zip((54, 108), whole.shape, strict=True))
         for row, column in ((0, 0), (-1, -1)):
             y, x = int((row % len(whole) + 0.5) * high), int((column % 8 + 0.5) * wide)

@@ -24,7 +24,7 @@ playwright = pytest.importorskip("playwright.sync_api")
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 EXAMPLES = shipped.folder("shapes") / "examples"
-SECONDS = 60  # A busy machine is no failure.
+SECONDS = 60  # Generous, for busy machines.
 
 pytestmark = [
     pytest.mark.browser,
@@ -39,14 +39,14 @@ def model():
 
 @pytest.fixture(scope="module")
 def address():
-    """Where `restr serve` serves the small model, whose scenes are drawn."""
+    """Yields the address of `restr serve` with the small model of drawn scenes."""
     with serving("--model=shapes") as address:
         yield address
 
 
 @contextlib.contextmanager
 def serving(*flags):
-    """`restr serve` in a process of its own, which never complains; its address."""
+    """Runs `restr serve` in a process without a traceback; yields the address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     command = [sys.executable, "-m", "restr_jax.cli", "serve", f"--port={port}", *flags]
@@ -92,14 +92,14 @@ def browser():
 
 @pytest.fixture
 def visit(browser, address):
-    """Opens the page for one more visitor."""
+    """Yields a function that opens the page for one more visitor."""
     with contextlib.ExitStack() as visitors:
         yield lambda: visitors.enter_context(visiting(browser, address))
 
 
 @contextlib.contextmanager
 def visiting(browser, address):
-    """The page of one visitor; nothing may be asked of another host."""
+    """Yields one visitor's page; it may contact no other host."""
     asked = []
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(1000 * SECONDS)
@@ -130,7 +130,7 @@ def upload(page, path):
 
 
 def picture(page):
-    """The picture with the masks, float32 RGB; None if there is none."""
+    """Returns the picture with the masks, float32 RGB; None if there is none."""
     shown = page.locator("#drawn img")
     if not shown.count():
         return None
@@ -139,7 +139,7 @@ def picture(page):
 
 
 def wait_for_picture(page, expected):
-    """Waits until the page shows these pixels, but for what JPEG makes of them."""
+    """Waits until the page shows these pixels, up to JPEG artefacts."""
     until, seen = time.monotonic() + SECONDS, None
     while time.monotonic() < until:
         seen = picture(page)
@@ -151,7 +151,7 @@ def wait_for_picture(page, expected):
 
 
 def masks_of(model, path, expressions):
-    """The picture that the page has to show."""
+    """Returns the picture that the page must show."""
     photo = answers.open_photo(model, str(path))
     return answers.draw(photo, answers.answer(model, photo, expressions))
 
@@ -159,7 +159,7 @@ def masks_of(model, path, expressions):
 def test_the_mask_follows_the_words_as_they_are_typed(visit, model):
     page, scene = visit(), EXAMPLES / "scene-3.png"
     type_text(page, "")
-    wait_for_words(page, "Type what to look for")
+    wait_for_words(page, "Describe an object;")
     upload(page, scene)
     wait_for_picture(page, masks_of(model, scene, []))
     box, seen = page.locator("#text textarea"), set()
@@ -172,7 +172,7 @@ def test_the_mask_follows_the_words_as_they_are_typed(visit, model):
         seen.add(page.locator("#drawn img").get_attribute("src"))
         page.keyboard.press("Space")
     assert len(seen) >= 3
-    # Deleting counts as typing, and so does pasting.
+    # Deleting and pasting count as typing.
     for _ in range(len("green circle ")):
         page.keyboard.press("Backspace")
     wait_for_picture(page, masks_of(model, scene, ["the small"]))
@@ -214,9 +214,9 @@ def test_visitors_do_not_see_each_others_images(visit, model):
             wait_for_picture(page, masks_of(model, scene, [text]))
 
 
-def test_a_photo_taken_sideways_stands_upright(visit, tmp_path):
+def test_a_photo_taken_sideways_is_shown_upright(visit, tmp_path):
     exif = Image.Exif()
-    exif[274] = 6  # Turned by a quarter.
+    exif[274] = 6  # Rotated by 90 degrees.
     Image.new("RGB", (3000, 1500), "blue").save(tmp_path / "turned.jpg", exif=exif)
     page = visit()
     upload(page, tmp_path / "turned.jpg")
@@ -233,7 +233,7 @@ def test_an_image_is_removed(visit):
     wait_for_words(page, "Upload an image")
 
 
-def test_bad_images_are_told_and_the_page_goes_on(visit, model, tmp_path):
+def test_bad_images_are_reported_and_the_page_keeps_working(visit, model, tmp_path):
     (tmp_path / "text.png").write_text("no image")
     whole, scene = tmp_path / "whole.jpg", EXAMPLES / "scene-1.png"
     Image.open(scene).resize((800, 800)).save(whole)
@@ -243,14 +243,14 @@ def test_bad_images_are_told_and_the_page_goes_on(visit, model, tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     page = visit()
     for name, message in (
-        ("text.png", "text.png is no image that can be read."),
+        ("text.png", "text.png is not a readable image; convert it to JPEG or PNG."),
         ("cut.jpg", "cut.jpg is damaged"),
         ("vast.jpg", "vast.jpg has 20000 x 20000 pixels, and at most 200,000,000 are"),
     ):
         upload(page, tmp_path / name)
         wait_for_words(page, message)
         assert picture(page) is None
-    # Of what is never sent, or not taken, Gradio itself tells the visitor.
+    # Gradio itself reports files that are not sent or not accepted.
     for name, message in (
         ("notes.txt", "Invalid file type: notes.txt"),
         ("heavy.jpg", "exceed the maximum allowed size of 64"),
@@ -262,13 +262,13 @@ def test_bad_images_are_told_and_the_page_goes_on(visit, model, tmp_path):
     wait_for_picture(page, masks_of(model, whole, ["large circle"]))
 
 
-def test_bad_text_is_told_and_the_page_goes_on(visit, model):
+def test_bad_text_is_reported_and_the_page_keeps_working(visit, model):
     page, scene = visit(), EXAMPLES / "scene-1.png"
     upload(page, scene)
     for text, message in (
-        ("", "Type what to look for"),
-        ("x" * 10_000, "These are 10,000 characters, and at most 1,000 are taken"),
-        ("circle\n" * 8, "These are 8 expressions, and at most 7 are taken"),
+        ("", "Describe an object;"),
+        ("x" * 10_000, "The text has 10,000 characters, but at most 1,000 are"),
+        ("circle\n" * 8, "has 8 expressions, one per line, but at most 7 are"),
         ("\N{DOG FACE}\N{SNOWMAN}", "\N{DOG FACE}"),
         ("большой круг", "knows none of the words ['большой', 'круг']"),
         ("circle <b>${7*7}</b> {{8*8}}", "does not know: <, b, >, $, {, 7, *"),
@@ -279,8 +279,8 @@ def test_bad_text_is_told_and_the_page_goes_on(visit, model):
     wait_for_picture(page, masks_of(model, scene, ["large circle"]))
 
 
-def test_photographs_and_their_model_are_what_the_page_opens_with(browser, tmp_path):
-    """With DEMO_SCREENSHOT=docs/demo.png in the environment, the README's picture."""
+def test_the_page_opens_with_photographs_and_their_model(browser, tmp_path):
+    """Saves the README's picture if DEMO_SCREENSHOT=docs/demo.png is set."""
     model, folder = restr_jax.load(), shipped.folder(shipped.DEFAULT) / "examples"
     rows = (folder / "examples.jsonl").read_text().splitlines()
     first, second = map(json.loads, rows[:2])

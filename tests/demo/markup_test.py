@@ -18,7 +18,7 @@ def photo():
 
 
 def answer(expression, unknown=(), unread=0, top=9.0):
-    """What a model says that puts the upper half of 4 x 8 pixels into the mask."""
+    """Returns a model's answer with the upper half of 4 x 8 pixels in the mask."""
     words = tuple(expression.split())
     logits = np.full((4, 8), -9.0, np.float32)
     logits[:2] = top
@@ -32,19 +32,19 @@ def answer(expression, unknown=(), unread=0, top=9.0):
     )
 
 
-def test_a_row_says_words_attention_score_area_and_time(photo):
+def test_a_row_shows_words_attention_score_area_and_time(photo):
     told = markup.write_answers(photo, [answer("red circle")])
     assert "red <small>33%</small>" in told and "circle <small>67%</small>" in told
-    # The first colour; the word that is attended to most is the strongest.
+    # The first colour; the most attended word is the strongest.
     assert "rgba(213, 94, 0, 0.3)" in told and "rgba(213, 94, 0, 0.6)" in told
     for number in ("1.00", "50.0%", "4 ms"):
         assert f'<td class="number">{number}</td>' in told
     assert "80 × 40 pixels, encoded once in 12 ms; all masks in 4 ms." in told
     assert told.count("data:image/png;base64,") == 1
-    assert "does not know" not in told and "not read" not in told
+    assert "does not know" not in told and "ignored" not in told
 
 
-def test_a_row_without_a_mask_says_how_near_it_was(photo):
+def test_a_row_without_a_mask_shows_the_highest_probability(photo):
     told = markup.write_answers(photo, [answer("zebra", top=-np.log(3.0))])
     assert "Nothing found: the highest probability is 0.25, below 0.50." in told
     assert '<td class="number">0.25</td>' in told
@@ -63,16 +63,16 @@ def test_unknown_and_unread_words_are_named(photo):
         photo, [answer("zebra circle zebra", unknown=("zebra", "zebra"), unread=2)]
     )
     assert "The model does not know: zebra." in told
-    assert "It takes 3 words; the last 2 are not read." in told
+    assert "The model reads 3 words; the last 2 are ignored." in told
     assert told.count('class="word unknown"') == 2
 
 
-def test_an_expression_without_an_answer_says_why(photo):
+def test_an_expression_without_an_answer_shows_the_reason(photo):
     told = markup.write_answers(photo, [Answer("?", None, None, 0, "<why>", 0.0)])
     assert "&lt;why&gt;" in told and "all masks in 0 ms" in told
 
 
-def test_what_is_typed_is_text_and_nothing_else(photo):
+def test_typed_text_is_escaped(photo):
     typed = "<img/src=x/onerror=alert(1)> \" '"
     told = markup.write_answers(photo, [answer(typed, unknown=typed.split())])
     for part in (told, markup.write_error(typed), markup.write_note(typed)):

@@ -18,7 +18,7 @@ def model():
 
 @pytest.fixture
 def taken():
-    """A port that somebody listens at."""
+    """Yields a port that is in use."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
@@ -28,30 +28,30 @@ def test_a_port_in_use_is_named_before_a_model_is_loaded(taken, monkeypatch):
     with pytest.raises(SystemExit) as stopped:
         cli.main(["serve", f"--port={taken}"])
     message = str(stopped.value)
-    assert f"Cannot listen at port {taken} of 127.0.0.1 (Address already" in message
+    assert f"Cannot listen on port {taken} of 127.0.0.1 (Address already" in message
     assert f"--port={taken + 1}" in message and "\n" not in message
 
 
-def test_a_free_port_may_be_served_at():
+def test_a_free_port_is_accepted():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     server.check_port("127.0.0.1", port)
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536])
-def test_a_port_that_cannot_be_is_refused(port):
-    with pytest.raises(ValueError, match=f"There is no port {port}"):
+def test_an_invalid_port_is_refused(port):
+    with pytest.raises(ValueError, match=f"--port={port} is out of range"):
         server.check_port("127.0.0.1", port)
 
 
-def test_an_address_of_no_machine_is_refused():
-    with pytest.raises(OSError, match="There is no address 'no such host'"):
+def test_an_address_of_another_host_is_refused():
+    with pytest.raises(OSError, match="Cannot resolve --host=no such host"):
         server.check_port("no such host", 7860)
-    with pytest.raises(OSError, match="Cannot listen at port 7860 of 192.0.2.1"):
-        server.check_port("192.0.2.1", 7860)  # Reserved for documentation.
+    with pytest.raises(OSError, match="Cannot listen on port 7860 of 192.0.2.1"):
+        server.check_port("192.0.2.1", 7860)  # An address reserved for documentation.
 
 
-def test_examples_are_of_the_model_that_learned_them(model, tmp_path, monkeypatch):
+def test_examples_belong_to_the_model_that_learned_them(model, tmp_path, monkeypatch):
     examples = server.find_examples(model)
     assert len(examples) == 4
     for path, text in examples:
@@ -67,7 +67,7 @@ def test_examples_are_of_the_model_that_learned_them(model, tmp_path, monkeypatc
     assert server.find_examples(model) == []
 
 
-def test_what_is_wrong_is_told_instead_of_masks(model, tmp_path):
+def test_errors_are_shown_instead_of_masks(model, tmp_path):
     (tmp_path / "a.png").write_bytes(b"no image")
     for path, message in (
         (None, "Upload an image"),
@@ -79,7 +79,7 @@ def test_what_is_wrong_is_told_instead_of_masks(model, tmp_path):
         assert drawn == "" and message in told
 
 
-def test_what_a_browser_cannot_show_is_shown_for_it(model, tmp_path):
+def test_images_that_a_browser_cannot_show_are_converted(model, tmp_path):
     for kind in ("png", "tiff"):
         Image.new("RGB", (600, 300), "red").save(tmp_path / f"a.{kind}")
     shown, _ = server.show_image(model, str(tmp_path / "a.png"))
@@ -88,15 +88,15 @@ def test_what_a_browser_cannot_show_is_shown_for_it(model, tmp_path):
     assert shown.shape == (300, 600, 3)
 
 
-def test_text_that_cannot_be_used_leaves_the_image_as_it_is(model, tmp_path):
+def test_unusable_text_leaves_the_image_unchanged(model, tmp_path):
     Image.new("RGB", (600, 600), "red").save(tmp_path / "a.png")
     _, photo = server.show_image(model, str(tmp_path / "a.png"))
     for text, message in (
-        ("", "Type what to look for"),
-        (None, "Type what to look for"),
-        (" \n ", "Type what to look for"),
-        ("x" * 10_000, "These are 10,000 characters"),
-        ("x\n" * 8, "These are 8 expressions"),
+        ("", "Describe an object;"),
+        (None, "Describe an object;"),
+        (" \n ", "Describe an object;"),
+        ("x" * 10_000, "The text has 10,000 characters"),
+        ("x\n" * 8, "The text has 8 expressions"),
         ("\N{DOG FACE}", "knows none of the words"),
     ):
         drawn, told = server.show_masks(model, photo, text)

@@ -1,4 +1,4 @@
-"""A model that nobody trained, whose masks are as good as any to count pixels by."""
+"""Fixtures with an untrained model, whose masks suffice for counting pixels."""
 
 import contextlib
 
@@ -15,13 +15,13 @@ from restr_jax.evaluation.evaluator import Evaluator
 
 @pytest.fixture(scope="session")
 def make_workdir(tiny_config, tmp_path_factory):
-    """Makes a workdir with checkpoints of noisy weights, the last of which is best."""
+    """Returns a function that makes a workdir of noisy weights; the last are best."""
 
     def make(dataset="shapes", steps=(4, 8), folder=None, num_figures=0):
         config = tiny_config(dataset)
         config.optimizer.total_steps = 12
         config.eval.shuffled_text = False
-        config.eval.num_figures = num_figures  # Drawing takes longer than scoring.
+        config.eval.num_figures = num_figures  # Drawing is slower than scoring.
         workdir = folder or tmp_path_factory.mktemp("workdir")
         run = experiment.start(config, str(workdir), training=True)
         checkpoints = run.checkpoints()
@@ -39,8 +39,7 @@ def save(run, checkpoints, step):
         lambda x: x + rng.normal(0, 0.05, x.shape).astype(x.dtype),
         jax.device_get(run.fresh_state()).params,
     )
-    # Of two random maps to logits the mixture whose mean is 0: masks are neither empty
-    # nor full.
+    # Mix two random maps to logits to a mean of 0: masks are neither empty nor full.
     kernel, means = params["decoder"]["to_logit"]["kernel"], []
     others = rng.normal(0, 0.05, (2, *kernel.shape)).astype(np.float32)
     for other in others:
@@ -64,7 +63,7 @@ def mean_logit(run, params):
 
 @pytest.fixture
 def save_checkpoint():
-    """Returns what saves one more checkpoint of a run."""
+    """Returns a function that saves one more checkpoint of a run."""
     return save
 
 
@@ -92,7 +91,7 @@ def opened():
 
 @pytest.fixture(scope="session")
 def count_flips():
-    """Counts the pixels that differ between two lists of records, and all pixels."""
+    """Returns a function that counts differing pixels of two lists of records."""
 
     def count(ours, theirs):
         flipped = pixels = 0

@@ -15,7 +15,7 @@ from restr_jax.parallel import Parallel
 
 @pytest.fixture(scope="module")
 def gref(gref_workdir, opened):
-    """The real photographs: expressions of several images of several sizes."""
+    """Opens the real photographs: expressions of several images of several sizes."""
     config, workdir = gref_workdir
     run, evaluator, params = opened(config, workdir)
     split = run.open_split("val")
@@ -45,7 +45,7 @@ def test_every_expression_is_scored_as_if_it_were_alone(gref):
             counts = fields["objects"]["mask"][fields["expressions"]["object"][k]]
             truth = {"size": list(size), "counts": counts}
             ours = mask_util.encode(np.asfortranarray(mask, np.uint8))
-            # The judge is COCO's own.
+            # The reference is COCO's own code.
             expected = mask_util.iou([ours], [truth], [0])[0, 0]
             assert record["iou"] == pytest.approx(expected, abs=2e-4)
             found = mask_util.decode(record["mask"])
@@ -56,7 +56,7 @@ def test_every_expression_is_scored_as_if_it_were_alone(gref):
     assert position == len(records)
 
 
-def test_stretched_scores_are_of_the_networks_own_output(gref, opened, gref_workdir):
+def test_stretched_scores_use_the_output_of_the_network(gref, opened, gref_workdir):
     config, run, split, _, params = gref
     _, evaluator, _ = opened(*gref_workdir)
     for scored in evaluator.score(params, split, (0.5,)):
@@ -80,8 +80,8 @@ def test_any_batch_and_either_mode_give_the_same_masks(gref, images, mode, count
     evaluator = Evaluator(run.model, changed, run.vocabulary, Parallel(mode))
     records = evaluator.collect(params, split, 0.5)
     flipped, pixels = count_flips(records, expected)
-    # A program of another shape adds up in another order: a logit that is zero but for
-    # rounding may change its sign.
+    # A program of another shape sums in another order: a logit near zero may change
+    # sign.
     assert flipped <= pixels * 1e-5
 
 
@@ -95,7 +95,7 @@ def test_one_device_gives_the_masks_of_eight(gref, count_flips):
     assert flipped <= pixels * 1e-5
 
 
-def test_all_thresholds_come_of_one_pass(shapes_workdir, opened):
+def test_all_thresholds_come_from_one_pass(shapes_workdir, opened):
     run, evaluator, params = opened(*shapes_workdir)
     split = run.open_split("val")
     thresholds = (0.5, 0.35, 0.9)
@@ -128,7 +128,7 @@ def test_a_letterbox_is_scored_stretched_too(gref_workdir, opened, mode):
 
 
 def with_counts(split, counts):
-    """A split of one image over and over, with so many expressions each time."""
+    """Returns a split that repeats one image, with these numbers of expressions."""
     most = max(counts)
     record = dict(split.source[0])
     record["expressions"] = {
@@ -143,11 +143,11 @@ def with_counts(split, counts):
     )
 
 
-def test_little_moves_that_is_not_used_in_two_programs(
+def test_two_programs_transfer_little_more_than_they_use(
     shapes_workdir, opened, monkeypatch, compiled
 ):
     run, evaluator, params = opened(*shapes_workdir)
-    # As in ReferIt: six expressions an image in the mean, and at most 45.
+    # As in ReferIt: six expressions per image on average, at most 45.
     counts = np.random.default_rng(0).geometric(1 / 6, 160).clip(1, 44).tolist()
     split = with_counts(run.open_split("val"), [45, *counts])
     moved, real = [], jax.device_get
@@ -164,13 +164,13 @@ def test_little_moves_that_is_not_used_in_two_programs(
     rows, columns = (side // run.config.model.patch_size for side in (height, width))
     used = len(records) * 4 * (height * width + rows * columns)
     assert used <= sum(moved) <= 1.2 * used
-    # One encodes images, one segments; other numbers of expressions take the same.
+    # One program encodes images, one segments; other counts of expressions reuse them.
     assert len(compiled) - before == 2
     evaluator.collect(params, with_counts(split, [3] * 9), 0.5)
     assert len(compiled) - before == 2
 
 
-def test_the_sum_alone_takes_no_encoded_mask(shapes_workdir, opened, monkeypatch):
+def test_the_sum_needs_no_encoded_mask(shapes_workdir, opened, monkeypatch):
     run, evaluator, params = opened(*shapes_workdir)
     split = run.open_split("val")
     records = evaluator.collect(params, split, 0.35)
@@ -195,10 +195,10 @@ def test_an_image_is_encoded_once(shapes_workdir, opened, monkeypatch):
     monkeypatch.setattr(evaluator, "_encode", encode)
     split = with_counts(run.open_split("val"), [9, 2, 1, 30, 5, 5, 9, 1, 7, 7])
     assert len(evaluator.collect(params, split, 0.5)) == 76
-    assert encoded == [8, 8]  # Eight devices, the last of which get filling.
+    assert encoded == [8, 8]  # Eight devices; the last ones get padding.
 
 
-def test_a_long_sentence_counts_with_the_words_that_are_seen(gref):
+def test_a_long_expression_is_scored_by_the_words_that_are_read(gref):
     config, _, _, records, _ = gref
     lengths = [r["length"] for r in records]
     assert max(lengths) <= config.data.max_words

@@ -34,7 +34,7 @@ def test_the_page_holds_all_cases_and_needs_no_other_file(tmp_path):
         assert f'name="{name}"' in page and f"field.{name}.value" in page
 
 
-def test_pictures_drawn_anew_replace_their_cases(tmp_path):
+def test_redrawn_pictures_replace_their_cases(tmp_path):
     several = [case("several.png", expression=e) for e in ("left", "right")]
     gallery.add_cases(tmp_path, [*several, case("a.png")])
     gallery.add_cases(tmp_path, [case("several.png", expression="middle", iou=0.75)])
@@ -53,7 +53,7 @@ def test_an_expression_cannot_break_out_of_the_page(tmp_path):
     assert cases_in(page)[0]["expression"] == text
 
 
-def test_several_masks_are_drawn_beside_each_other(tmp_path):
+def test_several_masks_are_drawn_side_by_side(tmp_path):
     image = np.full((40, 60, 3), 100, np.uint8)
     masks = [np.zeros((40, 60), bool) for _ in range(6)]
     masks[0][:, :30] = True

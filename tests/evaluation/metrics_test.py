@@ -22,7 +22,7 @@ def test_overlap_counts_pixels():
     assert metrics.overlap(prediction, truth) == (1, 3)
 
 
-def test_cumulative_and_mean_iou_by_hand():
+def test_cumulative_and_mean_iou_match_a_computation_by_hand():
     records = [record(1, 2), record(90, 100)]
     summary = metrics.summarize(records, [(1, 20)])
     assert summary["oiou"] == 91 / 102
@@ -60,7 +60,7 @@ def test_stretched_scores_use_their_own_columns():
     assert stretched["precision"]["0.7"] == 0.5 and stretched["precision"]["0.8"] == 0
 
 
-def test_length_buckets_hold_their_ends_and_skip_empty_ones():
+def test_length_buckets_include_their_ends_and_skip_empty_ones():
     records = [record(1, 2, length=n) for n in (1, 2, 3, 5)]
     rows = metrics.summarize(records, [(1, 2), (3, 4), (5, 5), (6, 20)])["by_length"]
     assert [(r["min"], r["max"], r["count"]) for r in rows] == [
@@ -70,7 +70,7 @@ def test_length_buckets_hold_their_ends_and_skip_empty_ones():
     ]
 
 
-def test_kinds_are_scored_apart():
+def test_kinds_are_scored_separately():
     records = [record(1, 2, kind="relation"), record(3, 3, kind="attribute")]
     by_kind = metrics.summarize(records, [])["by_kind"]
     assert by_kind == {
@@ -83,7 +83,7 @@ def test_kinds_are_scored_apart():
 def test_bootstrap_draws_images_not_expressions():
     one_image = [record(i, 10, image="a") for i in range(10)]
     low, high = metrics.bootstrap_interval(one_image)
-    # With a single image every draw is the same sample.
+    # With a single image, every bootstrap sample is the same.
     assert low == high == metrics.cumulative_iou(one_image)
     many = [record(i, 10, image=str(i)) for i in range(10)]
     low, high = metrics.bootstrap_interval(many)
@@ -91,13 +91,13 @@ def test_bootstrap_draws_images_not_expressions():
     assert metrics.bootstrap_interval(many) == (low, high)
 
 
-def test_no_record_is_an_error():
-    with pytest.raises(ValueError, match="no expression to score"):
+def test_an_empty_list_of_records_is_an_error():
+    with pytest.raises(ValueError, match="No expression to score"):
         metrics.summarize([], [])
 
 
-def test_three_masks_scored_by_hand():
-    # 3 x 3 masks: 4 of 5 pixels common, 2 of 6, and nothing predicted.
+def test_scores_of_three_masks_match_a_computation_by_hand():
+    # 3 x 3 masks: 4 of 5 pixels shared, 2 of 6, and an empty prediction.
     truth = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 0]], bool)
     first = truth.copy()
     first[2, 2] = True
@@ -122,7 +122,7 @@ def answer(intersection, union, *, no_target=False, empty=False, **more):
     return record(intersection, union, **more) | answered
 
 
-def test_expressions_that_fit_nothing_are_scored_apart_by_hand():
+def test_expressions_that_fit_nothing_are_scored_separately():
     meant = [answer(1, 2), answer(90, 100), answer(0, 8, empty=True)]
     nothing = [
         answer(0, 0, no_target=True, empty=True, kind="nothing", image="b"),
@@ -131,7 +131,7 @@ def test_expressions_that_fit_nothing_are_scored_apart_by_hand():
     ]
     summary = metrics.summarize(meant + nothing, [(1, 20)])
     alone = metrics.summarize(meant, [(1, 20)])
-    # What the field knows is of the three that mean an object.
+    # The usual metrics cover the three expressions that have an object.
     assert {key: summary[key] for key in alone} == alone
     assert summary["num_expressions"] == 3 and summary["num_images"] == 1
     assert summary["oiou"] == 91 / 110 and "by_kind" not in summary

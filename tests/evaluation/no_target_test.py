@@ -15,7 +15,7 @@ from restr_jax.masks import to_rle
 
 @pytest.fixture
 def record():
-    """An image of 4 x 4 pixels with one object, its upper half, and two sentences."""
+    """Returns a 4 x 4 image with one object, its upper half, and two expressions."""
     content = io.BytesIO()
     Image.new("RGB", (4, 4)).save(content, "PNG")
     upper = np.zeros((4, 4), bool)
@@ -33,7 +33,7 @@ def record():
 
 
 def score(record, k, filled_rows):
-    """The record of an answer whose first rows are in its mask."""
+    """Returns the record of a prediction whose first rows are filled."""
     from configs import common
 
     evaluator = Evaluator.__new__(Evaluator)
@@ -65,11 +65,11 @@ def test_an_expression_that_fits_nothing_is_right_if_its_mask_is_empty(
     assert found["no_target"] and found["empty"] is empty and found["iou"] == iou
     assert found["object_id"] == "" and found["kind"] == "nothing"
     assert (found["intersection"], found["union"]) == (0, 4 * rows)
-    assert overlap == (0, 0)  # oIoU, by which the best checkpoint is chosen.
+    assert overlap == (0, 0)  # oIoU, which selects the best checkpoint.
     json.dumps(found)
 
 
-def test_an_expression_with_an_object_is_scored_as_ever(record):
+def test_an_expression_with_an_object_is_scored_as_usual(record):
     found, overlap = score(record, 0, 1)
     assert not found["no_target"] and not found["empty"] and found["iou"] == 0.5
     assert overlap == (4, 8) and found["object_id"] == "3"

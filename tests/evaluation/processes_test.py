@@ -32,7 +32,7 @@ def predictions(workdir):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_two_processes_score_what_one_does(make_workdir, tmp_path, count_flips):
+def test_two_processes_give_the_scores_of_one(make_workdir, tmp_path, count_flips):
     config, workdir = make_workdir(num_figures=1)
     both = shutil.copytree(workdir, tmp_path / "both")
     score_run.score_workdir(config, str(workdir))
@@ -61,7 +61,7 @@ def test_two_processes_score_what_one_does(make_workdir, tmp_path, count_flips):
     written = json.loads((both / "eval" / "results.json").read_text())
     assert rows == [written, written]
     alone = predictions(workdir)
-    # Every expression once, in the order of the split.
+    # Every expression appears once, in the order of the split.
     assert [r["sent_id"] for r in predictions(both)] == [r["sent_id"] for r in alone]
     flipped, pixels = count_flips(predictions(both), alone)
     assert flipped <= pixels * 1e-5

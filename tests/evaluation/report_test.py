@@ -44,7 +44,7 @@ def test_another_threshold_is_another_row(tmp_path):
     assert len(rows) == 2
 
 
-def test_the_csv_holds_every_scalar(tmp_path):
+def test_the_csv_has_every_scalar(tmp_path):
     report.add_rows(tmp_path, [row(10, 0.2), row(20, 0.3, oiou_shuffled_text=0.05)])
     with (tmp_path / "results.csv").open() as file:
         first, second = csv.DictReader(file)
@@ -68,9 +68,9 @@ def test_the_report_states_score_paper_and_interval(tmp_path):
         assert part in text
 
 
-def test_a_score_of_the_split_that_chose_is_marked(tmp_path):
+def test_a_score_on_the_selection_split_is_marked(tmp_path):
     on = "gref/google:val"
-    # Rows of versions before name no choice.
+    # Rows of earlier versions name no selection split.
     rows = [row(10, 0.2), row(20, 0.3, selected_on=on), row(30, 0.4, selected_on=None)]
     rows.append(row(20, 0.1, split="test", selected_on=on))
     assert [report.chosen_here(r) for r in rows] == [False, True, False, False]
@@ -88,7 +88,7 @@ def test_buckets_are_those_of_table_2():
     assert report.PAPER_OIOU["gref/google", "val"] == 0.5448
 
 
-def test_scores_of_what_fits_nothing_are_a_table_of_their_own():
+def test_scores_of_expressions_that_fit_nothing_have_their_own_table():
     scores = {"num_no_target": 7, "n_acc": 0.75, "t_acc": 0.9, "giou": 0.5, "ciou": 0.4}
     text = report.to_markdown([row(10, 0.2), row(20, 0.3, **scores)])
     assert "| 7 | 0.7500 | 0.9000 | 0.5000 | 0.4000 |" in text

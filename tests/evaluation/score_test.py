@@ -13,7 +13,7 @@ NUMBERS = ("num_images", "num_expressions", "oiou", "miou", "precision", "ci95")
 
 @pytest.fixture(scope="module")
 def scored(gref_workdir):
-    """A scored workdir of the real sample: config, row and file of predictions."""
+    """Returns a scored workdir of the real sample: config, row, file of predictions."""
     config, workdir = gref_workdir
     (row,) = score_run.score_workdir(config, str(workdir))
     (path,) = (workdir / "eval" / "predictions").glob("*.jsonl")
@@ -22,7 +22,7 @@ def scored(gref_workdir):
 
 @pytest.fixture
 def changed(scored, tmp_path):
-    """Makes a file of predictions of changed lines."""
+    """Returns a function that writes a changed file of predictions."""
     _, _, path = scored
 
     def make(change):
@@ -35,7 +35,7 @@ def changed(scored, tmp_path):
     return make
 
 
-def test_offline_numbers_are_those_of_results_json(scored):
+def test_offline_scores_match_results_json(scored):
     config, row, path = scored
     again = score.score_file(path, config.data.data_dir)
     for name in (*NUMBERS, "stretched", "dataset", "split", "threshold"):
@@ -63,14 +63,14 @@ def test_conventions_differ_as_their_papers_do(scored, changed, caplog):
     assert lavt["headline"] == row["stretched"]["oiou"]
     cris = score.score_file(path, data_dir, convention="cris")
     assert cris["headline"] == row["miou"]
-    assert "cut at 0.5; the convention cris cuts at 0.35" in caplog.text
+    assert "threshold 0.5, but convention cris expects 0.35" in caplog.text
 
 
 def test_precision_counts_an_equal_iou_except_strictly(scored, changed):
     config, _, _ = scored
 
     def half_of_it(lines):
-        # The truth's own upper half of pixels: their IoU is 1/2 where they are even.
+        # The first half of the true pixels: the IoU is 1/2 if their number is even.
         for line, truth in zip(lines, truths(config), strict=True):
             inside = np.flatnonzero(truth)
             mask = np.zeros(truth.size, np.uint8)
@@ -115,23 +115,23 @@ def test_masks_without_a_stretched_one_are_stretched(scored, changed):
     path = changed(drop)
     again = score.score_file(path, config.data.data_dir, stretch=size)
     assert again["oiou"] == row["oiou"]
-    # Stretched by nearest pixels from the full size; nearly the network's own.
+    # Stretched by nearest pixels from the full size; close to the network's own mask.
     assert again["stretched"]["oiou"] == pytest.approx(
         row["stretched"]["oiou"], abs=0.02
     )
 
 
-def test_missing_foreign_and_repeated_expressions_are_refused(scored, changed):
+def test_missing_unknown_and_repeated_expressions_are_refused(scored, changed):
     config, _, _ = scored
     data_dir = config.data.data_dir
-    with pytest.raises(ValueError, match=r"1 are missing \(\d+\), 0 are foreign"):
+    with pytest.raises(ValueError, match=r"1 are missing \(\d+\), 0 are unknown"):
         score.score_file(changed(lambda lines: lines[1:]), data_dir)
 
     def rename(lines):
         lines[0]["sent_id"] = "of another set"
 
     with pytest.raises(
-        ValueError, match=r"1 are missing .* 1 are foreign \(of another"
+        ValueError, match=r"1 are missing .* 1 are unknown \(of another"
     ):
         score.score_file(changed(rename), data_dir)
     with pytest.raises(ValueError, match="1 expressions .* more than once"):
@@ -153,7 +153,7 @@ def test_masks_of_the_wrong_size_are_refused(scored, changed):
         lines[1]["mask"]["counts"] = "0"
 
     with pytest.raises(
-        ValueError, match="is no compressed RLE: its runs cover 0 pixels"
+        ValueError, match="is not a compressed RLE: its runs cover 0 pixels"
     ):
         score.score_file(changed(break_runs), config.data.data_dir)
 
@@ -164,18 +164,18 @@ def test_masks_of_the_wrong_size_are_refused(scored, changed):
         score.score_file(changed(explode), config.data.data_dir)
 
 
-def test_lines_that_are_no_predictions_are_counted(scored, tmp_path):
+def test_lines_without_predictions_are_counted(scored, tmp_path):
     config, _, _ = scored
     path = tmp_path / "bad.jsonl"
     path.write_text('{"sent_id": "1"}\nnot json\n[]\n')
-    with pytest.raises(ValueError, match=r"3 lines are no predictions .* line 1 "):
+    with pytest.raises(ValueError, match=r"3 lines are not predictions .* line 1 "):
         score.score_file(path, config.data.data_dir)
     path.write_text("")
-    with pytest.raises(ValueError, match="holds no prediction"):
+    with pytest.raises(ValueError, match="has no predictions"):
         score.score_file(path, config.data.data_dir)
 
 
-def test_a_split_that_nobody_names_has_to_be_given(scored, changed):
+def test_an_unnamed_split_must_be_given(scored, changed):
     config, row, _ = scored
 
     def forget(lines):
@@ -183,7 +183,7 @@ def test_a_split_that_nobody_names_has_to_be_given(scored, changed):
             del line["split"], line["threshold"]
 
     path = changed(forget)
-    with pytest.raises(ValueError, match="give --split=unc:val"):
+    with pytest.raises(ValueError, match="add --split=unc:val"):
         score.score_file(path, config.data.data_dir)
     again = score.score_file(path, config.data.data_dir, split="gref/google:val")
     assert again["oiou"] == row["oiou"] and again["threshold"] is None
@@ -206,4 +206,4 @@ def test_the_command_scores_a_folder_without_jax(scored, tmp_path):
     failed = subprocess.run(
         [*command, f"--predictions={tmp_path}"], capture_output=True, text=True
     )
-    assert failed.returncode == 1 and "There are no predictions" in failed.stderr
+    assert failed.returncode == 1 and "No predictions (*.jsonl) at" in failed.stderr

@@ -14,7 +14,7 @@ from restr_jax.evaluation.evaluator import Evaluator
 
 @pytest.fixture
 def run_of(shapes_workdir, tmp_path):
-    """A config and a copy of the workdir, to score in."""
+    """Returns a config and a copy of the workdir to score in."""
     config, workdir = shapes_workdir
     folder = shutil.copytree(
         workdir, tmp_path / "run", ignore=shutil.ignore_patterns("eval")
@@ -24,7 +24,7 @@ def run_of(shapes_workdir, tmp_path):
 
 @pytest.fixture
 def passes(monkeypatch):
-    """Lists the splits that went through the model."""
+    """Returns a list of the splits that the model has been run on."""
     seen = []
     real = Evaluator.score
 
@@ -67,7 +67,7 @@ def test_a_sweep_runs_the_model_once_for_all_thresholds(run_of, passes, capsys):
         assert (folder / "figures" / f"{plot}.png").stat().st_size
 
 
-def test_a_row_says_all_that_it_was_made_of(run_of):
+def test_a_row_records_its_inputs(run_of):
     config, workdir = run_of
     (row,) = score_run.score_workdir(config, str(workdir))
     run = experiment.start(config, str(workdir), training=False)
@@ -84,7 +84,7 @@ def test_a_row_says_all_that_it_was_made_of(run_of):
     assert all({"ci95", "paper"} <= bucket.keys() for bucket in row["by_length"])
 
 
-def test_a_row_says_by_which_split_its_checkpoint_was_chosen(run_of, passes):
+def test_a_row_records_the_split_that_selected_its_checkpoint(run_of, passes):
     config, workdir = run_of
     config.eval.splits = "val,test"
 
@@ -96,22 +96,22 @@ def test_a_row_says_by_which_split_its_checkpoint_was_chosen(run_of, passes):
 
     last = {("test", 8): None, ("val", 8): None}
     assert chosen("latest") == last
-    # The same checkpoint is the best, which makes the scores no others.
+    # The best checkpoint is the same one, so the scores do not change.
     best = dict.fromkeys(last, "shapes:val")
     assert chosen("best") == best
     assert passes == ["shapes:val", "shapes:test"]
-    # What is added does not take the mark away.
+    # Adding rows keeps the mark.
     others = {("test", 4): None, ("val", 4): None}
     assert chosen("all") == best | others
     report = (workdir / "eval" / "report.md").read_text()
     assert report.count("| this split (!) |") == 1
     assert report.count("| shapes:val |") == 1
-    assert "Such a score is too high" in report
+    assert "the score is biased upwards" in report
     lines = (workdir / "eval" / "results.csv").read_text().splitlines()
     assert [line.count("shapes:val") for line in lines] == [0, 0, 1, 0, 1]
 
 
-def test_a_killed_sweep_goes_on_where_it_stopped(run_of, tmp_path, monkeypatch):
+def test_a_killed_sweep_resumes(run_of, tmp_path, monkeypatch):
     config, workdir = run_of
     config.eval.checkpoints, config.eval.splits = "all", "val,test"
     whole = shutil.copytree(workdir, tmp_path / "whole")
@@ -143,7 +143,7 @@ def test_a_killed_sweep_goes_on_where_it_stopped(run_of, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("what", ["code", "data", "weights", "nothing"])
-def test_what_changed_is_scored_again(
+def test_a_changed_checkpoint_set_or_code_is_scored_again(
     run_of, passes, monkeypatch, what, save_checkpoint
 ):
     config, workdir = run_of
@@ -165,7 +165,7 @@ def test_what_changed_is_scored_again(
     assert (after["oiou"] != before["oiou"]) == (what == "weights")
 
 
-def test_a_half_written_checkpoint_is_left_out_with_a_word(run_of, caplog):
+def test_an_incomplete_checkpoint_is_skipped_with_a_warning(run_of, caplog):
     config, workdir = run_of
     config.eval.checkpoints = "all"
     for file in (workdir / "checkpoints" / "4" / "state").rglob("*"):
@@ -174,13 +174,13 @@ def test_a_half_written_checkpoint_is_left_out_with_a_word(run_of, caplog):
     with caplog.at_level(logging.WARNING, logger="restr_jax"):
         rows = score_run.score_workdir(config, str(workdir))
     assert [r["step"] for r in rows] == [8]
-    assert "checkpoint 4 is left out" in caplog.text
+    assert "skipping unreadable checkpoint 4" in caplog.text
     config.eval.checkpoints = "4"
-    with pytest.raises(ValueError, match="None of the checkpoints could be read"):
+    with pytest.raises(ValueError, match="No checkpoint is readable"):
         score_run.score_workdir(config, str(workdir))
 
 
-def test_an_empty_folder_of_checkpoints_is_said(run_of):
+def test_an_empty_folder_of_checkpoints_is_reported(run_of):
     config, workdir = run_of
     shutil.rmtree(workdir / "checkpoints")
     (workdir / "checkpoints").mkdir()
@@ -188,7 +188,7 @@ def test_an_empty_folder_of_checkpoints_is_said(run_of):
         score_run.score_workdir(config, str(workdir))
 
 
-def test_a_split_that_does_not_exist_is_said_with_those_that_do(run_of):
+def test_an_unknown_split_is_reported_with_the_existing_ones(run_of):
     config, workdir = run_of
     config.eval.splits = "testA"
     with pytest.raises(ValueError, match=r"'testA'; it has \['test', 'train', 'val'\]"):
@@ -208,7 +208,7 @@ def test_a_folder_of_workdirs_is_compared(make_workdir, tmp_path, caplog):
         str(folder / "a" / "checkpoints" / "8"),
         str(folder / "b" / "checkpoints" / "4"),
     ]
-    assert "untrained holds no checkpoint" in caplog.text
+    assert "untrained, which has no checkpoint" in caplog.text
     predictions = tmp_path / "compared" / "eval" / "predictions"
     assert sorted(path.name for path in predictions.iterdir()) == [
         "a-shapes-val-8-0.5.jsonl",
@@ -219,17 +219,17 @@ def test_a_folder_of_workdirs_is_compared(make_workdir, tmp_path, caplog):
         score_run.score_workdir(config, str(tmp_path / "compared"))
 
 
-def test_a_folder_of_workdirs_is_scored_on_the_devices_there_are(
+def test_a_folder_of_workdirs_is_scored_on_the_available_devices(
     shapes_workdir, tmp_path
 ):
     config, workdir = shapes_workdir
     config, folder = copy.deepcopy(config), tmp_path / "runs"
     shutil.copytree(workdir, folder / "a", ignore=shutil.ignore_patterns("eval"))
-    # Trained on sixteen devices, and scored and saved at other steps than this command.
+    # Trained on sixteen devices; scored and saved at other steps than here.
     theirs = json.loads((folder / "a" / "config.json").read_text())
     theirs["fsdp"], theirs["parallel"], theirs["accumulate_steps"] = 16, "jit", 7
     theirs["checkpoint_every_steps"] = theirs["eval"]["every_steps"] = 3
-    # And by a version without these keys.
+    # Written by a version without these keys.
     del theirs["data"]["word_dropout"], theirs["optimizer"]["ema_decay"]
     (folder / "a" / "config.json").write_text(json.dumps(theirs))
     config.eval.checkpoints, config.eval.every_steps = str(folder), 4
@@ -243,9 +243,7 @@ def test_a_folder_of_workdirs_is_scored_on_the_devices_there_are(
 
 
 @pytest.mark.slow
-def test_watching_scores_each_checkpoint_as_it_comes(
-    run_of, monkeypatch, save_checkpoint
-):
+def test_watching_scores_each_new_checkpoint(run_of, monkeypatch, save_checkpoint):
     config, workdir = run_of
     config.eval.watch = True
     monkeypatch.setattr(score_run, "_POLL_SECONDS", 0.1)

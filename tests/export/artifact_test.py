@@ -1,4 +1,4 @@
-"""What artifacts of every format have in common."""
+"""Checks shared by the artifacts of all formats."""
 
 import functools
 import json
@@ -26,18 +26,18 @@ def kind(request):
 
 @pytest.fixture
 def folder(kind, exported):
-    """The small model, exported."""
+    """Returns the folder of the exported small model."""
     return exported(kind)
 
 
 @pytest.fixture
 def copy(folder, tmp_path):
-    """A copy to spoil."""
+    """Returns a copy that tests may damage."""
     return shutil.copytree(folder, tmp_path / "copy")
 
 
 @pytest.mark.parametrize(("b", "k"), [(1, 1), (3, 1), (2, 5)])
-def test_any_number_of_images_and_sentences(small, folder, b, k):
+def test_any_number_of_images_and_expressions_is_accepted(small, folder, b, k):
     loaded = artifact.load(folder)
     random = np.random.default_rng(0)
     images = random.uniform(-1, 1, (b, 32, 48, 3)).astype(np.float32)
@@ -60,7 +60,7 @@ def test_any_number_of_images_and_sentences(small, folder, b, k):
         np.testing.assert_allclose(given, array, atol=1e-5)
 
 
-def test_the_loader_needs_no_package_of_ours(kind, folder, tmp_path):
+def test_the_loader_does_not_need_this_package(kind, folder, tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
     np.save(tmp_path / "image.npy", image)
     code = f"""
@@ -87,7 +87,7 @@ print(sorted(loaded & {{"restr_jax", "flax", "ml_collections", "PIL", "jax"}}))
     np.testing.assert_allclose(np.load(tmp_path / "given.npy"), expected, atol=1e-5)
 
 
-def test_an_artifact_has_what_belongs_to_it_and_nothing_else(kind, folder):
+def test_an_artifact_has_exactly_its_own_files(kind, folder):
     assert {path.name for path in folder.iterdir()} == {
         *PROGRAMS[kind],
         "parity.json",
@@ -100,11 +100,11 @@ def test_an_artifact_has_what_belongs_to_it_and_nothing_else(kind, folder):
     assert max(row["share"] for row in found["outputs"]) < 1e-5
 
 
-def test_another_models_artifact_is_told(small, copy):
+def test_an_artifact_of_another_model_is_refused(small, copy):
     vision = dict(small.params["vision"])
     vision["norm"] = dict(vision["norm"], bias=vision["norm"]["bias"] + 0.01)
     changed = small._replace(params=dict(small.params, vision=vision))
-    with pytest.raises(ValueError, match="does not compute what the model does"):
+    with pytest.raises(ValueError, match="does not match the model"):
         parity.check(changed, copy)
     with pytest.raises(FileNotFoundError):
         artifact.load(copy)
@@ -137,5 +137,5 @@ def test_another_format_is_refused(copy):
     about = json.loads((copy / "restr.json").read_text())
     about["format"] = "restr_jax stablehlo 9"
     (copy / "restr.json").write_text(json.dumps(about))
-    with pytest.raises(ValueError, match="of the format 'restr_jax stablehlo 9'"):
+    with pytest.raises(ValueError, match="has the format 'restr_jax stablehlo 9'"):
         artifact.load(copy)

@@ -10,7 +10,7 @@ from restr_jax.models import build_model
 
 @pytest.fixture(scope="session")
 def small():
-    """A model with random weights that is exported in seconds."""
+    """Returns a model with random weights that exports in seconds."""
     words = ("<pad>", "<unk>", "the", "red", "circle", "left", "of", "square")
     config = common.get_config("tiny")
     config.model.image_size = (32, 48)
@@ -28,7 +28,7 @@ def small():
 
 @pytest.fixture(scope="session")
 def exported(small, tmp_path_factory):
-    """Exports the small model once in each format; returns the folder of one."""
+    """Returns a function that exports the small model once per format."""
     folders = {}
 
     def export(kind):

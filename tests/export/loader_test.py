@@ -1,4 +1,4 @@
-"""The loader without programs, and what it says of wrong arguments."""
+"""Tests the loader without programs, and its error messages."""
 
 import pathlib
 import sys
@@ -22,7 +22,7 @@ def restr_exported():
 
 @pytest.fixture
 def make(restr_exported, small):
-    """Makes a model whose programs return nothing but zeros."""
+    """Returns a function that makes a model whose programs return zeros."""
 
     def make(size=(32, 48), resize="stretch"):
         about = {
@@ -49,7 +49,7 @@ def test_images_are_fitted_and_logits_restored_as_in_training(make, mode, size, 
     model = make(target, mode)
     given, expected = model.fit(image), preprocess.fit_image(image, target, mode)
     assert given.shape == expected.shape and given.dtype == expected.dtype
-    # Pillow 11 and 12 resize columns first, as the loader; 13 takes the cheaper order.
+    # Pillow 11 and 12 resize columns first, like the loader; 13 uses the cheaper order.
     assert np.abs(given - expected).max() < 1.01 / 127.5
     if mode != "released" and size[1] >= target[1] and size[0] <= target[0]:
         np.testing.assert_array_equal(given, expected)
@@ -62,7 +62,7 @@ def test_images_are_fitted_and_logits_restored_as_in_training(make, mode, size, 
     np.testing.assert_allclose(given, expected, atol=1e-5)
 
 
-def test_a_threshold_cuts_the_probability(make):
+def test_the_threshold_applies_to_the_probability(make):
     image = np.zeros((5, 7, 3), np.uint8)
     for threshold, expected in ((None, True), (0.4, True), (0.6, False)):
         one, other = make().segment(image, ["red", "the circle"], threshold)
@@ -74,12 +74,12 @@ def test_a_threshold_cuts_the_probability(make):
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((4, 4, 3), np.float32), "uint8 RGB.*not float32"),
-        (np.zeros((4, 4), np.uint8), r"not uint8 \[4, 4\]"),
-        (np.zeros((4, 4, 4), np.uint8), r"not uint8 \[4, 4, 4\]"),
+        (np.zeros((4, 4, 3), np.float32), "is float32.*uint8 RGB"),
+        (np.zeros((4, 4), np.uint8), r"is uint8 \[4, 4\];"),
+        (np.zeros((4, 4, 4), np.uint8), r"is uint8 \[4, 4, 4\];"),
     ],
 )
-def test_what_is_no_image_is_refused(make, image, message):
+def test_an_array_that_is_not_an_image_is_refused(make, image, message):
     with pytest.raises(ValueError, match=message):
         make().segment(image, ["red"])
 
@@ -89,12 +89,12 @@ def test_what_is_no_image_is_refused(make, image, message):
     [
         ([" "], None, "is empty"),
         (["zebra"], None, "knows none of the words"),
-        ("the red circle", None, "list of sentences"),
+        ("the red circle", None, "list of expressions"),
         (["red"], 1.5, "threshold is 1.5"),
         (["red"], 0.0, "threshold is 0.0"),
     ],
 )
-def test_wrong_sentences_and_thresholds_are_refused(
+def test_invalid_expressions_and_thresholds_are_refused(
     make, sentences, threshold, message
 ):
     image = np.zeros((4, 4, 3), np.uint8)
@@ -105,11 +105,11 @@ def test_wrong_sentences_and_thresholds_are_refused(
 def test_batches_of_another_shape_or_type_are_refused(make):
     model = make()
     for wrong in (np.zeros((1, 32, 32, 3), np.float32), np.zeros((1, 32, 48, 3))):
-        with pytest.raises(ValueError, match="as fit.. makes them"):
+        with pytest.raises(ValueError, match="prepare them with fit"):
             model.encode(wrong)
     visual = np.zeros((1, 24, 16), np.float32)
     for wrong in (np.ones((1, 1, 5), np.int32), np.ones((1, 1, 6))):
-        with pytest.raises(ValueError, match="as read_words.. makes their rows"):
+        with pytest.raises(ValueError, match="make their rows with read_words"):
             model.run(visual, wrong)
 
 
@@ -119,12 +119,14 @@ def test_batches_of_another_shape_or_type_are_refused(make):
         (b"\xff", "restr.json is damaged"),
         (b"{", "restr.json is damaged"),
         (b"[]", "restr.json is damaged"),
-        (b'{"format": []}', "of the format"),
+        (b'{"format": []}', "has the format"),
         (b'{"format": "restr_jax onnx 0"}', "'restr_jax onnx 0', not one of"),
         (b'{"format": "restr_jax onnx 1", "files": {}}', "restr.json is damaged"),
     ],
 )
-def test_what_is_no_export_is_said(restr_exported, tmp_path, content, message):
+def test_a_folder_without_an_export_is_refused(
+    restr_exported, tmp_path, content, message
+):
     (tmp_path / "restr.json").write_bytes(content)
     with pytest.raises(ValueError, match=message):
         restr_exported.load(tmp_path)

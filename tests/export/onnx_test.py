@@ -10,12 +10,12 @@ from restr_jax.export import onnx
 def test_weights_are_stored_once(small, exported):
     count = sum(x.size for x in jax.tree.leaves(small.params))
     size = sum(path.stat().st_size for path in exported("onnx").glob("*.onnx"))
-    assert 4 * count < size < 4 * count + 270_000  # with the graphs
+    assert 4 * count < size < 4 * count + 270_000  # including the graphs
 
 
-def test_the_choice_of_platforms_is_back_afterwards():
+def test_the_choice_of_platforms_is_restored():
     def trace():
-        # A new function each time: JAX keeps what it made of an old one.
+        # A new function each time, since JAX caches traces per function.
         return str(
             jax.make_jaxpr(
                 lambda x: jax.lax.platform_dependent(x, cpu=jnp.sin, default=jnp.cos)
@@ -28,7 +28,7 @@ def test_the_choice_of_platforms_is_back_afterwards():
     assert "platform_index" in trace()
 
 
-def test_what_is_missing_is_said(small, tmp_path, monkeypatch):
+def test_a_missing_package_is_reported(small, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "jax2onnx", None)
     with pytest.raises(ImportError, match="requirements-onnx.txt"):
         onnx.export(small, tmp_path)

@@ -11,12 +11,12 @@ from restr_jax.segmenter import Segmenter
 from tfds_builders.shapes import scenes
 
 
-def test_both_programs_are_for_all_platforms_and_hold_no_weights(small, exported):
+def test_both_programs_support_all_platforms_and_contain_no_weights(small, exported):
     folder = exported("stablehlo")
     for name in ("encode", "segment"):
         content = bytearray((folder / f"{name}.stablehlo").read_bytes())
         assert jax_export.deserialize(content).platforms == ("cpu", "cuda", "tpu")
-    # A megabyte more of weights in the word table, and the programs are as before.
+    # A word table that is a megabyte larger leaves the programs unchanged.
     model = small.model.clone(language=small.model.language.clone(vocab_size=20_000))
     weights = flatten_dict(jax.device_get(small.params), sep="/")
     weights["language/words/embedding"] = np.zeros((20_000, 16), np.float32)
@@ -26,7 +26,7 @@ def test_both_programs_are_for_all_platforms_and_hold_no_weights(small, exported
         assert abs(len(program.serialize()) - size) < 1_000
 
 
-def test_weights_are_stored_once_as_they_are(small, exported):
+def test_weights_are_stored_once_and_unchanged(small, exported):
     with np.load(exported("stablehlo") / "weights.npz") as weights:
         stored = dict(weights)
     expected = flatten_dict(jax.device_get(small.params), sep="/")
@@ -35,7 +35,7 @@ def test_weights_are_stored_once_as_they_are(small, exported):
         np.testing.assert_array_equal(stored[name], array)
 
 
-def test_masks_are_those_of_the_package(tmp_path):
+def test_masks_match_those_of_the_package(tmp_path):
     trained = model_files.read("shapes")
     stablehlo.export(trained, tmp_path)
     made = scenes.make_scene(np.random.default_rng(7), 256, 9)

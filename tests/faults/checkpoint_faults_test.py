@@ -1,4 +1,4 @@
-"""What happens to a run whose checkpoints are spoiled, or cannot be written."""
+"""Runs with damaged checkpoints, or with checkpoints that cannot be written."""
 
 import errno
 import logging
@@ -15,7 +15,7 @@ from restr_jax.train_state import Progress
 
 @pytest.fixture
 def copied(trained, tmp_path):
-    """The configuration and a copy of the workdir of a run with checkpoints 4 and 8."""
+    """Returns config and copied workdir of a run with checkpoints 4 and 8."""
     config, workdir = trained
     return config, shutil.copytree(workdir, tmp_path / "run")
 
@@ -33,7 +33,7 @@ def restore(config, workdir):
 def damage(path, kind):
     content = bytearray(path.read_bytes())
     if kind == "flipped":
-        # Every hundredth bit: one alone may lie where nothing is stored.
+        # Every hundredth bit: a single one may hit unused bytes.
         for i in range(0, 8 * len(content), 100):
             content[i // 8] ^= 1 << (i % 8)
     path.write_bytes(b"" if kind == "empty" else content[: len(content) // 2])
@@ -45,7 +45,7 @@ def damage(path, kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["flipped", "cut", "empty", "missing"])
-def test_whatever_is_damaged_the_checkpoint_before_is_taken(
+def test_any_damage_falls_back_to_the_previous_checkpoint(
     copied, tmp_path, caplog, kind
 ):
     config, workdir = copied
@@ -65,13 +65,13 @@ def test_whatever_is_damaged_the_checkpoint_before_is_taken(
             assert (spoiled / "damaged" / "8-0").is_dir()
             assert not (spoiled / "checkpoints" / "8").exists()
             continue
-        # Files that nothing is read from.
+        # Files that are never read.
         jax.tree.map(np.testing.assert_array_equal, restored.state, good.state)
         assert (restored.progress, restored.scored) == (good.progress, good.scored)
     assert back >= 5
 
 
-def test_a_single_flipped_bit_of_any_array_is_noticed():
+def test_a_single_flipped_bit_of_any_array_is_detected():
     rng = np.random.default_rng(0)
     tree = {
         "a": {"b": rng.normal(size=(7, 5, 3)).astype(np.float32)},
@@ -87,22 +87,22 @@ def test_a_single_flipped_bit_of_any_array_is_noticed():
         assert fingerprint.of_tree(other) != known
     swapped = dict(tree, c=tree["c"][::-1].copy())
     assert fingerprint.of_tree(swapped) != known
-    # However it lies on devices, it is the same.
+    # The layout on devices does not matter.
     assert fingerprint.of_tree(jax.device_put(tree, jax.devices()[3])) == known
 
 
-def test_a_fingerprint_depends_on_no_layout_and_no_version(monkeypatch):
+def test_a_fingerprint_does_not_depend_on_layout_or_version(monkeypatch):
     monkeypatch.setattr("restr_jax.parallel._LEAST_SHARDED", 1)
     integers = np.arange(640, dtype=np.int32).reshape(4, 8, 20) * 7919
     tree = {"a": {"b": integers, "c": integers[0, :, :3]}, "d": np.float32(1.5)}
-    # Of the sum that devices made before: old checkpoints stay readable.
+    # The value of the earlier checksum on devices: old checkpoints stay readable.
     assert fingerprint.of_tree(tree) == 1181044080
     for fsdp in (1, 2, 4, 8):
         placed = Parallel("jit", fsdp).place(tree)
         assert fingerprint.of_tree(placed) == 1181044080
 
 
-def test_where_no_checkpoint_is_whole_nothing_begins_anew(copied):
+def test_without_an_intact_checkpoint_training_does_not_restart(copied):
     config, workdir = copied
     for step in ("4", "8"):
         shutil.rmtree(workdir / "checkpoints" / step / "state")
@@ -112,7 +112,7 @@ def test_where_no_checkpoint_is_whole_nothing_begins_anew(copied):
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_from_the_checkpoint_before_to_the_same_end(copied):
+def test_a_run_resumed_from_the_previous_checkpoint_ends_the_same(copied):
     config, workdir = copied
     good, history = restore(config, workdir), (workdir / "metrics.jsonl").read_text()
     shutil.rmtree(workdir / "checkpoints" / "8" / "state")
@@ -121,10 +121,10 @@ def test_a_run_goes_on_from_the_checkpoint_before_to_the_same_end(copied):
     jax.tree.map(np.testing.assert_array_equal, again.state, good.state)
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     assert len(lines) == len(history.splitlines())
-    assert lines[:3] == history.splitlines()[:3]  # of steps 2 and 4, and its score
+    assert lines[:3] == history.splitlines()[:3]  # steps 2 and 4, and its score
 
 
-def test_a_full_disk_is_said_with_what_is_left(copied, monkeypatch):
+def test_a_full_disk_is_reported_with_the_last_intact_checkpoint(copied, monkeypatch):
     config, workdir = copied
     shutil.rmtree(workdir / "checkpoints" / "8")
     run = experiment.start(config, str(workdir), training=True)
@@ -136,15 +136,15 @@ def test_a_full_disk_is_said_with_what_is_left(copied, monkeypatch):
 
     name = "save_checkpointables_async"
     monkeypatch.setattr(type(checkpoints._checkpointer), name, refuse)
-    with pytest.raises(OSError, match=r"Checkpoint 8 .*No space left.* 4 is whole"):
+    with pytest.raises(OSError, match=r"Checkpoint 8 .*No space left.* 4 is intact"):
         checkpoints.save(8, restored.state, None, Progress())
     checkpoints.close()
     assert restore(config, workdir).state.step == 4
 
 
-def test_what_was_said_by_then_is_saved_and_signed():
+def test_progress_is_saved_and_signed():
     window = ({"loss": 0.1, "count": 3.0}, {"loss": 1e-7, "count": 8.0})
     card = fingerprint.sign({"progress": {"lines": 3, "window": list(window)}})
     fingerprint.check(card, {})
-    with pytest.raises(ValueError, match="metadata are not those"):
+    with pytest.raises(ValueError, match="metadata differ"):
         fingerprint.check(card | {"progress": {"lines": 2}}, {})

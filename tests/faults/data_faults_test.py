@@ -1,4 +1,4 @@
-"""What happens to a run whose data set is spoiled, or vanishes."""
+"""Runs whose data set is damaged or disappears."""
 
 import json
 import pathlib
@@ -15,7 +15,7 @@ from restr_jax.data.text import Vocabulary
 
 @pytest.fixture
 def spoilt(tiny_config, shapes_dir, tmp_path):
-    """A configuration with data of its own, and the file of its training split."""
+    """Returns a config with its own data, and the file of its training split."""
     config = tiny_config("shapes")
     config.data.data_dir = str(shutil.copytree(shapes_dir, tmp_path / "data"))
     (file,) = pathlib.Path(config.data.data_dir).rglob("shapes-train.array_record*")
@@ -43,8 +43,8 @@ def test_a_record_with_a_flipped_bit_is_never_trained_on(spoilt, tmp_path):
     flip_record(file, 7)
     with pytest.raises(splits.DamagedRecordError, match="Record 7 of shapes:train"):
         splits_source(file)[7]
-    # 40 scenes of three groups each and 8 a step: 8 steps meet it or not; one epoch
-    # does.
+    # 40 scenes of three groups and 8 per step: 8 steps may miss the record, an epoch
+    # cannot.
     config.optimizer.total_steps = 16
     config.checkpoint_every_steps = config.eval.every_steps = 16
     config.eval.shuffled_text = False
@@ -54,11 +54,11 @@ def test_a_record_with_a_flipped_bit_is_never_trained_on(spoilt, tmp_path):
     train.train_and_evaluate(config, str(tmp_path / "skips"))
     rows = (tmp_path / "skips" / "metrics.jsonl").read_text().splitlines()
     skipped = sum(json.loads(row).get("bad_images", 0) for row in rows)
-    assert skipped == 3  # its nine expressions, three at a time
+    assert skipped == 3  # its nine expressions, in groups of three
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_what_is_left_out_counts_in_nothing(spoilt, workers):
+def test_skipped_records_do_not_affect_the_rest(spoilt, workers):
     config, file = spoilt
     loader = loader_of(config)
     good = take(loader, config, workers)
@@ -94,7 +94,7 @@ def take(loader, config, workers, **options):
 
 
 @pytest.mark.parametrize("left", [0, 1000, 70_000])
-def test_a_half_written_file_is_refused_before_training(spoilt, tmp_path, left):
+def test_an_incomplete_file_is_refused_before_training(spoilt, tmp_path, left):
     config, file = spoilt
     file.write_bytes(file.read_bytes()[:left])
     with pytest.raises(splits.DamagedRecordError, match="prepare"):
@@ -110,7 +110,9 @@ def test_a_missing_file_is_refused_before_training(spoilt, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_folder_that_vanishes_ends_the_run_with_a_word(spoilt, tmp_path, monkeypatch):
+def test_a_deleted_folder_ends_the_run_with_an_error_message(
+    spoilt, tmp_path, monkeypatch
+):
     config, file = spoilt
     real = pipeline.train_batches
 
@@ -122,7 +124,7 @@ def test_a_folder_that_vanishes_ends_the_run_with_a_word(spoilt, tmp_path, monke
             yield batch
 
     monkeypatch.setattr(pipeline, "train_batches", vanishing)
-    # Open files stay readable, so what is trained on lasts; the test split does not.
+    # Open files stay readable, so training goes through; the test split is gone.
     config.eval.splits = "test"
     with pytest.raises((FileNotFoundError, ValueError), match="shapes"):
         train.train_and_evaluate(config, str(tmp_path / "run"))

@@ -1,4 +1,4 @@
-"""Disks that are full or read-only: real ones, mounted where no other process looks."""
+"""Full and read-only disks: real ones, in a private mount namespace."""
 
 import os
 import pathlib
@@ -13,12 +13,12 @@ from benchmarks import chaos, chaos_data
 pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
-# Every program is compiled once, for the same ones run again and again.
+# Compile every program once, since the same ones run repeatedly.
 ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
 }
-# A namespace of mounts, which ends with its last process; no administrator is needed.
+# A mount namespace, which ends with its last process; it needs no root.
 NAMESPACE = ["unshare", "--map-root-user", "--mount"]
 try:
     TRIED = subprocess.run([*NAMESPACE, "mount", "-t", "tmpfs", "none", "/mnt"])
@@ -33,7 +33,7 @@ def python(*arguments):
 
 
 def run(script):
-    """Runs lines of shell that may mount disks; returns how they ended."""
+    """Runs a shell script that may mount disks; returns the finished process."""
     return subprocess.run(
         [*NAMESPACE, "sh", "-c", script],
         cwd=ROOT,
@@ -44,7 +44,7 @@ def run(script):
 
 
 def assert_said(done, *parts):
-    """Asserts that the last line says it, and that no trace came before or after."""
+    """Asserts that the last line has all parts and that there is no traceback."""
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
     last = done.stderr.splitlines()[-1]
@@ -54,7 +54,7 @@ def assert_said(done, *parts):
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
-    """The folder of a configuration and a run of it that had room."""
+    """Returns the folder of a configuration and of its run with enough space."""
     folder = tmp_path_factory.mktemp("disks")
     _, file = chaos_data.write_config(folder)
     done = run(train(file, folder / "straight"))
@@ -72,10 +72,10 @@ def train(file, workdir):
     [
         ("8k", 20, ["metrics.jsonl cannot be written to"]),
         ("40k", 4, ["Checkpoint 4 cannot be written to", "There is none before it"]),
-        ("2500k", 4, ["Checkpoint", "cannot be written to", " is whole. Free some"]),
+        ("2500k", 4, ["Checkpoint", "cannot be written to", " is intact. Free some"]),
     ],
 )
-def test_a_run_on_a_full_disk_goes_on_when_there_is_room(
+def test_a_run_on_a_full_disk_resumes_once_there_is_space(
     straight, tmp_path, size, every, parts
 ):
     disk = tmp_path / "disk"
@@ -96,7 +96,7 @@ def test_a_run_on_a_full_disk_goes_on_when_there_is_room(
 
 
 @needs_mounts
-def test_scoring_on_a_full_disk_goes_on_when_there_is_room(straight, tmp_path):
+def test_scoring_on_a_full_disk_resumes_once_there_is_space(straight, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     command = train(straight / "config.py", disk / "straight") + " --mode=eval"
@@ -110,13 +110,13 @@ def test_scoring_on_a_full_disk_goes_on_when_there_is_room(straight, tmp_path):
         exit $code
     """
     done = run(script)
-    assert_said(done, "No space left on device", "Make room on the disk")
+    assert_said(done, "No space left on device", "Free some disk space")
     one = scores(straight / "straight", straight)
     assert len(one) > 5 and one == scores(tmp_path / "copy", disk)
 
 
 def scores(workdir, written_in):
-    """Returns the content of files of scores, without the folder they name."""
+    """Returns the contents of the score files, without the name of their folder."""
     files = [file for file in (workdir / "eval").rglob("*") if file.is_file()]
     contents = [f.read_bytes().replace(str(written_in).encode(), b"") for f in files]
     return {
@@ -125,12 +125,12 @@ def scores(workdir, written_in):
 
 
 @needs_mounts
-def test_a_read_only_workdir_is_said(straight, tmp_path):
+def test_a_read_only_workdir_is_reported(straight, tmp_path):
     file = straight / "config.py"
     mount = f"mount --bind -o ro {tmp_path} {tmp_path}"
     done = run(f"{mount}; {train(file, tmp_path / 'run')}")
     assert_said(done, "cannot be written to (Read-only file system)", "--workdir")
-    # The same of a run that could write when it began.
+    # The same for a run whose workdir was writable when it began.
     old = straight / "straight"
     mount = f"mount --bind -o ro {old} {old}"
     done = run(f"{mount}; {train(file, old)}")
@@ -147,13 +147,14 @@ with mock.patch.object(shapes_dataset_builder.Builder, "SCENES", scenes):
     sys.argv[1:] = ["shapes", f"--data_dir={sys.argv[1]}/data"]
     prepare.main()
 """
-# Other programs may fill a disk that had room for a build.
+# Other programs may fill the disk during a build.
 UNFORESEEN = PREPARE.replace(
     "    prepare.main()",
     "    shapes_dataset_builder.Builder.needed_bytes = lambda self: 0\n"
     "    prepare.main()",
 )
 SCENE = "restr_jax/shipped/shapes/examples/scene-1.png"
+FREE = ["Free some disk space"]
 
 
 @needs_mounts
@@ -162,21 +163,24 @@ SCENE = "restr_jax/shipped/shapes/examples/scene-1.png"
     [
         (
             ["-c", UNFORESEEN, "{}"],
-            ["data/shapes/1.0.0 cannot be", "Nothing is left of"],
+            ["data/shapes/1.0.0 cannot be", "output was removed", "disk space"],
         ),
-        (["restr_jax/cli.py", "predict", SCENE, "-e", "circle", "--output={}/out"], []),
-        (["restr_jax/cli.py", "export", "--format=weights", "--output={}/out"], []),
+        (
+            ["restr_jax/cli.py", "predict", SCENE, "-e", "circle", "--output={}/out"],
+            FREE,
+        ),
+        (["restr_jax/cli.py", "export", "--format=weights", "--output={}/out"], FREE),
     ],
 )
-def test_other_commands_say_that_the_disk_is_full(tmp_path, command, parts):
+def test_other_commands_report_a_full_disk(tmp_path, command, parts):
     arguments = [argument.replace("{}", str(tmp_path)) for argument in command]
     script = f"mount -t tmpfs -o size=8k none {tmp_path}; PYTHONPATH=. "
     done = run(script + python(*arguments))
-    assert_said(done, "No space left on device", "ake room on the disk", *parts)
+    assert_said(done, "No space left on device", *parts)
 
 
 @needs_mounts
-def test_a_disk_too_small_for_a_build_is_said_before_it(tmp_path):
+def test_a_disk_too_small_for_a_build_is_reported_before_it(tmp_path):
     script = f"mount -t tmpfs -o size=300k none {tmp_path}; PYTHONPATH=. "
     done = run(script + python("-c", PREPARE, str(tmp_path)))
     assert_said(done, "0.3 MB free, but shapes take about 4.", "Free some disk space")

@@ -1,4 +1,4 @@
-"""What happens to a run by its numbers, its clock, its neighbours and its signals."""
+"""Runs with non-finite losses, clock changes, second trainers and signals."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def assert_equal_runs(config, one, other):
 def config(tiny_config):
     config = tiny_config("shapes")
     config.eval.shuffled_text, config.eval.num_figures = False, 0
-    # Neither evaluation nor checkpoint falls together with a line of metrics.
+    # No metrics line coincides with an evaluation or a checkpoint.
     config.log_every_steps = 3
     config.model.fusion.drop_path_rate = 0.2
     return config
@@ -54,7 +54,7 @@ def straight(config, tmp_path_factory):
 
 
 def at_batch(monkeypatch, number, act):
-    """Does something when the loop asks for a batch, the number-th of a run."""
+    """Calls `act` when the loop asks for batch `number` of a run."""
     real = pipeline.train_batches
 
     def stream(*args, **kwargs):
@@ -73,7 +73,7 @@ def terminate():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [4, 0])
-def test_a_run_that_is_told_to_stop_saves_the_step_and_goes_on(
+def test_a_run_that_received_sigterm_saves_the_step_and_resumes(
     config, straight, tmp_path, monkeypatch, number
 ):
     with monkeypatch.context() as patch:
@@ -87,7 +87,7 @@ def test_a_run_that_is_told_to_stop_saves_the_step_and_goes_on(
 
 
 @pytest.mark.slow
-def test_a_run_that_is_told_to_stop_while_it_scores_scores_later(
+def test_a_run_that_received_sigterm_while_scoring_scores_later(
     config, straight, tmp_path, monkeypatch
 ):
     real = Evaluator._batches
@@ -109,11 +109,11 @@ def test_a_run_that_is_told_to_stop_while_it_scores_scores_later(
 
 
 def with_infinite_step(monkeypatch, step):
-    """Makes the loss of one step infinite, whatever the model says."""
+    """Makes the loss of one step infinite, whatever the model computes."""
     real = train_step.segmentation_losses
 
     def losses(output, mask, valid, **options):
-        # The step is told by its batch: the one that has been marked.
+        # The marked batch identifies the step.
         sums = real(output, mask, valid, **options)
         marked = jax.numpy.all(mask)
         return {k: jax.numpy.where(marked, np.inf, v) for k, v in sums.items()} | {
@@ -131,7 +131,7 @@ def with_infinite_step(monkeypatch, step):
     monkeypatch.setattr(pipeline, "train_batches", mark)
 
 
-def test_a_step_without_a_number_is_named_and_not_kept(config, tmp_path, monkeypatch):
+def test_a_nonfinite_step_is_named_and_not_kept(config, tmp_path, monkeypatch):
     with_infinite_step(monkeypatch, 5)
     with pytest.raises(FloatingPointError, match=r"step 6 is not finite: loss in"):
         train.train_and_evaluate(config, str(tmp_path))
@@ -140,7 +140,7 @@ def test_a_step_without_a_number_is_named_and_not_kept(config, tmp_path, monkeyp
 
 
 @pytest.mark.slow
-def test_a_step_without_a_number_is_skipped_if_asked(config, tmp_path, monkeypatch):
+def test_a_nonfinite_step_is_skipped_on_request(config, tmp_path, monkeypatch):
     with_infinite_step(monkeypatch, 5)
     skipping = config.copy_and_resolve_references()
     skipping.optimizer.nonfinite = "skip"
@@ -154,9 +154,7 @@ def test_a_step_without_a_number_is_skipped_if_asked(config, tmp_path, monkeypat
 
 
 @pytest.mark.slow
-def test_a_clock_that_goes_back_changes_nothing(
-    config, straight, tmp_path, monkeypatch
-):
+def test_a_clock_that_goes_back_has_no_effect(config, straight, tmp_path, monkeypatch):
     now, real = time.time(), time.time
     monkeypatch.setattr(time, "time", lambda: now - 86_400 * (real() - now))
     monkeypatch.setattr(time, "time_ns", lambda: int(1e9 * time.time()))
@@ -166,18 +164,18 @@ def test_a_clock_that_goes_back_changes_nothing(
 
 def test_a_second_trainer_is_refused(config, straight):
     with files.locked(straight / ".training", "the first"):
-        with pytest.raises(BlockingIOError, match="trained in by another process"):
+        with pytest.raises(BlockingIOError, match="Another process is training in"):
             train.train_and_evaluate(config, str(straight))
     train.train_and_evaluate(config, str(straight))
 
 
-def test_a_folder_that_cannot_be_written_to_is_said(config, tmp_path):
+def test_an_unwritable_folder_is_reported(config, tmp_path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(OSError, match="cannot be written to .*another --workdir"):
         train.train_and_evaluate(config, str(tmp_path / "file" / "run"))
 
 
-def test_metrics_that_were_lost_are_said(config, straight, tmp_path, caplog):
+def test_lost_metrics_are_reported(config, straight, tmp_path, caplog):
     (tmp_path / "metrics.jsonl").write_text('{"step": 3, "loss": 1.0}\n')
     writer = MetricWriter(str(tmp_path), 6, lines=2)
     writer.write(9, {"loss": 0.5})

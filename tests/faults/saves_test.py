@@ -1,4 +1,4 @@
-"""Checkpoints are written while training continues: held back, killed, failing."""
+"""Checkpoint writes during training: delayed, killed and failing ones."""
 
 import errno
 import os
@@ -44,7 +44,7 @@ def assert_equal_checkpoints(config, one, other, step):
 
 
 class Hold:
-    """Holds back the writer of one step before it makes the first folder."""
+    """Delays the writer of one step before it creates the first folder."""
 
     def __init__(self, monkeypatch, step):
         self.reached, self.released = threading.Event(), threading.Event()
@@ -63,7 +63,7 @@ class Hold:
 
 
 def at_batch(monkeypatch, number, act):
-    """Does something when the loop asks for a batch, the number-th of a run."""
+    """Calls `act` when the loop asks for batch `number` of a run."""
     real = pipeline.train_batches
 
     def stream(*args, **kwargs):
@@ -82,7 +82,7 @@ def test_training_continues_while_a_checkpoint_is_unwritten(
     hold = Hold(monkeypatch, 4)
 
     def release():
-        # Steps 5 and 6 are done: the memory of step 4 was reused for theirs.
+        # Steps 5 and 6 are done and have reused the memory of step 4.
         assert hold.reached.is_set() and not (tmp_path / "checkpoints" / "4").exists()
         hold.released.set()
 
@@ -94,9 +94,7 @@ def test_training_continues_while_a_checkpoint_is_unwritten(
 
 
 @pytest.mark.slow
-def test_sigterm_waits_for_the_checkpoint_that_is_being_written(
-    trained, tmp_path, monkeypatch
-):
+def test_sigterm_waits_for_the_checkpoint_in_progress(trained, tmp_path, monkeypatch):
     config, straight = trained
     with monkeypatch.context() as patch:
         hold = Hold(patch, 4)
@@ -116,13 +114,13 @@ def test_sigterm_waits_for_the_checkpoint_that_is_being_written(
 
 @pytest.fixture
 def state():
-    """A small state; checkpoints do not ask for a model."""
+    """Returns a small state; checkpoints need no model."""
     params = {"w": jnp.arange(12.0).reshape(3, 4)}
     return TrainState(jnp.int32(1), params, {"moment": jnp.ones((3, 4))})
 
 
 def fail_at_the_end(monkeypatch, step, error):
-    """Makes the writer of a step fail when everything but its name is written."""
+    """Makes the writer of a step fail when only the final rename is missing."""
     real = os.rename
 
     def rename(source, target):
@@ -148,24 +146,24 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
         ("wait", TimeoutError("Timed out"), RuntimeError, "The disk is not the cause"),
     ],
 )
-def test_a_write_that_fails_is_raised_at_the_next_chance(
+def test_a_failed_write_is_raised_at_the_next_call(
     state, tmp_path, monkeypatch, keep, act, error, kind, fix
 ):
     fail_at_the_end(monkeypatch, 2, error)
     checkpoints = checkpoint.Checkpoints(str(tmp_path), keep)
     checkpoints.save(1, state)
-    checkpoints.save(2, state)  # It only starts; nothing is raised.
-    said = f"Checkpoint 2 cannot be written to .*1 is whole\\. {fix}"
+    checkpoints.save(2, state)  # The write only starts; nothing is raised yet.
+    said = f"Checkpoint 2 cannot be written to .*1 is intact\\. {fix}"
     with pytest.raises(kind, match=said) as raised:
         checkpoints.save(3, state) if act == "save" else getattr(checkpoints, act)()
     assert str(error) in str(raised.value)
-    checkpoints.close()  # What was raised is not raised again.
+    checkpoints.close()  # An error is raised only once.
     monkeypatch.undo()
     checkpoints = checkpoint.Checkpoints(str(tmp_path), keep)
     assert checkpoints.steps() == [1]
     found = checkpoints.restore_latest(state)
     jax.tree.map(np.testing.assert_array_equal, found.state, state)
-    checkpoints.save(2, state)  # The one that failed leaves nothing in the way.
+    checkpoints.save(2, state)  # The failed checkpoint is not in the way.
     assert checkpoints.steps() == list(range(3 - keep, 3))
     checkpoints.close()
 
@@ -191,7 +189,7 @@ runpy.run_path("main.py", run_name="__main__")
 
 
 @pytest.mark.slow
-def test_a_kill_while_a_checkpoint_is_written_loses_only_that_one(tmp_path):
+def test_a_kill_during_a_write_loses_only_that_checkpoint(tmp_path):
     _, file = chaos_data.write_config(tmp_path)
     arguments = ["main.py", f"--config={file}"]
     straight = [sys.executable, *arguments, f"--workdir={tmp_path / 'straight'}"]
@@ -203,7 +201,7 @@ def test_a_kill_while_a_checkpoint_is_written_loses_only_that_one(tmp_path):
             [sys.executable, "-c", HELD, *own], cwd=ROOT, stdout=log, stderr=log
         )
     until = time.monotonic() + 300
-    # Training continues beside the writer, as far as the next checkpoint, step 12.
+    # Training continues during the write, up to the next checkpoint, step 12.
     while "step 10:" not in (tmp_path / "log").read_text():
         assert held.poll() is None and time.monotonic() < until
         time.sleep(0.05)
@@ -221,7 +219,7 @@ def test_a_kill_while_a_checkpoint_is_written_loses_only_that_one(tmp_path):
     assert chaos.differences(one, other) == []
 
 
-def test_an_error_of_the_loop_leaves_the_unwritten_checkpoint_whole(
+def test_an_error_of_the_loop_still_completes_the_pending_checkpoint(
     config, tmp_path, monkeypatch
 ):
     hold = Hold(monkeypatch, 4)

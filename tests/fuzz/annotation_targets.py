@@ -1,4 +1,4 @@
-"""Targets that read annotations: pickles, JSON, RLE, polygons, masks in files."""
+"""Targets that read annotations: pickles, JSON, RLE, polygons, mask files."""
 
 import pickle
 
@@ -31,7 +31,7 @@ from tfds_builders.annotations import Annotations, Problems
 
 
 def check_images(found: list) -> None:
-    """Asserts that what a reader of annotations returned can be built."""
+    """Asserts that the annotations returned by a reader can be built."""
     for image in found:
         storable(image.image_id, str(image.path))
         assert image.objects and all(
@@ -213,7 +213,7 @@ def referit_images(content):
 
 @target(b"a.jpg", b"./a//b", b"../x", b"/etc/passwd", b"a/../../x", b"\x00")
 def own_path(content):
-    """A path that is taken leads nowhere outside of the folder."""
+    """Asserts that an accepted path stays inside the folder."""
     with documented():
         written = own_annotations.inside(text_of(content))
         assert ".." not in written.split("/") and not written.startswith("/")

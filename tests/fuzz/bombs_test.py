@@ -25,7 +25,7 @@ from tfds_builders.annotations import Problems
 
 @pytest.fixture
 def cheap():
-    """What the test does takes neither long nor more than 40 MB."""
+    """Asserts that the test needs less than 8 s and 40 MB."""
     tracemalloc.start()
     start = time.perf_counter()
     yield
@@ -66,17 +66,17 @@ def test_packed_weights_do_not_fill_the_memory(cheap):
     file = io.BytesIO()
     np.savez_compressed(file, x=np.zeros(2**23, np.uint8))
     content = file.getvalue()
-    # As if it held 16 times as much.
+    # Claim 16 times the real size.
     content = content.replace(struct.pack("<I", 2**23 + 128), struct.pack("<I", 2**27))
     with pytest.raises(ValueError, match="would unpack to 134,217,728 bytes"):
         weight_files.read_arrays(write("bomb.npz", content))
 
 
-def test_a_foreign_file_among_weights_is_named():
+def test_an_unknown_file_among_weights_is_named():
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("readme.txt", "no array")
-    with pytest.raises(ValueError, match=r"w.npz .*'readme.txt' in it is no array"):
+    with pytest.raises(ValueError, match=r"w.npz .*'readme.txt' in it is not an"):
         weight_files.read_arrays(write("w.npz", file.getvalue()))
 
 
@@ -87,7 +87,7 @@ def test_a_mask_of_another_size_is_not_decoded(suffix, cheap):
         masks.read_mask_file(FOLDER / "bomb.png", 6, 8)
 
 
-# Ten bytes that make pickle's reader in C take gigabytes, or hours.
+# Ten bytes that cost pickle's C reader gigabytes, or hours.
 @pytest.mark.parametrize(
     "content",
     [
@@ -116,11 +116,11 @@ def test_long_runs_and_repeated_fields_take_linear_time(cheap):
 @pytest.mark.parametrize(
     ("points", "size", "message"),
     [
-        ([0, 0] + [60, 60, -60, -60] * 999, (6, 8), "to and fro"),
-        ([0, 0, 9e8, 9e8, 0, 9e8], (10**9, 10**9), "no image has"),
-        ([0, 0, 1, 1e9, 0, 1e9], (2 * 10**9, 2), "no image has"),
-        ([0, 0, 1, 1, 0, 1], (-6, -8), "no image has"),
-        ([0, 0, 1, 1, 0, 1], (0, 0), "no image has"),
+        ([0, 0] + [60, 60, -60, -60] * 999, (6, 8), "the outline of a polygon"),
+        ([0, 0, 9e8, 9e8, 0, 9e8], (10**9, 10**9), "an image cannot have"),
+        ([0, 0, 1, 1e9, 0, 1e9], (2 * 10**9, 2), "an image cannot have"),
+        ([0, 0, 1, 1, 0, 1], (-6, -8), "an image cannot have"),
+        ([0, 0, 1, 1, 0, 1], (0, 0), "an image cannot have"),
     ],
 )
 def test_a_polygon_takes_no_more_than_an_image(points, size, message, cheap):
@@ -145,7 +145,7 @@ def test_a_polygon_takes_no_more_than_an_image(points, size, message, cheap):
         ("data.tokenizer", {}),
     ],
 )
-def test_a_model_that_its_weights_have_not_is_not_built(path, value):
+def test_a_model_that_does_not_match_its_weights_is_not_built(path, value):
     source = shipped.folder("shapes")
     config = json.loads((source / "config.json").read_bytes())
     *inner, last = path.split(".")
@@ -158,12 +158,12 @@ def test_a_model_that_its_weights_have_not_is_not_built(path, value):
     for name in ("vocabulary.txt", "weights.safetensors"):
         (folder / name).write_bytes((source / name).read_bytes())
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="config.json is not of this version|Unknown"):
+    with pytest.raises(ValueError, match="config.json does not fit|Unknown"):
         model_files.read(folder)
 
 
 def test_postscript_is_not_run():
-    # An endless program, in a file that is called a photograph.
+    # An endless program, in a file with a photograph's name.
     box = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n{} loop\n"
     path = write("program.jpg", box)
     with pytest.raises(ValueError, match="Ghostscript"):
@@ -177,7 +177,7 @@ def test_postscript_is_not_run():
 @pytest.mark.parametrize(
     "module", ["tfds_builders.images", "restr_jax.data.preprocess"]
 )
-def test_each_reader_of_images_keeps_ghostscript_out(module):
+def test_no_reader_of_images_starts_ghostscript(module):
     code = (
         f"import {module}; from PIL import EpsImagePlugin; "
         "raise SystemExit(EpsImagePlugin.gs_binary is not False)"
@@ -185,7 +185,7 @@ def test_each_reader_of_images_keeps_ghostscript_out(module):
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
-def test_a_sentence_may_hold_any_separator_but_an_end_of_line():
+def test_an_expression_may_contain_any_separator_except_a_newline():
     line = {"image": "a.jpg", "expressions": ["left\u2028of \x85 it"]}
     path = write("said.jsonl", json.dumps(line, ensure_ascii=False).encode())
     (request,) = predict.find_requests([str(path)], [])

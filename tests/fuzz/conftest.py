@@ -1,6 +1,6 @@
 from hypothesis import HealthCheck, settings
 
-# The same examples in every run, and no more of them than a test suite has time for.
+# The same examples in every run, few enough for a test suite.
 settings.register_profile(
     "suite",
     derandomize=True,

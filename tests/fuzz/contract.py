@@ -1,4 +1,4 @@
-"""What fuzz targets share: their table, a file, and which errors may pass."""
+"""Helpers of the fuzz targets: their table, files, and the permitted errors."""
 
 import atexit
 import contextlib
@@ -12,17 +12,17 @@ from typing import NamedTuple
 ROOT = pathlib.Path(__file__).parent.parent.parent
 TESTDATA = ROOT / "tests" / "testdata"
 
-# Of this process alone. The parsers' errors have to name what lies in it.
+# Used by this process alone. The parsers' errors must name the files in it.
 FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="fuzz-"))
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
 
 class Target(NamedTuple):
-    """A parser to be fed with bytes.
+    """A parser that reads bytes.
 
     Attributes:
-        seeds: valid and nearly valid inputs, to start from.
-        run: feeds the parser; what it raises is a finding.
+        seeds: valid and nearly valid inputs to start from.
+        run: feeds the parser; every error that it raises is a finding.
     """
 
     seeds: list[bytes]
@@ -33,11 +33,12 @@ TARGETS: dict[str, Target] = {}
 
 
 def target(*seeds: bytes) -> Callable:
-    """Enters a function into `TARGETS` under its name."""
+    """Registers a function in `TARGETS` under its name."""
 
     def enter(function: Callable[[bytes], None]) -> Callable[[bytes], None]:
         def run(content: bytes) -> None:
-            with warnings.catch_warnings():  # Users see them and lose nothing.
+            # Warnings are shown to users and do no harm.
+            with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 function(content)
 
@@ -62,11 +63,11 @@ def seed_files(*names: str) -> list[bytes]:
 
 @contextlib.contextmanager
 def documented(*names: str, also: Iterable[type[Exception]] = ()) -> Iterator[None]:
-    """Lets pass what parsers may raise: ValueError and OSError that say of what.
+    """Suppresses the errors that parsers may raise: ValueError and OSError with a name.
 
     Args:
-        names: one of them has to be in the message, unless there are none.
-        also: more kinds that may pass, with any message.
+        names: the message must contain one of them, unless there are none.
+        also: further permitted types, with any message.
     """
     try:
         yield
@@ -79,7 +80,7 @@ def documented(*names: str, also: Iterable[type[Exception]] = ()) -> Iterator[No
 
 
 def text_of(content: bytes) -> str:
-    """Makes any text of bytes, halves of characters (as JSON spells them) included."""
+    """Converts bytes to any text, including lone surrogates (as in JSON escapes)."""
     return content.decode("utf-8", errors="surrogateescape")
 
 

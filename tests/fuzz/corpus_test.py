@@ -7,7 +7,7 @@ CORPUS = sorted((pathlib.Path(__file__).parent / "corpus").iterdir())
 
 
 def target_of(path):
-    return path.name.rpartition("-")[0]  # It is named TARGET-WHAT.
+    return path.name.rpartition("-")[0]  # Files are named TARGET-WHAT.
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -17,7 +17,7 @@ def test_seeds_raise_documented_errors_only(name):
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
-def test_what_once_found_something_is_taken_or_refused(path):
+def test_inputs_that_once_found_a_bug_are_accepted_or_refused(path):
     TARGETS[target_of(path)].run(path.read_bytes())
 
 
@@ -27,7 +27,7 @@ def test_the_corpus_is_small():
 
 
 def test_a_target_lets_no_other_error_pass():
-    # Were everything let pass, nothing could ever be found.
+    # If every error passed, fuzzing could find nothing.
     from fuzz.contract import documented
 
     for wrong in (KeyError("x"), MemoryError(), RecursionError(), TypeError("x")):

@@ -50,17 +50,17 @@ def test_arrays_are_read_as_they_were_saved(kinds):
     ("name", "axis", "size"),
     [
         ("encoder_v.patch_embed.proj.weight", 3, 0),
-        ("encoder_v.pos_embed", 1, 1),  # a class token, and no patch
+        ("encoder_v.pos_embed", 1, 1),  # a class token and no patch
         ("encoder_l.embedding.weight", 0, 0),
         ("fusion_module.proj_v.weight", 0, 0),
     ],
 )
-def test_a_model_without_a_size_is_no_released_one(name, axis, size):
+def test_a_model_with_a_zero_size_is_refused(name, axis, size):
     with np.load(TESTDATA / "golden" / "released_tiny.npz") as file:
         names = [key for key in file if key.startswith("param/")]
         arrays = {key.removeprefix("param/"): file[key] for key in names}
     arrays[name] = np.take(arrays[name], range(size), axis)
-    with pytest.raises(ValueError, match="This is no state dict of the released"):
+    with pytest.raises(ValueError, match="This is not a state dict of the"):
         convert.convert(arrays, "released")
 
 
@@ -91,12 +91,12 @@ def test_every_image_that_pillow_writes_is_read_upright(
     turned = turn in (5, 6, 7, 8) and kind in ("png", "jpeg", "tiff", "webp")
     upright = (width, height, 3) if turned else (height, width, 3)
     assert pixels.shape == upright
-    # Pillow itself turns TIFF only.
+    # Pillow itself rotates only TIFF.
     decoded = preprocess.decode_image(file.getvalue(), "it")
     assert decoded.shape == (upright if kind == "tiff" else (height, width, 3))
 
 
-# Any bytes.
+# Arbitrary bytes.
 
 
 PIECES = [b"\x00", b"\xff" * 4, b"9" * 20, b"-1", b"[["]

@@ -1,4 +1,4 @@
-"""Targets that read images, which may be cut short, huge, odd or no images at all."""
+"""Targets that read images: valid, truncated, huge, odd, or no images at all."""
 
 import contextlib
 import io
@@ -12,7 +12,7 @@ from PIL import Image
 from restr_jax.data import photograph, preprocess
 from tfds_builders import images, own_entries
 
-# Any more pixels are as many, and take longer.
+# A larger limit tests the same code and takes longer.
 _MOST = 2**18
 
 
@@ -78,7 +78,7 @@ def record_image(content):
 
 @target(*_SEEDS)
 def built_image(content):
-    """What a builder looks at, and then stores."""
+    """Reads an image's size, then the image, as a builder does."""
     path = write("built.jpg", content)
     with _small_images(), documented():
         size = images.read_size(path)

@@ -1,4 +1,4 @@
-"""Targets that read masks: RLE, polygons, and files of their own."""
+"""Targets that read masks: RLE, polygons, and mask files."""
 
 import io
 import json
@@ -30,7 +30,7 @@ def encoded(image: Image.Image, kind: str = "png") -> bytes:
 
 
 def check_counts(counts: str, size: list[int]) -> None:
-    """Asserts that an RLE is one that pycocotools reads, of an object."""
+    """Asserts that pycocotools reads an RLE and that its mask is not empty."""
     masks.check_rle({"counts": counts}, *size)
     decoded = mask_util.decode({"size": size, "counts": counts.encode()})
     assert decoded.shape == tuple(size) and decoded.any()
@@ -79,7 +79,7 @@ def rle(content):
 
 @target(RLE, b"`1", b"o", b"7330;OF000o", b"\x00\xff")
 def built_mask(content):
-    """A record's mask, which nothing has checked since it was built."""
+    """Decodes a record's mask, which nothing has checked since the build."""
     with documented():
         decoded = preprocess.decode_mask(content, (HEIGHT, WIDTH))
         assert decoded.shape == (HEIGHT, WIDTH) and decoded.dtype == bool

@@ -42,7 +42,7 @@ def test_a_mask_is_read_as_it_was_encoded(mask):
 
 
 def with_empty_runs(mask, places):
-    """Spells a mask's runs with more of them: a run, an empty one, and its rest."""
+    """Splits runs of a mask's RLE: each into a run, an empty one, and the rest."""
     runs = rle.read_runs(masks.encode_mask(mask), *mask.shape).tolist()
     for place in places:
         k = place % len(runs)
@@ -64,7 +64,7 @@ def test_parts_of_any_spelling_become_their_union(parts, places):
 @given(
     drawn_masks((5, 7)), st.integers(0, 99), st.sampled_from([-1, 1, 0.5, True, "1"])
 )
-def test_runs_that_are_wrong_anywhere_are_refused(mask, place, change):
+def test_runs_with_an_error_anywhere_are_refused(mask, place, change):
     runs = rle.read_runs(masks.encode_mask(mask), 5, 7).tolist()
     k = place % len(runs)
     runs[k] = runs[k] + change if isinstance(change, int | float) else change
@@ -76,7 +76,7 @@ def test_runs_that_are_wrong_anywhere_are_refused(mask, place, change):
     "counts",
     ["", "o", "S1o", "S1`", "S10:", "`1o", "0" * 34, "oooooooo0", "\x00", 3, None, []],
 )
-def test_a_string_that_goes_on_or_covers_too_little_is_refused(counts):
+def test_a_string_that_is_too_long_or_too_short_is_refused(counts):
     with pytest.raises(ValueError):
         rle.read_runs(counts, 5, 7)
 
@@ -94,7 +94,7 @@ def test_polygons_become_masks_or_are_refused(points):
 
 
 @given(texts)
-def test_any_sentence_becomes_words_and_ids(sentence):
+def test_any_text_becomes_words_and_ids(sentence):
     TARGETS["tokens"].run(sentence.encode())
     TARGETS["expressions"].run(sentence.encode())
     TARGETS["page"].run(sentence.encode())
@@ -107,7 +107,7 @@ plain = ["the", "man", "copyright", "upright", "rigth", "links", "o'left_", "ǆ"
 @given(
     st.lists(st.sampled_from(sided + plain)), st.sampled_from([" ", ", ", "-", "\n"])
 )
-def test_what_is_mirrored_twice_is_as_it_was(words, between):
+def test_mirroring_twice_restores_the_text(words, between):
     sentence = between.join(words)
     once = flip.mirror_sentence(sentence)
     assert flip.mirror_sentence(once) == sentence
@@ -165,7 +165,7 @@ def test_plain_refs_of_any_protocol_are_read(said, number, other, protocol):
     path = write("plain.p", pickle.dumps([ref], protocol))
     (found,) = refer_annotations.read_refs(path, problems)
     assert problems.lines == []
-    del ref["tokens"]  # Nothing needs them.
+    del ref["tokens"]  # Unused by the builders.
     assert repr(found) == repr(ref)
 
 
@@ -220,7 +220,7 @@ ODD = [10**9, -1, 1e999, 2**70, "\ud800", "", "a" * 300]
 @given(
     st.integers(0, 9999), values | st.sampled_from([10**9, -1, 1e999, 2**70, "\ud800"])
 )
-def test_any_value_anywhere_in_json_is_taken_or_refused(name, place, value):
+def test_any_json_value_is_accepted_or_refused(name, place, value):
     seeds = [s for s in TARGETS[name].seeds if s.strip().startswith((b"{", b"["))]
     tree = json.loads(seeds[place % len(seeds)].split(b"\n\n")[0].split(b"\n{")[0])
     paths = list(paths_in(tree))

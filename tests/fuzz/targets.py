@@ -1,9 +1,9 @@
 """Every parser of bytes or text from outside, as a function of bytes.
 
-A target feeds what it is given to a parser, lets the errors pass that the parser's
-docstring promises (contract.py), and checks what comes back. Whatever else is raised,
-or takes long, is a fault of the parser. `benchmarks/fuzz.py` feeds millions of inputs;
-corpus_test.py the seeds, and those inputs that once found something.
+A target feeds bytes to a parser, permits the errors that the parser's docstring
+documents (contract.py), and checks the result. Any other error, and any slow input, is
+a bug of the parser. `benchmarks/fuzz.py` feeds millions of inputs; corpus_test.py feeds
+the seeds and the inputs that once found a bug.
 """
 
 from fuzz import (

@@ -66,7 +66,7 @@ def expressions(content):
 
 @target(*_SENTENCES, b"<pad>\n<unk>\nred", b"<pad> <go> <eos> ,.,")
 def collected_vocabulary(content):
-    """A vocabulary that was collected and written is read as it was."""
+    """Asserts that a collected vocabulary survives being written and read."""
     sentences = content.decode("utf-8", errors="replace").split("\n")
     for name in TOKENIZERS:
         with documented():
@@ -151,7 +151,7 @@ def sizes(content):
 
 @target(b"[1, 2]", json.dumps({"a": "</script><img>"}).encode(), b"<b>&amp;")
 def page(content):
-    """Nothing that is typed gets into the page as HTML."""
+    """Asserts that typed text does not become HTML of the page."""
     said = markup.write_note(text_of(content))
     inner = said.partition(">")[2].partition(">")[2].rpartition("</p>")[0]
     assert "<" not in inner and ">" not in inner

@@ -1,4 +1,4 @@
-"""Targets that read weights, and the configurations of models."""
+"""Targets that read weights and model configurations."""
 
 import functools
 import io
@@ -68,7 +68,7 @@ def _read(path) -> None:
         assert all(isinstance(name, str) for name in arrays)
         assert all(type(array) is np.ndarray for array in arrays.values())
         total = sum(x.nbytes for x in arrays.values())
-        # Deflated zeros are a thousandth of their size: no weights are like that.
+        # Deflated zeros shrink a thousandfold; real weights do not.
         assert total < 100 * path.stat().st_size + 2**27
         with documented():
             convert.convert(arrays, convert.recognise(arrays))
@@ -91,7 +91,7 @@ def npz(content):
     b"no array",
 )
 def npz_member(content):
-    """One array's own file, which the checksums of an archive would protect."""
+    """Reads one array's file, which an archive's checksums would protect."""
     _read(write("member.npz", _member(content)))
 
 
@@ -109,7 +109,7 @@ _FP8 = b'{"x":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}}'
 
 @target(_BF16, _FP8, b'{"x":{"dtype":"F32","shape":[0,9],"data_offsets":[0,0]}}')
 def safetensors_header(content):
-    """The header alone; four bytes of values follow."""
+    """Reads a header followed by four bytes of values."""
     start = len(content).to_bytes(8, "little")
     _read(write("header.safetensors", start + content + bytes(4)))
 
@@ -138,7 +138,7 @@ _FILE, _PICKLED = _torch(x=np.ones((2, 3), np.float32))
     b"cos\nsystem\n(X\x08\x00\x00\x00touch it-ranttR",
 )
 def pth_pickle(content):
-    """What says which arrays there are, which the archive's checksum would protect."""
+    """Reads a pickle that lists arrays, which an archive's checksum would protect."""
     _read(_FILE.write(FOLDER / "pickle.pth", content))
 
 
@@ -147,7 +147,7 @@ _METADATA = {"grid": [2, 2], "resize": "bicubic", "num_heads": {"vision": 4}}
 
 @functools.cache
 def _shipped():
-    """Returns the shipped model's folder of weights, read, and shapes of its arrays."""
+    """Returns the shipped model's weights, and the shapes of its arrays."""
     trained = model_files.read("shapes")
     return trained, jax.eval_shape(
         lambda: train_state.init_params(trained.model, 10, seed=0)
@@ -156,7 +156,7 @@ def _shipped():
 
 @target(*(json.dumps(m).encode() for m in (_METADATA, {}, [], {"grid": [8, 8]})))
 def own_metadata(content):
-    """What stands beside the arrays in a file of ours."""
+    """Reads the metadata in one of the project's weight files."""
     trained, like = _shipped()
     table = np.zeros((1, 4, 128), np.float32)
     text = np.array(content.decode("utf-8", errors="replace"))
@@ -168,7 +168,7 @@ def own_metadata(content):
 
 
 def _change(arrays: dict, operations: bytes) -> dict:
-    """Damages arrays: each pair of bytes says which, and how."""
+    """Damages arrays: each pair of bytes selects an array and a change."""
     for which, how in zip(operations[::2], operations[1::2], strict=False):
         name = sorted(arrays)[which % len(arrays)]
         x = arrays.pop(name)
@@ -210,7 +210,7 @@ _CONFIG = (shipped.folder("shapes") / "config.json").read_bytes()
 
 @target(_CONFIG, b"[]", b"{}", b'{"data": 3}', _CONFIG.replace(b"64", b"-8"))
 def folder_config(content):
-    """The configuration in a folder of weights; the shapes are those that it had."""
+    """Reads the config of a weight folder whose arrays keep their original shapes."""
     trained, like = _shipped()
     write("config.json", content)
     write("vocabulary.txt", trained.vocabulary.to_text().encode())
@@ -245,7 +245,7 @@ def workdir_config(content):
 
 
 def _parsed(content: bytes) -> ml_collections.ConfigDict:
-    """Reads what follows --config. on the command line, an override a line."""
+    """Parses overrides, one per line, as given after --config. on the command line."""
     file = str(ROOT / "configs" / "shapes.py")
     given = [f"--config.{line}" for line in text_of(content).split("\n")]
     known, argv = flags.FlagValues(), ["main.py", f"--config={file}", *given]

@@ -1,6 +1,6 @@
-"""What the published model computed, and ours with the same weights.
+"""Outputs of the published model, and this model with the same weights.
 
-tests/testdata/golden/README.md says what the files hold.
+tests/testdata/golden/README.md describes the files.
 """
 
 import functools
@@ -15,13 +15,13 @@ import pytest
 from restr_jax.models import ReSTR, build_model
 from restr_jax.pretrained import released
 
-# Files keep at most so many values of an array.
+# Files keep at most this many values per array.
 KEPT = 256
 
 
 @pytest.fixture(scope="session")
 def golden(testdata):
-    """Reads a file of golden numbers."""
+    """Returns a function that reads a file of golden numbers."""
 
     @functools.cache
     def read(name):
@@ -32,7 +32,7 @@ def golden(testdata):
 
 
 class Variant(NamedTuple):
-    """A published model at small size, in our hands."""
+    """A published model at small size, converted to this project."""
 
     config: Any
     model: ReSTR
@@ -48,7 +48,7 @@ def _weights(golden, name):
         for key, array in golden("released_tiny").items()
         if key.startswith("param/")
     }
-    # Nothing uses it, so nothing is kept of it.
+    # It is unused, so the file does not contain it.
     base["encoder_v.head.weight"] = np.zeros((1000, 48), np.float32)
     own = {
         key.removeprefix("param/"): array
@@ -59,14 +59,14 @@ def _weights(golden, name):
         return {k: a for k, a in base.items() if k.startswith("encoder_")} | own
     if name == "released_tiny_nodecoder":
         return {k: a for k, a in base.items() if ".decoder." not in k}
-    # The two blocks of the visual-language encoder, one for each encoder.
+    # The visual-language encoder's two blocks become one block of each encoder.
     once = {k: a for k, a in base.items() if ".blocks_ls." not in k}
     return {k.replace("blocks_vl.1", "blocks_ls.0"): a for k, a in once.items()}
 
 
 @pytest.fixture(scope="session")
 def variant(golden):
-    """Loads a published model by the name of its file."""
+    """Returns a function that loads a published model by its file name."""
 
     @functools.cache
     def load(name):
@@ -74,7 +74,7 @@ def variant(golden):
         config, params = released.load(
             arrays, vision_heads=3, language_heads=3, fusion_heads=3
         )
-        # The golden numbers are without stochastic depth.
+        # The golden numbers exclude stochastic depth.
         config.vision.drop_path_rate = config.fusion.drop_path_rate = 0.0
         params = jax.tree.map(jnp.asarray, params)
         return Variant(config, build_model(config, 50), params, arrays, golden(name))
@@ -93,7 +93,7 @@ def tiny_inputs(golden):
 
 @pytest.fixture(scope="session")
 def assert_close():
-    """Compares an array of ours with what was kept of theirs, by their largest value.
+    """Returns a function that compares arrays, relative to the largest golden value.
 
     `ours` has their order of values; axes of length 1 may differ.
     """

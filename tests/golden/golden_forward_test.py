@@ -18,12 +18,11 @@ VARIANTS = (
     "released_tiny_vme",
     "released_tiny_ime",
 )
-# float32 against float32, relative to an array's largest value; a change of one wrong
-# choice (epsilon, GELU, order of positions ...) moves the outputs at least ten times as
-# far.
+# float32 against float32, relative to an array's largest value. A single wrong choice
+# (epsilon, GELU, order of positions ...) shifts the outputs at least ten times as far.
 TOLERANCE = 3e-5
 PATCHES, WORDS = 16, 20
-# Compiles in half the time.
+# Halves the compile time.
 QUICK = {"xla_backend_optimization_level": 0}
 
 
@@ -68,7 +67,7 @@ def channels_first(rows, side):
 
 
 def intermediates(variant, seen, mask):
-    """Collects what modules took and gave, under the golden names."""
+    """Collects inputs and outputs of the modules under their golden names."""
     norm = variant.params["fusion"]["norm"]
 
     def taken(path):
@@ -80,7 +79,7 @@ def intermediates(variant, seen, mask):
     def joined_as_released(tokens):
         if variant.config.fusion.kind != "vme":
             return tokens
-        # The released program has the seed last.
+        # The released program puts the seed last.
         patches, seed, words = np.split(tokens, [PATCHES, PATCHES + 1], axis=-2)
         return np.concatenate([patches, words, seed], axis=-2)
 
@@ -112,7 +111,7 @@ def intermediates(variant, seen, mask):
         found[f"visual_block_{i}"] = given(f"vision/encoder/block_{i}")
         found[f"language_block_{i}"] = given(f"language/encoder/block_{i}")
     if variant.config.fusion.kind != "vme":
-        # The released program has the seed last.
+        # The released program puts the seed last.
         stream = taken("fusion/linguistic_seed"), given("fusion/linguistic_seed")
         stream = [np.roll(tokens, -1, axis=-2) for tokens in stream]
         found["seed_stream_input"] = stream[0]
@@ -129,7 +128,7 @@ def intermediates(variant, seen, mask):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_every_intermediate_and_output_is_the_published_model_s(
+def test_every_intermediate_and_output_matches_the_published_model(
     name, variant, tiny_inputs, assert_close
 ):
     published = variant(name)
@@ -143,7 +142,7 @@ def test_every_intermediate_and_output_is_the_published_model_s(
             compared += 1
     assert compared >= 18
     pixels = published.numbers.get(
-        # Ours are enlarged in the model, theirs in the loss.
+        # This model enlarges them itself, the published one in the loss.
         "out/pixel_logits_input_size",
         published.numbers["out/pixel_logits"],
     )
@@ -153,7 +152,7 @@ def test_every_intermediate_and_output_is_the_published_model_s(
 
 
 @pytest.mark.parametrize("name", VARIANTS[:2])
-def test_double_precision_gives_the_published_model_s_doubles(
+def test_double_precision_matches_the_published_model(
     name, variant, tiny_inputs, assert_close
 ):
     published = variant(name)
@@ -164,13 +163,13 @@ def test_double_precision_gives_the_published_model_s_doubles(
         assert output.patch_logits.dtype == np.float64
         output = jax.device_get(output)
     for part in ("pixel_logits", "patch_logits"):
-        # The tables of positions and of interpolation are float32.
+        # The position and interpolation tables are float32.
         theirs = published.numbers[f"out64/{part}"]
         assert_close(getattr(output, part), theirs, 2e-6, part)
 
 
 @pytest.mark.parametrize("name", VARIANTS[3:])
-def test_padding_may_enter_the_fusion_as_it_is(
+def test_padding_can_enter_the_fusion_unmasked(
     name, variant, tiny_inputs, assert_close
 ):
     published = variant(name)

@@ -30,21 +30,20 @@ def opened(of, case):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_training_images_are_the_published_bytes(case, of):
+def test_training_images_match_the_published_bytes(case, of):
     image, _ = opened(of, case)
     placed, box = preprocess.place_image(image, TARGET, "released")
     assert placed.dtype == np.uint8
-    # No pixel is made grey: what is black beside the image stays so.
+    # No pixel becomes grey: the black margin beside the image stays black.
     np.testing.assert_array_equal(box, (0, 0, *TARGET))
     difference = placed.astype(int) - of(case, "train/image_uint8")
-    # Enlarging meets exact ties between two levels, which rounding may settle either
-    # way.
+    # Enlarging gives exact ties between two levels; rounding may go either way.
     ties = 2 if case == "square_up" else 0
     assert np.count_nonzero(difference) <= ties and np.abs(difference).max() <= 1
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_training_masks_grow_as_the_published_ones(case, of):
+def test_training_masks_grow_like_the_published_ones(case, of):
     _, mask = opened(of, case)
     fitted = preprocess.fit_mask(mask, TARGET, "released")
     np.testing.assert_array_equal(fitted, of(case, "train/mask"))
@@ -54,7 +53,7 @@ def test_training_masks_grow_as_the_published_ones(case, of):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_scored_images_are_the_published_ones(case, of, assert_close):
+def test_scored_images_match_the_published_ones(case, of, assert_close):
     image, _ = opened(of, case)
     fitted = preprocess.fit_image(image, TARGET, "released")
     theirs = of(case, "eval/tensor")
@@ -63,7 +62,7 @@ def test_scored_images_are_the_published_ones(case, of, assert_close):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_logits_come_back_as_the_published_ones(case, of, assert_close):
+def test_restored_logits_match_the_published_ones(case, of, assert_close):
     size = of(case, "in/mask").shape
     logits = preprocess.restore(of(case, "back/in_logits"), size, "released")
     assert logits.shape == size and logits.dtype == np.float32
@@ -71,7 +70,7 @@ def test_logits_come_back_as_the_published_ones(case, of, assert_close):
     np.testing.assert_array_equal(to_mask(logits, 0.5), of(case, "back/mask"))
 
 
-def test_the_scores_are_the_published_ones(of, golden):
+def test_scores_match_the_published_ones(of, golden):
     records = []
     for case in CASES:
         truth = of(case, "in/mask")

@@ -21,7 +21,7 @@ VARIANTS = (
     "released_tiny_vme",
     "released_tiny_ime",
 )
-# Compiles in half the time.
+# Halves the compile time.
 QUICK = {"xla_backend_optimization_level": 0}
 
 
@@ -67,14 +67,14 @@ def learned(variant, tiny_inputs):
 
 
 def under(prefix, numbers):
-    """Yields what a file has under a prefix, but for the unused classification head."""
+    """Yields the arrays under a prefix, except the unused classification head."""
     for key, theirs in numbers.items():
         if key.startswith(prefix) and ".head." not in key:
             yield key.removeprefix(prefix), theirs
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_losses_and_every_gradient_are_the_published_model_s(
+def test_losses_and_every_gradient_match_the_published_model(
     name, variant, learned, assert_close
 ):
     published = variant(name)
@@ -88,19 +88,21 @@ def test_losses_and_every_gradient_are_the_published_model_s(
     for key, theirs in compared.items():
         assert_close(ours[key], theirs, 5e-5, key)
     if name == "released_tiny":
-        # Nor has the head one in the released program.
+        # In the released program, the head has no gradient either.
         assert set(compared) == {key for key in ours if ".head." not in key}
     else:
         assert len(compared) >= 6
 
 
 @pytest.mark.parametrize("name", VARIANTS[:3])
-def test_one_update_is_the_published_optimizer_s(name, variant, learned, assert_close):
+def test_one_update_matches_the_published_optimizer(
+    name, variant, learned, assert_close
+):
     published = variant(name)
     config = released_config(published).optimizer
     assert published.numbers["step/schedule_index"] == config.warmup_steps
     np.testing.assert_allclose(published.numbers["step/lr"], [1e-5, 1e-6], rtol=1e-12)
-    # The peak, where the warm-up ends, is then the first rate.
+    # Without the warm-up, the first rate is the peak.
     config.total_steps -= config.warmup_steps
     config.warmup_steps = 0
     _, gradient = learned(name)
@@ -129,16 +131,16 @@ def test_unused_words_only_decay(variant, learned, tiny_inputs):
     )
 
 
-# Rounding grows from step to step at a rate of 1e-3; in the last, one value has come to
-# lie on the other side of LeakyReLU's kink (in double precision it is off by 8e-6).
+# Rounding errors grow from step to step at a rate of 1e-3. In the last step, one value
+# has crossed LeakyReLU's kink (in double precision it is off by 8e-6).
 GRADIENT_TOLERANCE = (5e-5, 5e-5, 5e-4, 5e-4, 5e-3)
 
 
 def batch_of(numbers, step):
-    """Returns what the released loader gave a step, as ours would."""
+    """Returns the released loader's batch of a step in this project's form."""
     return {
         "image": jnp.asarray(numbers[f"in/image_{step}"].transpose(0, 2, 3, 1)),
-        # Black beside the image is part of it.
+        # The black margin counts as part of the image.
         "box": jnp.array([[0, 0, 64, 64]] * 2, jnp.int32),
         "tokens": jnp.asarray(numbers[f"in/tokens_{step}"], jnp.int32)[:, None],
         "mask": jnp.asarray(numbers[f"in/label_{step}"]),
@@ -147,9 +149,7 @@ def batch_of(numbers, step):
     }
 
 
-def test_five_training_steps_end_where_the_published_program_does(
-    variant, golden, assert_close
-):
+def test_five_training_steps_match_the_published_program(variant, golden, assert_close):
     published, numbers = variant("released_tiny"), golden("released_tiny_train")
     settings = json.loads(str(numbers["config_json"]))
     config = released_config(published)
@@ -172,7 +172,7 @@ def test_five_training_steps_end_where_the_published_program_does(
         ours = released.to_released(state.params)
         for key, theirs in under(f"step{i}/param/", numbers):
             assert_close(ours[key], theirs, 2e-5, f"{key} of step {i}", absolute=True)
-        # What a step adds to the running mean is a tenth of its gradient.
+        # A step adds a tenth of its gradient to the running mean.
         means = [optax.tree.get(s.opt_state, "mu") for s in (last, state)]
         gradient = jax.tree.map(lambda old, new: 10 * new - 9 * old, *means)
         gradient = released.to_released(gradient)
@@ -184,7 +184,7 @@ def test_five_training_steps_end_where_the_published_program_does(
 
 
 def assert_only_moments_moved(last, state, numbers, assert_close):
-    """The learning rate of the first step is 0."""
+    """Asserts that only moments move in the first step, whose learning rate is 0."""
     jax.tree.map(np.testing.assert_array_equal, last.params, state.params)
     for theirs, ours in (("exp_avg", "mu"), ("exp_avg_sq", "nu")):
         moments = released.to_released(optax.tree.get(state.opt_state, ours))
@@ -194,18 +194,18 @@ def assert_only_moments_moved(last, state, numbers, assert_close):
             assert_close(moments[key], kept, 1e-4, f"{theirs} of {key}")
 
 
-def test_patch_labels_are_the_published_ones(golden, assert_close):
+def test_patch_labels_match_the_published_ones(golden, assert_close):
     numbers = golden("released_tiny_train")
     threshold = common.get_config(preset="released").loss.patch_threshold
     for i in range(5):
         mask = jnp.asarray(numbers[f"in/label_{i}"], jnp.float32)
         labels, theirs = patch_labels(mask, 16, threshold), f"mid/patch_labels_{i}"
         assert_close(labels, numbers[theirs], 0, theirs)
-        # A share of 0.8 would leave less.
+        # A threshold of 0.8 gives fewer positive patches.
         assert patch_labels(mask, 16, 0.8).sum() < labels.sum()
 
 
-def test_the_schedule_is_the_published_one(testdata):
+def test_the_schedule_matches_the_published_one(testdata):
     path = testdata / "golden" / "released_schedule.json"
     published = json.loads(path.read_text())
     config = common.get_config(preset="released").optimizer

@@ -12,7 +12,7 @@ def heads(*shape):
 
 
 def defined(q, k, v, lengths):
-    """Eq. 3 in float64, a token of a head at a time."""
+    """Computes Eq. 3 in float64, token by token and head by head."""
     q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
     output = np.zeros_like(q)
     for batch, row, head in np.ndindex(q.shape[:3]):
@@ -33,7 +33,7 @@ def test_attention_equals_its_definition(width, masked, recompute):
     np.testing.assert_allclose(ours, defined(q, k, v, lengths), rtol=0, atol=3e-6)
 
 
-def test_attention_weights_are_those_that_attention_uses():
+def test_attention_weights_match_those_of_attention():
     q, k, v = heads(2, 6, 3, 8)
     lengths = jnp.array([4, 6])
     weights = attention.weights(q.swapaxes(1, 2), k.swapaxes(1, 2), lengths)
@@ -66,7 +66,7 @@ def test_bfloat16_sums_in_float32():
     np.testing.assert_array_equal(output.astype(jnp.float32), 1.0)
 
 
-def test_attended_tokens_come_first_in_their_order_and_return():
+def test_attended_tokens_are_moved_to_the_front_and_back():
     mask = jnp.array([[False, True, False, True, True], [True] * 3 + [False] * 2])
     x = jnp.arange(10.0).reshape(2, 5, 1)
     order = attention.attended_first(mask)
@@ -85,7 +85,7 @@ def test_attended_tokens_come_first_in_their_order_and_return():
         (jnp.bfloat16, 384, False),
     ],
 )
-def test_the_fused_kernel_gets_only_what_it_takes(dtype, width, takes):
+def test_the_fused_kernel_gets_only_supported_inputs(dtype, width, takes):
     assert (
         attention._fused_takes(jax.ShapeDtypeStruct((2, 9, 2, width), dtype)) == takes
     )
@@ -110,7 +110,7 @@ def test_padding_for_the_fused_kernel_changes_nothing(
     lengths = None if lengths is None else jnp.array(lengths)
     ours = attention._attend_fused(q, k, v, lengths)
     np.testing.assert_allclose(ours, defined(q, k, v, lengths), rtol=0, atol=1e-5)
-    # What the kernel gets obeys its rules.
+    # The kernel's inputs obey its rules.
     assert given["implementation"] == "cudnn"
     assert given["q"].shape[1] % 2 == 0 and given["q"].shape[-1] % 8 == 0
 
@@ -147,7 +147,7 @@ def test_a_gpu_without_the_fused_kernel_is_logged_once(
     try:
         q, k, v = (x.astype(jnp.bfloat16) for x in heads(2, 6, 3, 8))
         for _ in range(2):
-            # While a program is traced, as it is first asked for.
+            # The first call happens while a program is traced.
             output = jax.jit(
                 lambda q, k, v: attention.attend(q, k, v, None, recompute=False)
             )(q, k, v)
@@ -159,7 +159,7 @@ def test_a_gpu_without_the_fused_kernel_is_logged_once(
     assert reason in record.getMessage()
 
 
-def test_a_cpu_is_not_asked_for_a_fused_kernel(caplog):
+def test_the_fused_kernel_is_not_tried_on_a_cpu(caplog):
     attention.fused_kernel_works.cache_clear()
     assert attention.fused_kernel_works() is False
     assert not caplog.records

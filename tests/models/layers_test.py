@@ -14,7 +14,7 @@ def random(*shape, seed=0):
 
 
 def block_in_numpy(params, x, num_heads, post_norm=False):
-    """Eqs. 1-5, one sample, float64; or each sum normalised instead of what goes in."""
+    """Computes Eqs. 1-5 of one sample in float64, with pre- or post-normalisation."""
     p = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
     x = np.asarray(x, np.float64)
 
@@ -53,7 +53,7 @@ def test_a_block_computes_equations_1_to_5(post_norm):
     block = layers.EncoderBlock(**BLOCK, post_norm=post_norm)
     x = random(1, 5, 8)
     params = block.init(jax.random.key(1), x, None, deterministic=True)["params"]
-    # Biases and scales start at 0 and 1; other values show a mix-up.
+    # Biases and scales start at 0 and 1; other values reveal a mix-up.
     params = jax.tree.map(lambda p: p + 0.1 * random(*p.shape, seed=2), params)
     y = block.apply({"params": params}, x, None, deterministic=True)
     expected = block_in_numpy(params, x[0], 2, post_norm)
@@ -86,7 +86,7 @@ def test_drop_path_drops_whole_samples_and_rescales_the_others():
     y = np.asarray(drop.apply({}, x, deterministic=False, rngs=rngs))
     kept = y[:, 0, 0] > 0
     assert (y[kept] == np.float32(1 / 0.75)).all() and (y[~kept] == 0).all()
-    # Five standard deviations of a binomial share.
+    # Five standard deviations of a binomial proportion.
     assert abs(kept.mean() - 0.75) < 5 * np.sqrt(0.75 * 0.25 / 4000)
 
 
@@ -99,15 +99,15 @@ def test_drop_path_draws_by_row_and_expression():
         return np.asarray(y)[..., 0, 0] > 0
 
     whole = kept(x)
-    assert len(np.unique(whole, axis=0)) > 55  # of 64 rows of eight draws each
+    assert len(np.unique(whole, axis=0)) > 55  # of 64 rows with eight draws each
     np.testing.assert_array_equal(kept(x, jnp.arange(64)), whole)
-    # A device's or a part's rows, in any order, are dropped as in the whole batch.
+    # Rows of a device or a part, in any order, drop the same as in the whole batch.
     some = np.random.default_rng(0).permutation(64)[:16]
     np.testing.assert_array_equal(kept(x[:16], jnp.asarray(some)), whole[some])
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0])
-def test_a_rate_that_is_no_probability_is_refused(rate):
+def test_a_rate_outside_the_unit_interval_is_refused(rate):
     with pytest.raises(ValueError, match=f"drop_path_rate is {rate}; .* below 1"):
         layers.DropPath(rate).apply({}, jnp.ones((1, 1, 1)), deterministic=True)
 
@@ -128,7 +128,7 @@ def test_shared_weights_are_one_block_applied_repeatedly():
     np.testing.assert_allclose(shared, y, rtol=0, atol=1e-6)
 
 
-def test_a_width_that_heads_cannot_share_is_refused():
+def test_a_width_not_divisible_by_the_heads_is_refused():
     block = layers.EncoderBlock(**(BLOCK | {"num_heads": 3}))
     with pytest.raises(ValueError, match="width of 8 cannot be split into 3"):
         block.init(jax.random.key(0), random(1, 5, 8), None, deterministic=True)

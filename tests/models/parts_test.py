@@ -47,7 +47,7 @@ def test_patches_are_cut_row_by_row():
     np.testing.assert_array_equal(patches[0, 3], image[0, 2:4, :2].ravel())
 
 
-def test_an_image_that_is_no_whole_number_of_patches_is_refused():
+def test_an_image_with_a_partial_patch_is_refused():
     with pytest.raises(ValueError, match="4 x 5 pixels is not a whole number"):
         patchify(jnp.zeros((1, 4, 5, 3)), 2)
 
@@ -56,7 +56,7 @@ def test_positions_are_resized_at_half_pixel_centres():
     table = jnp.array([[[0.0], [1.0]]])  # one row, two columns
     enlarged = resize_grid(table, (1, 2), (2, 4))
     assert enlarged[0, :, 0].tolist() == [0, 0.25, 0.75, 1] * 2
-    # Without anti-aliasing every other value of four is a mean of two.
+    # Without anti-aliasing: of each four values, the mean of the middle two.
     shrunk = resize_grid(jnp.arange(8.0).reshape(1, 8, 1), (1, 8), (1, 2))
     assert shrunk[0, :, 0].tolist() == [1.5, 5.5]
 
@@ -65,7 +65,7 @@ def test_an_image_of_another_size_gets_resized_positions():
     fields = {"image_size": (8, 16), "num_layers": 0}
     model, made_for = vision(**fields), jnp.zeros((1, 8, 16, 3))
     params = init(model, made_for, seed=0)["params"]
-    # Nothing but positions, which the last LayerNorm leaves in their order.
+    # Only positions, whose order the last LayerNorm preserves.
     params["positions"] = random(1, 8, 8)
 
     def encode(height, width, **changes):
@@ -82,7 +82,7 @@ def test_an_image_of_another_size_gets_resized_positions():
         rtol=0,
         atol=1e-6,
     )
-    # As many patches in another arrangement.
+    # The same number of patches in another arrangement.
     np.testing.assert_allclose(
         encode(16, 8),
         normalised(resize_grid(params["positions"], (2, 4), (4, 2))),
@@ -93,7 +93,7 @@ def test_an_image_of_another_size_gets_resized_positions():
 
 
 @pytest.mark.parametrize(("conv_init", "fan_out"), [(True, 8 * 16), (False, 8)])
-def test_first_weights_of_patches_have_xavier_s_bound(conv_init, fan_out):
+def test_initial_patch_weights_have_the_xavier_bound(conv_init, fan_out):
     model, image = vision(conv_init=conv_init), jnp.zeros((1, 8, 12, 3))
     params = init(model, image, seed=0)["params"]
     bound = np.sqrt(6 / (3 * 16 + fan_out))
@@ -108,7 +108,7 @@ def test_a_class_token_is_seen_by_the_patches_and_dropped():
         params = init(model, image, seed=0)["params"]
         assert params["class_token"].shape == (1, 1, 8)
         assert params["positions"].shape == (1, 7, 8)
-    assert not params["positions"][0, 0].any()  # It lies nowhere in the grid.
+    assert not params["positions"][0, 0].any()  # It has no place in the grid.
     np.testing.assert_array_equal(params["positions"][0, 1:], sinusoidal_grid(2, 3, 8))
     features = apply(model, {"params": params}, image)
     assert features.shape == (1, 6, 8)
@@ -130,11 +130,11 @@ def test_vit_b16_has_its_published_number_of_parameters():
     shapes = jax.eval_shape(
         lambda: model.init(jax.random.key(0), image, deterministic=True)["params"]
     )
-    # Published with a class token and its position, which Eq. 6 does not have.
+    # The published count includes a class token and its position, absent from Eq. 6.
     assert count(shapes) == 85_798_656 - 2 * 768
 
 
-def test_sinusoidal_positions_tell_row_and_column():
+def test_sinusoidal_positions_encode_row_and_column():
     grid = sinusoidal_grid(2, 3, 8)
     assert grid.shape == (6, 8)
     np.testing.assert_array_equal(grid[0, :4], grid[2, :4])  # the same row
@@ -168,7 +168,7 @@ def test_padding_changes_no_word_and_its_row_gets_no_gradient():
     few, _ = apply(model, variables, short)
     many, mask = apply(model, variables, long)
     assert mask.tolist() == [[True, True, True, False, False, False]]
-    # Sums over more terms, the added ones zero, in another order.
+    # Sums over more terms (the added ones are zero) in another order.
     np.testing.assert_allclose(many[:, :3], few, rtol=0, atol=1e-6)
 
     def words_sum(params):
@@ -233,7 +233,7 @@ def test_fusion_gives_patches_and_a_classifier_per_expression(kind):
     assert jnp.abs(patches[:, 0] - patches[:, 1]).max() > 1e-3
 
 
-def test_only_ime_keeps_the_classifier_from_the_image():
+def test_only_ime_isolates_the_classifier_from_the_image():
     one, other = random(1, 4, 5, seed=1), random(1, 4, 5, seed=2)
     for kind in ("cme", "vme", "ime"):
         first, second = (fuse(fusion(kind), image).classifier for image in (one, other))
@@ -260,7 +260,7 @@ def test_fusion_layers_have_the_paper_s_parameters():
 
 
 @pytest.mark.parametrize("kind", ["cme", "vme", "ime"])
-def test_outputs_can_be_mapped_by_a_matrix_each(kind):
+def test_each_output_can_have_its_own_projection(kind):
     visual, words = random(1, 4, 5), random(1, 2, 3, 6, seed=9)
     arguments = visual, words, jnp.ones(words.shape[:-1], bool)
     mapped, plain = fusion(kind, map_outputs=True), fusion(kind)
@@ -277,7 +277,7 @@ def test_outputs_can_be_mapped_by_a_matrix_each(kind):
 
 
 @pytest.mark.parametrize("kind", ["cme", "vme", "ime"])
-def test_padding_counts_in_the_fusion_as_its_fields_say(kind):
+def test_fields_control_padding_in_the_fusion(kind):
     visual, words = random(1, 4, 5), random(1, 1, 3, 6, seed=9)
     mask = jnp.array([[[True, True, False]]])
     other = words.at[..., 2, :].set(7.0)
@@ -297,7 +297,7 @@ def test_padding_counts_in_the_fusion_as_its_fields_say(kind):
     assert differ(zero_padding=False, mask_padding=False)
 
 
-def test_fusion_that_cannot_be_built_is_refused():
+def test_an_invalid_fusion_is_refused():
     with pytest.raises(ValueError, match="fusion kind 'sum'"):
         fuse(fusion("sum"), random(1, 4, 5))
     with pytest.raises(ValueError, match="even, not 3"):
@@ -305,7 +305,7 @@ def test_fusion_that_cannot_be_built_is_refused():
 
 
 def decode_as_printed(params, visual, masked):
-    """The paper's order: upsample, linear, activation."""
+    """Decodes in the paper's order: upsample, linear, activation."""
     x = jnp.concatenate([visual, masked], axis=-1)
     for i in range(3):
         x = upsample(x, 2) @ params[f"linear_{i}"]["kernel"]
@@ -320,7 +320,7 @@ def test_linear_before_upsampling_equals_the_paper_s_order():
     ours = jax.jit(model.apply)(variables, visual, masked)
     printed = jax.jit(decode_as_printed)(variables["params"], visual, masked)
     assert ours.shape == (1, 24, 16)
-    # Exact in real numbers; float32 rounding of sums in another order.
+    # Equal in exact arithmetic; float32 rounds sums in another order.
     np.testing.assert_allclose(ours, printed, rtol=0, atol=2e-6)
 
     def both(function):
@@ -357,7 +357,7 @@ def test_places_of_patches_are_cosines_of_their_centres():
     np.testing.assert_allclose(places[5], expected, rtol=0, atol=1e-6)
 
 
-def test_coordinates_tell_equal_patches_apart_once_they_are_trained():
+def test_trained_coordinates_distinguish_equal_patches():
     arguments = jnp.ones((1, 4, 5)), random(1, 1, 3, 6), jnp.ones((1, 1, 3), bool)
     model, plain = fusion("cme", coordinates=True), fusion("cme")
     params = init_at(model, arguments, (2, 2))

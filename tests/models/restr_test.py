@@ -12,7 +12,7 @@ VOCAB = 11
 
 @pytest.fixture(scope="module")
 def small():
-    """A model of 32 x 64 pixels with random parameters, and what it is fed."""
+    """Returns a model of 32 x 64 pixels with random parameters, and its inputs."""
     config = common.get_config("tiny").model
     config.image_size, config.patch_size = (32, 64), 8
     for part in ("vision", "language", "fusion"):
@@ -41,7 +41,7 @@ def test_every_expression_gets_a_mask_and_a_patch_map(small):
     output = apply(*small)
     assert output.pixel_logits.shape == (2, 3, 32, 64)
     assert output.patch_logits.shape == (2, 3, 4, 8)
-    # Different words, different masks.
+    # Different words give different masks.
     assert jnp.abs(output.pixel_logits[:, 0] - output.pixel_logits[:, 1]).max() > 1e-4
 
 
@@ -55,7 +55,7 @@ def test_padded_words_cannot_change_the_mask(small):
     np.testing.assert_array_equal(output.pixel_logits, poisoned.pixel_logits)
     longer = jnp.pad(tokens, [(0, 0), (0, 0), (0, 7)])
     padded = apply(model, variables, image, longer)
-    # Sums over more terms, the added ones zero, in another order.
+    # Sums over more terms (the added ones are zero) in another order.
     np.testing.assert_allclose(
         padded.pixel_logits, output.pixel_logits, rtol=0, atol=1e-5
     )
@@ -69,13 +69,13 @@ def test_expressions_and_images_do_not_influence_each_other(small):
             alone = apply(
                 model, variables, image[b : b + 1], tokens[b : b + 1, k : k + 1]
             )
-            # Other shapes compile to other orders of summation.
+            # Other shapes compile to other summation orders.
             np.testing.assert_allclose(
                 alone.pixel_logits[0, 0], together[b, k], rtol=0, atol=1e-5
             )
 
 
-def test_the_parts_in_turn_are_the_whole(small):
+def test_the_parts_in_sequence_equal_the_model(small):
     model, variables, image, tokens = small
     visual = apply(model, variables, image, method=ReSTR.encode_image)
     assert visual.shape == (2, 32, 16)  # once per image: no axis of expressions
@@ -87,7 +87,7 @@ def test_the_parts_in_turn_are_the_whole(small):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
 
 
-def test_the_patch_map_gates_what_the_decoder_sees(small):
+def test_the_patch_map_gates_the_input_of_the_decoder(small):
     model, variables, image, tokens = small
     visual = apply(model, variables, image, method=ReSTR.encode_image)
     words, mask = apply(model, variables, tokens, method=ReSTR.encode_text)
@@ -105,7 +105,7 @@ def test_the_patch_map_gates_what_the_decoder_sees(small):
     np.testing.assert_allclose(output.pixel_logits[1, 2], decoded, rtol=0, atol=1e-5)
 
 
-def test_each_reading_of_the_patch_map_is_a_field_of_its_own(small):
+def test_each_reading_of_the_patch_map_has_its_own_field(small):
     model, variables, image, tokens = small
     fields = {"scale_scores": False, "sigmoid_gate": False, "decode_projected": False}
     other = model.clone(**fields)
@@ -120,14 +120,14 @@ def test_each_reading_of_the_patch_map_is_a_field_of_its_own(small):
         output.patch_logits[1, 2].ravel(), z @ e, rtol=0, atol=2e-5
     )
     np.testing.assert_allclose(output.pixel_logits[1, 2], decoded, rtol=0, atol=2e-4)
-    # One at a time, each moves the mask.
+    # Each field alone changes the mask.
     default = apply(model, variables, image, tokens).pixel_logits
     for name, value in fields.items():
         changed = apply(model.clone(**{name: value}), variables, image, tokens)
         assert jnp.abs(changed.pixel_logits - default).max() > 1e-3, name
 
 
-def test_images_of_another_size_are_segmented_at_theirs(small):
+def test_images_of_another_size_are_segmented_at_their_own_size(small):
     model, variables, _, tokens = small
     image = jax.random.normal(jax.random.key(2), (2, 48, 40, 3))
     output = apply(model, variables, image, tokens)
@@ -152,13 +152,13 @@ def test_without_the_decoder_the_enlarged_patch_map_is_the_mask(small):
     output = apply(bare, variables, image, tokens)
     assert output.pixel_logits.shape == (2, 3, 32, 64)
     corners = output.pixel_logits[..., ::31, ::63]
-    # Corners are aligned, so they are kept as they are.
+    # Corners are aligned, so their values are unchanged.
     np.testing.assert_allclose(
         corners, output.patch_logits[..., ::3, ::7], rtol=0, atol=1e-5
     )
 
 
-def test_every_parameter_learns(small):
+def test_every_parameter_gets_a_gradient(small):
     model, variables, image, tokens = small
 
     def loss(params):
@@ -178,7 +178,7 @@ def test_every_parameter_learns(small):
     assert idle == []
 
 
-def test_the_full_model_has_the_parameters_that_its_sizes_say():
+def test_the_full_model_has_the_expected_number_of_parameters():
     config = gref.get_config().model
     model = build_model(config, vocab_size=12_112)
     image, tokens = jnp.zeros((1, 480, 480, 3)), jnp.ones((1, 1, 20), jnp.int32)
@@ -203,6 +203,6 @@ def test_the_full_model_has_the_parameters_that_its_sizes_say():
         "fusion": d * d + d + e * d + d + d + 4 * layer(d, 3072) + 2 * norm,
         "decoder": 2 * d * d + d * d // 2 + d * d // 8 + d * d // 32 + d // 8,
     }
-    # By hand, so that a change of a size cannot pass unseen.
+    # Written out, so that a change of a size is noticed.
     assert counts["vision"] == 86_337_792
     assert sum(counts.values()) == 133_969_728

@@ -34,7 +34,7 @@ def test_upsampling_interpolates_rows_and_columns(factor):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_adding_neighbours_and_multiplying_matrices_are_the_same_doubling(shape):
+def test_sums_of_neighbours_and_products_give_the_same_doubling(shape):
     x = random(2, *shape, 3)
     products = upsampling._double_by_products(x)
     # Sums of two values; float32 rounding.
@@ -64,15 +64,15 @@ def test_doubling_with_its_activation_equals_its_definition(shape):
 @pytest.mark.parametrize(
     "form", [upsampling._double, upsampling._double_by_products, double_leaky]
 )
-def test_bfloat16_goes_in_and_comes_out(form):
+def test_bfloat16_input_gives_bfloat16_output(form):
     x = random(1, 4, 6, 3)
     half = form(x.astype(jnp.bfloat16))
     assert half.dtype == jnp.bfloat16
-    # The input, the weights and the result have 8 bits each.
+    # Input, weights and result have 8 bits each.
     np.testing.assert_allclose(half.astype(jnp.float32), form(x), rtol=0, atol=0.04)
 
 
-def test_the_last_map_is_the_same_as_a_product_and_as_a_sum():
+def test_the_last_map_is_the_same_as_product_and_sum():
     x, kernel = random(2, 3, 4, 8), random(8, 1, seed=1)
     product, total = decoder._product(x, kernel), decoder._sum(x, kernel)
     assert product.shape == (2, 3, 4)

@@ -1,4 +1,4 @@
-"""ViTs of three layouts with the same weights, and files as PyTorch writes them."""
+"""ViTs in three layouts with the same weights, and files in PyTorch's format."""
 
 import functools
 import struct
@@ -19,25 +19,25 @@ VIT_FILES = {
 
 @pytest.fixture(scope="session")
 def vit_file(testdata):
-    """Returns the path of a small ViT by its layout."""
+    """Returns a function that gives the path of a small ViT by its layout."""
     return lambda layout: testdata / "golden" / VIT_FILES[layout]
 
 
 @pytest.fixture(scope="session")
 def read_vit(vit_file):
-    """Reads a small ViT by its layout."""
+    """Returns a function that reads a small ViT by its layout."""
     read = functools.cache(lambda layout: weight_files.read_arrays(vit_file(layout)))
     return lambda layout: dict(read(layout))
 
 
 @pytest.fixture(scope="session")
 def tiny_vit(read_vit):
-    """Returns the small ViT by our names."""
+    """Returns the small ViT with this project's names."""
     return convert.convert(read_vit("google"), "google")
 
 
 class TorchFile:
-    """What `torch.save` writes, put together byte by byte (pickle protocol 2)."""
+    """Builds files of `torch.save` byte by byte (pickle protocol 2)."""
 
     TYPES = {"<f4": "FloatStorage", "<f2": "HalfStorage", "<i8": "LongStorage"}
 
@@ -66,7 +66,7 @@ class TorchFile:
         return self.tuple(*map(self.integer, values))
 
     def tensor(self, array, *, offset=0, size=None, stride=None, count=None, kind=None):
-        """Stores an array's memory as it lies, and describes the view of it."""
+        """Stores an array's memory unchanged and describes the view of it."""
         flat = array.ravel(order="K")
         key = str(len(self.files))
         self.files[f"data/{key}"] = flat.tobytes()
@@ -97,7 +97,7 @@ class TorchFile:
         return self.name("collections", "OrderedDict") + b")R(" + content + b"u"
 
     def state_dict(self, arrays):
-        """A module's state dict, which has its modules' versions as an attribute."""
+        """Returns a module's state dict, with its modules' versions as an attribute."""
         metadata = b"}" + self.text("_metadata") + self.ordered_dict({}) + b"sb"
         items = {name: self.tensor(array) for name, array in arrays.items()}
         return self.ordered_dict(items) + metadata
@@ -119,7 +119,7 @@ def torch_file_writer():
 
 @pytest.fixture
 def write_pth(tmp_path):
-    """Writes a state dict as PyTorch does."""
+    """Returns a function that writes a state dict as PyTorch does."""
 
     def write(arrays, name="model.pth"):
         file = TorchFile()
@@ -130,7 +130,7 @@ def write_pth(tmp_path):
 
 @pytest.fixture(scope="session")
 def random_params():
-    """Returns parameters of given shapes; a model's own would take long to compile."""
+    """Returns a function that makes parameters; compiling a model's own takes long."""
 
     def make(shapes):
         rng = np.random.default_rng(0)
@@ -145,7 +145,7 @@ def random_params():
 
 @pytest.fixture
 def random_arrays():
-    """Returns float32 arrays of given shapes."""
+    """Returns a function that makes float32 arrays of given shapes."""
 
     def make(**shapes):
         rng = np.random.default_rng(0)

@@ -18,7 +18,7 @@ WORDS = ["<pad>", "<go>", "<eos>", "<unk>", "red", "circle"]
 
 
 def run(monkeypatch, capsys, *arguments):
-    """Runs the command; returns what it prints."""
+    """Runs the command and returns its output."""
     monkeypatch.setattr(sys, "argv", ["pretrained", *map(str, arguments)])
     __main__.main()
     return capsys.readouterr().out
@@ -26,7 +26,7 @@ def run(monkeypatch, capsys, *arguments):
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory, random_params):
-    """Makes the workdir of a small model of a preset, with one checkpoint."""
+    """Returns a function that makes a workdir of a preset's small model."""
 
     def make(preset, **changes):
         config = common.get_config("tiny", preset)
@@ -48,7 +48,7 @@ def workdir(tmp_path_factory, random_params):
     return make
 
 
-def test_the_command_converts_and_says_what_went_where(
+def test_the_command_converts_and_prints_the_mapping(
     vit_file, tiny_vit, tmp_path, monkeypatch, capsys
 ):
     output = tmp_path / "vit.npz"
@@ -60,7 +60,7 @@ def test_the_command_converts_and_says_what_went_where(
     shapes = "48 x 4 x 12", "48 x 144"
     path = "vision/encoder/block_1/attention/qkv/kernel"
     assert [query, *shapes[0].split(), path, *shapes[1].split()] in lines
-    assert "dropped: the classifier of whole images" in printed
+    assert "dropped: image classification head" in printed
     assert "layout of google. Wrote 122,688 values in 42 parameters" in printed
     weights = load.read(output)
     assert (weights.grid, weights.resize) == ((4, 4), "bilinear")
@@ -97,7 +97,7 @@ def test_unknown_names_and_wrong_arguments_are_refused(
 ):
     path = write_pth({"conv1.weight": np.zeros((3, 3), np.float32)})
     output = tmp_path / "w.npz"
-    with pytest.raises(SystemExit, match=r"conv1.weight, .*no layout that is known"):
+    with pytest.raises(SystemExit, match=r"conv1.weight, .*match no known layout"):
         run(monkeypatch, capsys, f"--input={path}", f"--output={output}")
     with pytest.raises(SystemExit, match="as a ViT in the timm layout does not fit"):
         given = f"--input={vit_file('google')}"
@@ -106,15 +106,15 @@ def test_unknown_names_and_wrong_arguments_are_refused(
         run(monkeypatch, capsys, "--input=absent.npz", f"--output={output}")
     assert not output.exists()
     for wrong, message in (
-        ("--grid=30", "'30' is no grid like 30x30"),
-        ("--workdir=run", "go together"),
+        ("--grid=30", "'30' is not a grid like 30x30"),
+        ("--workdir=run", "must be given together"),
     ):
         with pytest.raises(SystemExit):
             run(monkeypatch, capsys, "--input=a.npz", "--output=b.npz", wrong)
         assert message in capsys.readouterr().err
 
 
-def test_a_model_goes_to_the_released_layout_and_back(
+def test_a_model_converts_to_the_released_layout_and_back(
     workdir, tmp_path, monkeypatch, capsys
 ):
     folder, params = workdir("released")
@@ -127,8 +127,8 @@ def test_a_model_goes_to_the_released_layout_and_back(
     assert convert.recognise(arrays) == "released"
     kernel = params["vision"]["encoder"]["block_1"]["mlp"]["fc1"]["kernel"]
     np.testing.assert_array_equal(arrays["encoder_v.blocks.1.mlp.fc1.weight"], kernel.T)
-    # The images of this model are no squares.
-    with pytest.raises(SystemExit, match="which is no square"):
+    # This model's images are not square.
+    with pytest.raises(SystemExit, match="which is not a square"):
         run(monkeypatch, capsys, f"--input={output}", f"--output={back}")
     printed = run(
         monkeypatch,
@@ -137,7 +137,7 @@ def test_a_model_goes_to_the_released_layout_and_back(
         f"--output={back}",
         "--source_grid=2x4",
     )
-    assert "dropped: the unused classifier of whole images" in printed
+    assert "dropped: unused image classification head" in printed
     weights = load.read(back)
     assert weights.grid == (2, 4)
     expected = flax.traverse_util.flatten_dict(params, sep="/")
@@ -152,7 +152,7 @@ def test_only_models_of_the_released_program_are_exported(workdir, tmp_path):
     with pytest.raises(ValueError, match="vision/class_token"):
         convert.export(folder, output)
     folder, _ = workdir("released", sigmoid_gate=True)
-    with pytest.raises(ValueError, match="sigmoid_gate is True, there False"):
+    with pytest.raises(ValueError, match="sigmoid_gate is True, expected False"):
         convert.export(folder, output)
     with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
         convert.export(tmp_path, output)

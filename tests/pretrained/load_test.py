@@ -16,7 +16,7 @@ def flat(params):
 
 
 def given_params(config, folder):
-    """Returns what a new run gets of the weights that its configuration names."""
+    """Returns a new run's parameters from the weights that its config names."""
     run = experiment.start(config, str(folder), training=True)
     return run.given_params(run.abstract_state.params)
 
@@ -28,14 +28,14 @@ def vit_weights(tiny_vit):
 
 @pytest.fixture
 def vit_npz(vit_weights, tmp_path):
-    """A file of the small ViT: width 48, 3 layers, 4 heads, 4 x 4 patches of 16."""
+    """Writes the small ViT: width 48, 3 layers, 4 heads, 4 x 4 patches of 16."""
     load.write(tmp_path / "vit.npz", vit_weights, {"source": "a test"})
     return str(tmp_path / "vit.npz")
 
 
 @pytest.fixture
 def vit_config(tiny_config, vit_npz):
-    """Makes the configuration of a model that the small ViT fits."""
+    """Returns a function that makes the config of a model that the small ViT fits."""
 
     def make():
         config = tiny_config("shapes")
@@ -53,7 +53,7 @@ def vit_config(tiny_config, vit_npz):
 
 @pytest.fixture(scope="module")
 def trained(tiny_config, tmp_path_factory, random_params):
-    """A workdir with checkpoints 4 and 8, and the parameters in them."""
+    """Returns a workdir with checkpoints 4 and 8, and their parameters."""
     config, workdir = tiny_config("shapes"), tmp_path_factory.mktemp("trained")
     run = experiment.start(config, str(workdir), training=True)
     checkpoints, saved = run.checkpoints(), {}
@@ -76,11 +76,13 @@ def test_a_file_is_read_as_it_was_written(vit_npz, vit_weights):
         assert json.loads(str(file["metadata"]))["source"] == "a test"
 
 
-def test_a_pretrained_vit_starts_its_part(vit_config, vit_weights, tmp_path, caplog):
+def test_a_pretrained_vit_initialises_its_part(
+    vit_config, vit_weights, tmp_path, caplog
+):
     run = experiment.start(vit_config(), str(tmp_path / "run"), training=True)
     with caplog.at_level(logging.INFO, "restr_jax"):
         state = run.fresh_state()
-    assert "vision: as in" in caplog.text and "vit.npz" in caplog.text
+    assert "vision: loaded from" in caplog.text and "vit.npz" in caplog.text
     assert "decoder, fusion, language: from scratch" in caplog.text
     given = vit_weights.on_grid((6, 5)).arrays
     started = flat(state.params)
@@ -96,7 +98,7 @@ def test_a_pretrained_vit_starts_its_part(vit_config, vit_weights, tmp_path, cap
             assert 0.01 < array.std() < 1.0
 
 
-def test_a_model_with_a_class_token_gets_it(vit_config, vit_weights, tmp_path):
+def test_a_model_with_a_class_token_loads_it(vit_config, vit_weights, tmp_path):
     config = vit_config()
     config.model.vision.class_token = True
     found = given_params(config, tmp_path / "run")
@@ -106,7 +108,7 @@ def test_a_model_with_a_class_token_gets_it(vit_config, vit_weights, tmp_path):
         np.testing.assert_array_equal(found[path], array)
 
 
-def test_weights_of_another_model_claim_no_workdir(vit_config, tmp_path):
+def test_weights_of_another_model_create_no_workdir(vit_config, tmp_path):
     workdir = tmp_path / "run"
     config = vit_config()
     config.model.vision.width = 64
@@ -135,7 +137,7 @@ def test_weights_that_were_not_converted_are_refused(vit_config, vit_file, tmp_p
             experiment.start(config, str(tmp_path / "run"), training=True)
 
 
-def test_a_run_that_has_begun_no_longer_needs_its_weights(vit_config, tmp_path):
+def test_a_started_run_does_not_need_its_weights_file(vit_config, tmp_path):
     config = vit_config()
     experiment.start(config, str(tmp_path / "run"), training=True)
     config.init_from = "gone.npz"
@@ -177,7 +179,7 @@ def test_a_run_can_start_from_one_with_smaller_images(trained, tmp_path):
     np.testing.assert_allclose(found[0, 0], corner, rtol=1e-6)
 
 
-def test_what_no_shape_tells_of_another_run_is_compared(trained, tmp_path):
+def test_vocabulary_and_glove_of_another_run_are_compared(trained, tmp_path):
     config, workdir, _ = trained
     other = tmp_path / "other"
     shutil.copytree(workdir, other)
@@ -191,7 +193,7 @@ def test_what_no_shape_tells_of_another_run_is_compared(trained, tmp_path):
     glove = tmp_path / "glove.txt"
     glove.write_text("red" + " 0.5" * config.model.language.width + "\n")
     config.init_from, config.data.glove = str(workdir), str(glove)
-    with pytest.raises(ValueError, match="leave out config.data.glove"):
+    with pytest.raises(ValueError, match="unset config.data.glove"):
         experiment.start(config, str(tmp_path / "run"), training=True)
 
 
@@ -201,5 +203,5 @@ def test_folders_without_a_checkpoint_are_named(trained, tmp_path):
     _, workdir, _ = trained
     other = tmp_path / "other"
     shutil.copytree(workdir, other, ignore=shutil.ignore_patterns("state"))
-    with pytest.raises(ValueError, match="8 is no checkpoint of ours"):
+    with pytest.raises(ValueError, match="8 is not a restr_jax checkpoint"):
         load.read(other)

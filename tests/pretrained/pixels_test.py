@@ -12,7 +12,7 @@ SIZES = {"width": 24, "num_layers": 2, "num_heads": 3, "mlp_dim": 48}
 
 
 def random_deit(width, layers, hidden, size, grid):
-    """Random weights with the names and shapes of a DeiT without its classifier."""
+    """Returns random weights with a DeiT's names and shapes, without its classifier."""
     shapes = {
         "cls_token": (1, 1, width),
         "pos_embed": (1, 1 + grid**2, width),
@@ -44,7 +44,7 @@ def deit():
 
 
 @pytest.mark.parametrize("grid", [(4, 5), (14, 14), (20, 15)])
-def test_folded_weights_compute_what_the_unfolded_ones_do(deit, grid):
+def test_folded_weights_give_the_same_output(deit, grid):
     converted = convert.convert(deit, "timm")
     module = VisionEncoder(
         image_size=(4 * grid[0], 4 * grid[1]),
@@ -58,7 +58,7 @@ def test_folded_weights_compute_what_the_unfolded_ones_do(deit, grid):
         **SIZES,
     )
     image = np.random.default_rng(1).integers(0, 256, (*module.image_size, 3))
-    # A letterbox leaves grey beside the image.
+    # A letterbox has grey margins.
     image[:, :3] = 127.5
     ours = (image - 127.5) / 127.5
     theirs = (image / 255 - MEAN) / STD
@@ -76,7 +76,7 @@ def test_folded_weights_compute_what_the_unfolded_ones_do(deit, grid):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_folding_by_hand():
+def test_folding_matches_a_computation_by_hand():
     # One patch of one pixel, one output: 2 r + 3 g + 4 b + 5.
     arrays = {
         "vision/patch_embedding/kernel": np.array([[2.0], [3.0], [4.0]], np.float32),
@@ -94,7 +94,7 @@ def test_folding_by_hand():
 @pytest.mark.parametrize(
     "text", ["imagenett", "0.5,0.5,0.5", "1,1/1,1", "0,0,0/1,0,1", "0,0,0/1,nan,1", ""]
 )
-def test_what_are_no_statistics_is_refused(text):
+def test_invalid_statistics_are_refused(text):
     with pytest.raises(ValueError, match="none of half, imagenet, clip, nor mean"):
         pixels.parse(text)
 

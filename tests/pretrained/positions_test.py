@@ -7,7 +7,7 @@ import pytest
 from restr_jax.models.vision import resize_grid
 from restr_jax.pretrained import positions
 
-KEPT = 256  # The golden file keeps at most so many values of an array.
+KEPT = 256  # The golden file keeps at most this many values per array.
 
 
 def kept(array):
@@ -40,7 +40,7 @@ def test_tables_are_resized_as_in_the_released_program(
             assert error <= 1e-6 * np.abs(expected).max()
 
 
-def test_interpolation_by_hand():
+def test_interpolation_matches_a_computation_by_hand():
     # The centres lie at -1/6, 1/2 and 7/6.
     np.testing.assert_allclose(
         positions.interpolation_matrix(2, 3, "bilinear"),
@@ -50,11 +50,11 @@ def test_interpolation_by_hand():
         positions.interpolation_matrix(2, 4, "bilinear"),
         [[1, 0], [0.75, 0.25], [0.25, 0.75], [0, 1]],
     )
-    # Halved without smoothing: the outer values never count.
+    # Without smoothing: the outer values have no weight.
     np.testing.assert_allclose(
         positions.interpolation_matrix(4, 1, "bilinear"), [[0, 0.5, 0.5, 0]]
     )
-    # Half way, Keys's kernel gives a / 8 to the far neighbours, 1 / 2 - a / 8 to the
+    # Halfway, Keys's kernel gives a / 8 to the far neighbours, 1 / 2 - a / 8 to the
     # near ones.
     np.testing.assert_allclose(
         positions.interpolation_matrix(4, 1, "bicubic"),
@@ -63,7 +63,7 @@ def test_interpolation_by_hand():
 
 
 @pytest.mark.parametrize("new", [(5, 3), (2, 2), (7, 9)])
-def test_the_model_resizes_alike_while_it_runs(new, random_arrays):
+def test_the_model_resizes_positions_the_same_way_at_run_time(new, random_arrays):
     table = random_arrays(table=(1, 12, 6))["table"]
     found = positions.resize(table, (3, 4), new, "bilinear")
     expected = resize_grid(jnp.asarray(table), (3, 4), new)

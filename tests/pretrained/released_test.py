@@ -19,7 +19,7 @@ def published(testdata):
 
 @pytest.fixture(scope="module")
 def tiny(testdata):
-    """Returns a whole state dict at small size."""
+    """Returns a complete state dict at small size."""
     with np.load(testdata / "golden" / "released_tiny.npz") as file:
         arrays = {k.removeprefix("param/"): file[k] for k in file if "param/" in k}
     arrays = {k: a for k, a in arrays.items() if not k.startswith("step/")}
@@ -32,7 +32,7 @@ def load(arrays, **changes):
 
 
 def empty(shapes):
-    """Arrays that take no memory."""
+    """Returns arrays that take no memory."""
     return {k: np.broadcast_to(np.float32(0), s) for k, s in shapes.items()}
 
 
@@ -57,9 +57,9 @@ def test_the_full_model_has_the_published_names_and_shapes(published, form, chan
     assert form != "default" or total == 129_759_472
 
 
-def test_first_weights_have_the_published_spread(published):
+def test_initial_weights_have_the_published_spread(published):
     config = gref.get_config("released").model
-    # One layer of each has all kinds of weights.
+    # One layer per part has all kinds of weights.
     for part in ("vision", "language"):
         config[part].num_layers = 1
     config.fusion.num_layers = 2
@@ -71,21 +71,21 @@ def test_first_weights_have_the_published_spread(published):
     for name, theirs in expected.items():
         size, variance = ours[name].size, theirs["std"] ** 2
         if theirs["absmax"] == 2.0:
-            # One of their draws fell on the bounds, 100 deviations away.
+            # One published draw hit the bound, 100 deviations away.
             variance -= 2.0**2 / size
-        # Four standard deviations of the spread of so many draws, theirs and ours.
+        # Four standard deviations of the spread of that many draws, in both models.
         rtol = 4 * np.sqrt(1 / size) + 1e-3
         np.testing.assert_allclose(
             ours[name].std(), np.sqrt(variance), rtol=rtol, err_msg=name
         )
-        # A normal that is truncated at two deviations ends before 2.3 of its own, a
-        # uniform draw at 1.8.
+        # A normal truncated at two deviations ends before 2.3 of its own deviations, a
+        # uniform distribution at 1.8.
         far = [np.abs(ours[name]).max() / ours[name].std()]
         far.append(theirs["absmax"] / np.sqrt(variance))
         assert len({x > 2.5 for x in far}) == 1, (name, far)
 
 
-def test_weights_survive_the_way_there_and_back(tiny):
+def test_weights_survive_a_round_trip(tiny):
     config, params = load(tiny)
     back = released.to_released(params)
     assert set(back) == set(tiny)
@@ -124,7 +124,7 @@ def test_one_call_reads_a_file(tiny, tmp_path, write_pth, suffix):
         load(str(tmp_path / "absent.npz"))
 
 
-def test_all_that_does_not_fit_is_said_at_once(tiny):
+def test_all_mismatches_are_reported_at_once(tiny):
     wrong = dict(tiny)
     del wrong["encoder_v.norm.bias"], wrong["fusion_module.seed_emb"]
     wrong["encoder_l.lang_norm.weight"] = np.zeros(7, np.float32)
@@ -139,7 +139,7 @@ def test_all_that_does_not_fit_is_said_at_once(tiny):
 
 
 def test_other_weights_are_refused(tiny):
-    with pytest.raises(ValueError, match=r"no state dict .*\n.*proj.weight: missing"):
+    with pytest.raises(ValueError, match=r"a state dict .*\n.*proj.weight: missing"):
         load({"layer.weight": np.zeros((2, 2), np.float32)})
     with pytest.raises(ValueError, match=r"pos_embed: \(17, 48\)"):
         load(tiny | {"encoder_v.pos_embed": tiny["encoder_v.pos_embed"][0]})
@@ -150,16 +150,16 @@ def test_other_weights_are_refused(tiny):
         load(tiny, vision_heads=5)
 
 
-def test_a_table_of_positions_that_is_no_square_needs_its_size(tiny):
+def test_a_position_table_that_is_not_square_needs_its_size(tiny):
     oblong = tiny | {"encoder_v.pos_embed": np.zeros((1, 16, 48), np.float32)}
-    with pytest.raises(ValueError, match="has 15 patches, which is no square"):
+    with pytest.raises(ValueError, match="has 15 patches, which is not a square"):
         load(oblong)
     config, params = load(oblong, image_size=(48, 80))
     assert params["vision"]["positions"].shape == (1, 16, 48)
     assert config.image_size == (48, 80)
 
 
-def test_a_model_of_the_print_has_no_place_in_the_released_layout():
+def test_a_model_of_the_paper_preset_has_no_released_layout():
     model = build_model(common.get_config("tiny").model, 5)
     shapes = jax.eval_shape(lambda: train_state.init_params(model, 4, 0))
     with pytest.raises(ValueError) as error:

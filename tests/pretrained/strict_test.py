@@ -5,7 +5,7 @@ import pytest
 from restr_jax.pretrained import strict
 
 
-def test_everything_that_is_wrong_is_said_at_once():
+def test_all_problems_are_reported_at_once():
     found = {"a": (2, 3), "b": (4,), "extra": (1,), "free": (9, 9)}
     expected = {"a": (2, 3), "b": (5,), "absent": (7, 8), "free": None}
     with pytest.raises(ValueError) as error:
@@ -24,13 +24,13 @@ def test_everything_that_is_wrong_is_said_at_once():
     strict.check(found | {"b": (5,), "absent": (7, 8)}, expected, "It", "")
 
 
-def test_long_lists_are_cut():
+def test_long_lists_are_truncated():
     expected = {f"layer_{i}": (1,) for i in range(300)}
     with pytest.raises(ValueError, match=r"300 missing:[\s\S]*and 280 more"):
         strict.check({}, expected, "The file", "")
 
 
-def test_half_precision_is_read_and_other_numbers_are_not():
+def test_half_precision_is_read_and_other_types_are_refused():
     for dtype in (np.float16, np.float64, ml_dtypes.bfloat16):
         array = strict.as_float32("w", np.array([0.5, -2.0], dtype))
         assert array.dtype == np.float32 and array.tolist() == [0.5, -2.0]

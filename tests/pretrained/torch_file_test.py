@@ -18,9 +18,9 @@ def assert_same(found, expected):
 
 
 def test_a_state_dict_is_read_as_it_was_saved(write_pth, random_arrays, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)  # To import it would fail.
+    monkeypatch.setitem(sys.modules, "torch", None)  # Importing it fails.
     arrays = random_arrays(weight=(3, 4), bias=(3,), scalar=(), none=(0, 5))
-    arrays["transposed"] = arrays["weight"].T  # a view, which keeps its strides
+    arrays["transposed"] = arrays["weight"].T  # a view with its strides
     arrays["half"] = arrays["weight"].astype(np.float16)
     arrays["count"] = np.array(7)
     found = torch_file.read(write_pth(arrays))
@@ -49,7 +49,7 @@ def test_views_of_one_storage_are_read(torch_file_writer, tmp_path):
     )
 
 
-def test_the_only_state_dict_of_a_training_checkpoint_is_taken(
+def test_the_only_state_dict_of_a_training_checkpoint_is_used(
     torch_file_writer, tmp_path, random_arrays
 ):
     make, arrays = torch_file_writer, random_arrays(weight=(2, 2))
@@ -77,7 +77,7 @@ def test_the_only_state_dict_of_a_training_checkpoint_is_taken(
         ("argparse", "Namespace"),
     ],
 )
-def test_a_file_that_would_run_anything_is_refused(
+def test_a_file_that_would_run_code_is_refused(
     torch_file_writer, tmp_path, module, name
 ):
     make, proof = torch_file_writer, tmp_path / "it-ran"
@@ -88,12 +88,12 @@ def test_a_file_that_would_run_anything_is_refused(
     assert not proof.exists()
 
 
-def test_what_pickle_itself_would_run_is_refused(torch_file_writer, tmp_path):
+def test_code_that_pickle_would_run_is_refused(torch_file_writer, tmp_path):
     class Harmful:
         def __reduce__(self):
             return print, ("it ran",)
 
-    # Protocols from 4 on name functions by another operation.
+    # Protocols from 4 on use another opcode for the names of functions.
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
         path = tmp_path / f"{protocol}.pth"
         with zipfile.ZipFile(path, "w") as archive:
@@ -129,7 +129,7 @@ def test_negative_sizes_are_refused(torch_file_writer, tmp_path, view):
         torch_file.read(path)
 
 
-def test_a_storage_of_another_size_or_none_is_refused(torch_file_writer, tmp_path):
+def test_a_storage_of_another_or_no_size_is_refused(torch_file_writer, tmp_path):
     make = torch_file_writer
     for count in (5, 7):
         tensor = make.tensor(np.zeros(6, np.float32), count=count)
@@ -191,11 +191,11 @@ def test_nesting_without_end_is_refused(torch_file_writer, tmp_path):
     path = make.write(tmp_path / "a.pth", make.ordered_dict({"x": deep}))
     with pytest.raises(ValueError, match="holds 0 state dicts"):
         torch_file.read(path)
-    # As a key, whose hash would take C's stack.
+    # As a key: hashing it would exhaust the C stack.
     path = make.write(tmp_path / "b.pth", b"}" + deep + b"Ns")
     with pytest.raises(ValueError, match="data.pkl is damaged"):
         torch_file.read(path)
-    # A dict within itself.
+    # A dict that contains itself.
     path = make.write(tmp_path / "c.pth", b"}q\x00" + make.text("x") + b"h\x00s")
     with pytest.raises(ValueError, match="holds 0 state dicts"):
         torch_file.read(path)
@@ -204,7 +204,7 @@ def test_nesting_without_end_is_refused(torch_file_writer, tmp_path):
 @pytest.mark.parametrize(
     "content", [b"", b"R", b"u", b"h\x05", b"a", b"\x86", b"Q", b"X\xff\xff\xff\x7fa"]
 )
-def test_a_pickle_without_sense_is_damaged(torch_file_writer, tmp_path, content):
+def test_a_malformed_pickle_is_damaged(torch_file_writer, tmp_path, content):
     path = torch_file_writer.write(tmp_path / "a.pth", content)
     with pytest.raises(ValueError, match="a.pth"):
         torch_file.read(path)
@@ -219,7 +219,7 @@ def test_a_compressed_archive_is_refused(torch_file_writer, tmp_path):
         torch_file.read(path)
 
 
-def test_the_old_format_other_files_and_halves_are_named(write_pth, tmp_path):
+def test_the_old_format_other_files_and_truncated_files_are_named(write_pth, tmp_path):
     old = tmp_path / "old.pth"
     old.write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2))
     with pytest.raises(ValueError, match="old.pth is in the format of PyTorch before"):
@@ -227,7 +227,7 @@ def test_the_old_format_other_files_and_halves_are_named(write_pth, tmp_path):
     whole = write_pth({"x": np.zeros(1000, np.float32)})
     half = tmp_path / "half.pth"
     half.write_bytes(whole.read_bytes()[:2000])
-    with pytest.raises(ValueError, match="half.pth is no PyTorch file, or damaged"):
+    with pytest.raises(ValueError, match="half.pth is not a PyTorch file, or is"):
         torch_file.read(half)
     with zipfile.ZipFile(tmp_path / "other.pth", "w") as archive:
         archive.writestr("readme.txt", "hello")

@@ -15,7 +15,7 @@ LAYOUTS = ("google", "timm", "huggingface")
 
 
 def encoder(image_size=(64, 64), **changes):
-    """The small ViT of the golden files as a module of ours."""
+    """Returns the small ViT of the golden files as a module of this project."""
     config = common.get_config("tiny", "released").model.vision
     config.width, config.num_layers, config.num_heads = 48, 3, 4
     config.mlp_dim = 192
@@ -24,7 +24,7 @@ def encoder(image_size=(64, 64), **changes):
 
 
 def tokens_of(module, params, image):
-    """Encodes images with channels first; the class token is not dropped."""
+    """Encodes channels-first images; keeps the class token."""
     _, seen = module.apply(
         {"params": params},
         jnp.asarray(image.transpose(0, 2, 3, 1)),
@@ -56,7 +56,7 @@ def test_every_layout_is_recognised_and_gives_the_same_bits(read_vit, tiny_vit, 
     for path, array in tiny_vit.arrays.items():
         assert converted.arrays[path].dtype == np.float32
         np.testing.assert_array_equal(converted.arrays[path], array)
-    # Each foreign array is used once, or dropped for a reason.
+    # Each third-party array is used once, or dropped for a reason.
     assert sorted(row.theirs for row in converted.rows) == sorted(arrays)
     assert {row.ours for row in converted.rows if row.ours} == converted.arrays.keys()
     assert all(row.ours or row.remark for row in converted.rows)
@@ -66,7 +66,7 @@ def test_every_layout_is_recognised_and_gives_the_same_bits(read_vit, tiny_vit, 
 @pytest.mark.parametrize(
     ("epsilon", "suffix"), [(1e-5, "_eps1e-5"), (1e-6, "_eps1e-6"), (1e-12, "")]
 )
-def test_the_encoder_computes_what_hugging_face_does(
+def test_the_encoder_matches_hugging_face(
     read_vit, golden, monkeypatch, layout, epsilon, suffix
 ):
     monkeypatch.setattr(layers, "LAYER_NORM_EPSILON", epsilon)
@@ -75,7 +75,7 @@ def test_the_encoder_computes_what_hugging_face_does(
     assert_close(found, golden[f"out/last_hidden_state{suffix}"])
 
 
-def test_an_image_of_another_size_with_resized_positions(tiny_vit, golden, monkeypatch):
+def test_an_image_of_another_size_uses_resized_positions(tiny_vit, golden, monkeypatch):
     monkeypatch.setattr(layers, "LAYER_NORM_EPSILON", 1e-12)
     weights = load.Weights("vit", tiny_vit.arrays, (4, 4), "bicubic", {})
     params = load.put({}, weights.on_grid((6, 5)).arrays)["vision"]
@@ -103,7 +103,7 @@ def test_the_image_classifiers_of_hugging_face_have_a_prefix(read_vit, tiny_vit)
     )
 
 
-# Of each layout a patch projection, which sizes are read off, and another two.
+# Each layout: a patch projection, from which sizes are read, and two others.
 SIZED, ABSENT, RESHAPED = (
     {
         "google": "embedding/kernel",
@@ -124,7 +124,7 @@ SIZED, ABSENT, RESHAPED = (
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_all_that_is_wrong_is_said_at_once(read_vit, layout):
+def test_all_errors_are_reported_at_once(read_vit, layout):
     arrays = read_vit(layout)
     for which in (SIZED, ABSENT):
         arrays.pop(which[layout])
@@ -142,7 +142,7 @@ def test_all_that_is_wrong_is_said_at_once(read_vit, layout):
     assert lines[reshaped + 1] == f"{RESHAPED[layout]} (47,), not (48,)"
 
 
-def test_an_array_that_sizes_are_read_off_may_itself_be_wrong(read_vit):
+def test_an_array_that_gives_the_sizes_may_be_wrong(read_vit):
     arrays = read_vit("google")
     arrays["embedding/kernel"] = np.zeros((768, 48), np.float32)
     with pytest.raises(ValueError, match=r"1 of another shape:\n  embedding/kernel"):
@@ -152,7 +152,7 @@ def test_an_array_that_sizes_are_read_off_may_itself_be_wrong(read_vit):
 def test_positions_of_an_oblong_image_need_their_grid(read_vit):
     arrays = read_vit("timm")
     arrays["pos_embed"] = arrays["pos_embed"][:, :13]
-    with pytest.raises(ValueError, match="has 12 patches, which is no square"):
+    with pytest.raises(ValueError, match="has 12 patches, which is not a square"):
         convert.convert(arrays, "timm")
     with pytest.raises(ValueError, match="has 12 patches, which are not 2 x 7"):
         convert.convert(arrays, "timm", (2, 7))
@@ -168,7 +168,7 @@ def test_weights_of_another_precision_become_float32(read_vit, dtype):
     assert {x.dtype for x in converted.values()} == {np.dtype(np.float32)}
 
 
-def test_values_that_are_no_weights_are_refused(read_vit):
+def test_values_other_than_weights_are_refused(read_vit):
     arrays = read_vit("timm")
     arrays["norm.bias"] = np.full(48, np.nan, np.float32)
     with pytest.raises(ValueError, match="norm.bias holds values that are not finite"):
@@ -179,11 +179,11 @@ def test_values_that_are_no_weights_are_refused(read_vit):
 
 
 def full_size_google(testdata, grid):
-    """Zeros with the names and shapes of Google's file, which take no memory."""
+    """Returns zeros with the names and shapes of Google's file; they take no memory."""
     text = (testdata / "vit_b16_google_shapes.json").read_text()
     shapes = {name: tuple(shape) for name, shape in json.loads(text).items()}
     shapes["Transformer/posembed_input/pos_embedding"] = (1, 1 + grid**2, 768)
-    if grid == 24:  # Fine-tuned, it has another head and no "pre_logits".
+    if grid == 24:  # Fine-tuned models have another head and no "pre_logits".
         shapes = {n: s for n, s in shapes.items() if not n.startswith("pre_logits")}
         shapes |= {"head/kernel": (768, 1000), "head/bias": (1000,)}
     zero = np.zeros((), np.float32)
@@ -196,7 +196,7 @@ def test_googles_full_file_fits_the_full_model(testdata, grid, dropped, preset):
     converted = convert.convert(full_size_google(testdata, grid), "google")
     assert converted.grid == (grid, grid) and converted.num_heads == {"vision": 12}
     assert len([row for row in converted.rows if not row.ours]) == dropped
-    # 85,798,656 with 196 patches, counted without the head.
+    # 85,798,656 with 196 patches, without the head.
     values = sum(x.size for x in converted.arrays.values())
     assert values == 85_798_656 + 768 * (grid**2 - 196)
     model = build_model(common.get_config("B/16", preset).model, 20)

@@ -1,1 +1,1 @@
-"""`custom`: images, expressions and masks of your own."""
+"""`custom`: a user's own images, expressions and masks."""

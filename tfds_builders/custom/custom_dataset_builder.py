@@ -14,9 +14,9 @@ Images, expressions and masks of your own, from JSON lines or COCO's format.
 
 
 class Builder(ReferringBuilder):
-    """Builds `custom` from a manual directory; README.md says what to put there.
+    """Builds `custom` from a manual directory, whose layout README.md describes.
 
-    A `tfds.core.BuilderConfig` with a name keeps several sets apart: custom/NAME.
+    A named `tfds.core.BuilderConfig` builds custom/NAME, to keep several sets apart.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -27,11 +27,11 @@ class Builder(ReferringBuilder):
     """
 
     def files(self) -> tuple[str, ...]:
-        """Returns nothing: which splits there are is the user's choice."""
+        """Returns no files, because users choose the splits."""
         return ()
 
     def read_annotations(self, root: pathlib.Path, problems: Problems) -> Annotations:
-        """See the base class; raises FileNotFoundError if there is no split."""
+        """See the base class; raises FileNotFoundError if there are no splits."""
         return own_annotations.read_annotations(root, problems, self._in_threads)
 
     def _info(self) -> tfds.core.DatasetInfo:

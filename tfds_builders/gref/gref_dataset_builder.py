@@ -23,7 +23,7 @@ _CITATION = """
 
 
 class Builder(ReferBuilder):
-    """Builds `gref` from a manual directory; README.md says what to put there."""
+    """Builds `gref` from a manual directory, whose layout README.md describes."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}

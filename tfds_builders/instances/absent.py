@@ -1,4 +1,4 @@
-"""Expressions that fit nothing in an image."""
+"""Expressions that fit no object of an image."""
 
 from collections.abc import Iterator
 
@@ -11,13 +11,13 @@ _MOST_CLASSES = 12
 
 
 def of_scene(scene: Scene, groups: list[Group], rng, loose: bool) -> Iterator[Claim]:
-    """Yields claims that no object satisfies, some of each sort.
+    """Yields claims that no object satisfies, of several sorts.
 
     Args:
         scene: the image.
         groups: its groups.
-        rng: chooses among absent classes.
-        loose: use loose names of absent classes too.
+        rng: source of all choices.
+        loose: also use loose names of absent classes.
     """
     yield from _absent_classes(scene, rng, loose)
     for group in groups:
@@ -30,7 +30,7 @@ def of_scene(scene: Scene, groups: list[Group], rng, loose: bool) -> Iterator[Cl
             for word in group.words.get(things[0].category, ())
             if word[1] == STRICT
         )
-        # Only a class of its own: nobody overlooks one of its objects.
+        # Only groups of one class with few objects, none of them easily overlooked.
         if not nouns or len(classes) != 1 or len(things) > 4 or not countable(things):
             continue
         for place in (len(things), len(things) + 1):
@@ -46,7 +46,7 @@ def of_scene(scene: Scene, groups: list[Group], rng, loose: bool) -> Iterator[Cl
 
 
 def _lacked(things) -> set[str]:
-    """Returns the colours that contrast with the clear colours of all."""
+    """Returns the colours that contrast with the clear colours of all things."""
     if not all(thing.colours.has for thing in things):
         return set()
     lacked = set.intersection(*(set(thing.colours.lacks) for thing in things))
@@ -58,9 +58,10 @@ def _lacked(things) -> set[str]:
 
 
 def _absent_classes(scene: Scene, rng, loose: bool) -> Iterator[Claim]:
-    """Yields absent classes, those like the present ones first for half of the time.
+    """Yields claims about absent classes.
 
-    A class that is easily taken for a present or a blocked one is never called absent.
+    In half of the images, classes that share a hypernym with a present class come
+    first. Classes easily confused with a present or blocked class are excluded.
     """
     present = {thing.category for thing in scene.things} | scene.blocked
     taken = frozenset().union(*(names.alike(c) for c in present))
@@ -89,9 +90,10 @@ def _absent_classes(scene: Scene, rng, loose: bool) -> Iterator[Claim]:
 
 
 def _is_known_absent(word: str, scene: Scene, present: frozenset[str]) -> bool:
-    """Returns whether nothing in the image could be meant by a word.
+    """Returns whether a word certainly refers to no object of the image.
 
-    A hypernym needs all of its classes annotated: not so "animal" where only dogs are.
+    A hypernym needs annotations of all its classes. "animal" is not known to be absent
+    if only dogs are annotated.
     """
     if word in names.OPEN and not (
         word in names.BROAD and names.could_mean(word) <= scene.complete

@@ -1,8 +1,9 @@
 """Claims: rules that exactly one object of an image satisfies, with a margin.
 
-A group is the objects that somebody could mean by a word. A claim picks one of them: by
-itself where the group has one member, by position, order, size, nearness or colour
-where it has more. The forms of a claim differ in words, never in truth.
+A group holds the objects that a word could refer to. A claim selects one of them. The
+name suffices in a group of one member. In larger groups, position, order, size,
+nearness or colour selects the object. The forms of a claim differ in wording, never in
+truth.
 """
 
 import dataclasses
@@ -13,14 +14,14 @@ from tfds_builders.instances import colours, forms
 from tfds_builders.instances.groups import Group
 from tfds_builders.instances.things import Scene, Thing
 
-# Shares of the image's sides: between centres, for extremes and for counting; between
-# bottoms, for nearness.
+# Margins as shares of the image's sides: between centres for extremes and for counting;
+# between bottoms for nearness.
 LEAD, GAP, BOTTOM = 0.08, 0.05, 0.05
-# Ratios of areas: for size; for nearness, which bottoms have to confirm.
+# Ratios of areas: for size; for nearness, which bottoms must confirm.
 LARGER, NEARER = 1.8, 1.4
-# An object that covers less than this share of the image may go unnoticed when counted.
+# Objects that cover a smaller share of the image may be overlooked in counting.
 COUNTED = 0.004
-# Their bottoms say nothing of nearness: they fly, hang or are built in.
+# Their bottoms do not indicate nearness: they fly, hang or are built in.
 NOT_GROUNDED = frozenset(
     """airplane|bird|kite|baseball bat|tennis racket|baseball glove|toothbrush|tie|
 frisbee|sports ball|clock|tv|traffic light|stop sign|umbrella|sink|microwave|oven|
@@ -33,13 +34,13 @@ class Claim:
     """A rule that one object satisfies.
 
     Attributes:
-        kind: of `forms.KINDS`.
-        target: the object's place in `Scene.things`, or -1.
+        kind: one of `forms.KINDS`, or `forms.NOTHING`.
+        target: the object's index in `Scene.things`, or -1.
         nouns: (word, level) of the object.
-        forms: any of them may be used.
-        adjective: stands before the noun.
+        forms: forms of the expression; any one may be used.
+        adjective: word before the noun, or "".
         anchors: (word, level) of the second object of a relation.
-        idle: noun forms that cannot change which object is meant; one may be used.
+        idle: noun forms that do not affect the selection; one may be used.
     """
 
     kind: str
@@ -57,7 +58,7 @@ def of_group(scene: Scene, group: Group, bare: bool = False) -> Iterator[Claim]:
     Args:
         scene: the image.
         group: one of its groups.
-        bare: add the forms without a noun.
+        bare: also yield the forms without a noun.
     """
     members = group.members
 
@@ -74,7 +75,7 @@ def of_group(scene: Scene, group: Group, bare: bool = False) -> Iterator[Claim]:
 def _selecting(
     scene: Scene, members: list[int], claim: Callable[..., Claim], bare: bool
 ) -> Iterator[Claim]:
-    """Yields claims that pick one of several by place, order, size or nearness."""
+    """Yields claims that select by position, order, size or nearness."""
     if len(members) < 2:
         return
     things = [scene.things[i] for i in members]
@@ -87,12 +88,12 @@ def _selecting(
     yield from _pairs(things, members, claim)
 
 
-# A claim of several things: kind, place in the list, forms, word of `forms.BARE`.
+# A claim about one of several things: kind, index, forms, key of `forms.BARE`.
 Pick = tuple[str, int, tuple[str, ...], str]
 
 
 def positions(things: list[Thing]) -> Iterator[Pick]:
-    """Yields the leftmost and so on, the middle and the corners."""
+    """Yields extremes of position, the middle and the corners."""
     for word, axis, sign in (
         ("left", 0, 1),
         ("right", 0, -1),
@@ -122,7 +123,7 @@ def positions(things: list[Thing]) -> Iterator[Pick]:
 
 
 def _first(things: list[Thing], axis: int, sign: int) -> int | None:
-    """Returns the first along an axis, by its centre with a lead and by both edges."""
+    """Returns the first along an axis, by centre with a margin and by both edges."""
     order = sorted(range(len(things)), key=lambda i: sign * things[i].center[axis])
     first = things[order[0]]
     lead = all(_before(first, things[i], axis, sign, LEAD) for i in order[1:])
@@ -130,13 +131,13 @@ def _first(things: list[Thing], axis: int, sign: int) -> int | None:
 
 
 def _before(one: Thing, other: Thing, axis: int, sign: int, lead: float) -> bool:
-    """Returns whether one comes before the other, by its centre and both edges."""
+    """Returns whether one comes before the other, by centre and both edges."""
     edges = all(sign * (other.box[k] - one.box[k]) >= 0 for k in (axis, axis + 2))
     return edges and sign * (other.center[axis] - one.center[axis]) >= lead
 
 
 def in_half(thing: Thing, word: str) -> bool:
-    """Returns whether its centre lies in the half that the word names."""
+    """Returns whether the centre of a thing lies in the half that the word names."""
     x, y = thing.center
     return {"left": x < 0.5, "right": x > 0.5, "top": y < 0.5, "bottom": y > 0.5}[word]
 
@@ -156,18 +157,18 @@ def _middle(things: list[Thing]) -> Iterator[Pick]:
 
 
 def in_order(things: list[Thing], axis: int, gap: float) -> bool:
-    """Returns whether each comes before the next along an axis, by a gap."""
+    """Returns whether each precedes the next along an axis, with a gap."""
     return all(_before(a, b, axis, 1, gap) for a, b in itertools.pairwise(things))
 
 
 def countable(things: list[Thing]) -> bool:
-    """Returns whether nobody would overlook one of them."""
+    """Returns whether none of the things is easily overlooked."""
     areas = sorted(thing.area for thing in things)
     return areas[0] >= COUNTED and areas[0] * 12 >= areas[len(areas) // 2]
 
 
 def ordinals(things: list[Thing]) -> Iterator[Pick]:
-    """Yields every place of a row or a column, counted from both ends."""
+    """Yields all ordinals of a row or a column, counted from both ends."""
     if not 2 <= len(things) <= forms.MOST_COUNTED or not countable(things):
         return
     for axis, sides in enumerate((("left", "right"), ("top", "bottom"))):
@@ -175,7 +176,7 @@ def ordinals(things: list[Thing]) -> Iterator[Pick]:
         if not in_order([things[i] for i in order], axis, GAP):
             continue
         if axis == 1 and _is_row(things):
-            continue  # Nobody counts a row from the top.
+            continue  # People do not count a row from the top.
         for side, row in zip(sides, (order, order[::-1]), strict=True):
             for place, i in enumerate(row):
                 yield "ordinal", i, forms.ordinal(place, side), ""
@@ -207,7 +208,7 @@ def _larger(one: Thing, other: Thing) -> bool:
 
 
 def nearness(things: list[Thing]) -> Iterator[Pick]:
-    """Yields the closest and the furthest, where bottoms and areas agree."""
+    """Yields the closest and the furthest, if bottoms and areas agree."""
     if any(thing.category in NOT_GROUNDED for thing in things):
         return
     two = len(things) == 2
@@ -229,13 +230,13 @@ def _nearer(one: Thing, other: Thing) -> bool:
 def _pairs(
     things: list[Thing], members: list[int], claim: Callable[..., Claim]
 ) -> Iterator[Claim]:
-    """Yields extremes with a second property of the same object before the noun."""
+    """Yields extremes with another property of the same object before the noun."""
     sized = {place: word for _, place, _, word in sizes(things)}
     extremes = [p for p in positions(things) if p[2] != forms.MIDDLE + forms.BETWEEN]
     for _, place, said, _ in (*extremes, *nearness(things)):
         if place in sized:
             yield claim("pair", members[place], said, adjective=sized[place])
-    # An extreme of the group is that of every part of the group it belongs to.
+    # An extreme of a group is the extreme of each subgroup that contains it.
     for _, place, said, _ in (*extremes, *sizes(things), *nearness(things)):
         for word in colour_words(things[place]):
             yield claim("pair", members[place], said, adjective=word)
@@ -250,7 +251,7 @@ def colour_words(thing: Thing) -> tuple[str, ...]:
 def _coloured(
     scene: Scene, members: list[int], claim: Callable[..., Claim]
 ) -> Iterator[Claim]:
-    """Yields claims by colour, and those that select among things of one colour."""
+    """Yields claims by colour, and claims that select among things of one colour."""
     if len(members) < 2:
         return
     things = [scene.things[i] for i in members]

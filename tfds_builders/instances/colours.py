@@ -1,8 +1,8 @@
-"""Dominant colours of objects, where the pixels are clear.
+"""Dominant colours of objects, if the pixels are clear.
 
-Pixels are counted in the mask without its rim, which mixes with the ground. An object
-has a colour if most pixels show it, and lacks a colour if hardly any pixel does. In
-between lie the doubtful cases, of which nothing is said.
+Pixels are counted in the mask without its rim, which mixes with the background. An
+object has a colour if most pixels show it, and lacks a colour if hardly any pixel does.
+No claim is made about cases in between.
 """
 
 import dataclasses
@@ -24,16 +24,16 @@ COLOURS = (
     "pink",
     "tan",
 )
-# Between brown, orange and white: people differ, so nothing is said of it.
+# Between brown, orange and white. People disagree on it, so it is never named.
 _NAMELESS = "tan"
-# Share of pixels that show a colour: at least, to have it; at most, of a contrasting
-# colour beside it; at most, to lack it.
+# Shares of pixels: the minimum of a colour that an object has, the maximum of a
+# contrasting colour beside it, and the maximum of a colour that an object lacks.
 HAS, BESIDE, LACKS = 0.55, 0.15, 0.12
-# Above this share, colours near to a colour are not lacked either.
+# Above this share of a colour, its near colours are not lacked either.
 _MUCH = 0.3
-# Mean saturation below which a photograph is taken for one without colours.
+# Images below this mean saturation count as monochrome.
 _MONOCHROME = 0.06
-# Colours close enough that one pixel may count as either.
+# Colours so close that a pixel may count as either.
 _NEAR = {
     "black": ("gray", "brown"),
     "white": ("gray", "tan"),
@@ -49,7 +49,7 @@ _NEAR = {
     "tan": ("brown", "orange", "white", "yellow", "pink", "gray"),
 }
 WORDS = {"gray": ("gray", "grey")}
-# Coats and feathers: strong colours there come from light, not from the animal.
+# Of coats and feathers. Strong colours there come from light, not from the animal.
 ANIMAL = frozenset({"black", "white", "brown", "orange", "gray"})
 CLOTHES = frozenset({"white", "red", "yellow", "green", "blue", "purple", "pink"})
 _BODIES = frozenset("cat dog horse sheep cow elephant bear bird".split())
@@ -66,12 +66,12 @@ _LEAST_PIXELS = 100
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Colours:
-    """What is known of an object's colour.
+    """Measured colours of an object.
 
     Attributes:
-        has: the colour that it has for certain, or "".
-        lacks: colours that nobody would say of it.
-        clothes: a person's clear colour of clothes, or "".
+        has: the colour that it clearly has, or "".
+        lacks: colours that it clearly lacks.
+        clothes: the clear colour of a person's clothes, or "".
     """
 
     has: str = ""
@@ -83,12 +83,12 @@ UNKNOWN = Colours()
 
 
 def near(one: str, other: str) -> bool:
-    """Returns whether two colours are the same or may be taken for each other."""
+    """Returns whether two colours are the same or easily confused."""
     return one == other or other in _NEAR[one] or one in _NEAR[other]
 
 
 def classify(pixels: np.ndarray) -> np.ndarray:
-    """Returns for RGB pixels, uint8 [N, 3], the places in COLOURS, int [N]."""
+    """Returns the indices in COLOURS, int [N], of RGB pixels, uint8 [N, 3]."""
     rgb = pixels.astype(np.float32) / 255
     value, least = rgb.max(-1), rgb.min(-1)
     spread = np.maximum(value - least, 1e-6)
@@ -116,7 +116,7 @@ def classify(pixels: np.ndarray) -> np.ndarray:
         [0, 1, 0, 2, 3, 4, 6, 7, 8, 9],
         10,
     )
-    # Dark or dull red and orange are brown, lighter ones tan; the palest are white.
+    # Dark or dull red and orange are brown, lighter ones tan, and the palest white.
     dull = ((names == 4) & ((value < 0.62) | (saturation < 0.55))) | (
         (names == 3) & (value < 0.5) & (saturation < 0.6)
     )
@@ -128,10 +128,10 @@ def classify(pixels: np.ndarray) -> np.ndarray:
 
 
 def measure(image: np.ndarray, mask: np.ndarray, category: str) -> Colours:
-    """Measures an object.
+    """Measures the colours of an object.
 
     Args:
-        image: uint8 [h, w, 3], the object's box.
+        image: uint8 [h, w, 3], the image cropped to the object's box.
         mask: bool [h, w].
         category: its class.
     """
@@ -157,7 +157,7 @@ def measure(image: np.ndarray, mask: np.ndarray, category: str) -> Colours:
 
 
 def is_monochrome(image: np.ndarray) -> bool:
-    """Returns whether a photograph, uint8 [H, W, 3], shows no colours."""
+    """Returns whether an image, uint8 [H, W, 3], shows no colours."""
     few = image[::4, ::4].astype(np.int32)
     spread = few.max(-1) - few.min(-1)
     return float((spread / np.maximum(few.max(-1), 1)).mean()) < _MONOCHROME
@@ -171,7 +171,7 @@ def _shares(image: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
 
 
 def _inner(mask: np.ndarray) -> np.ndarray:
-    """Returns a mask without its rim, if that leaves half of it."""
+    """Returns a mask without its rim, if more than half of the pixels remain."""
     steps = 2 if mask.sum() > 2_000 else 1
     inner = ndimage.binary_erosion(mask, iterations=steps)
     return inner if inner.sum() * 2 > mask.sum() else mask

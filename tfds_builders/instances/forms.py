@@ -1,6 +1,6 @@
 """Forms of expressions: "{n}" is the noun, "{a}" the noun of a second object.
 
-Left and right appear only as words that `mirror_sentence` of training exchanges.
+Left and right appear only as words that `mirror_sentence` exchanges in training.
 """
 
 KINDS = (
@@ -67,7 +67,7 @@ _CORNER = _split(
 
 
 def corner(vertical: str, side: str) -> tuple[str, ...]:
-    """Returns the forms of a corner: ("top", "left")."""
+    """Returns the forms of a corner, such as ("top", "left")."""
     words = {"top": ("top", "upper"), "bottom": ("bottom", "lower")}[vertical]
     return tuple(
         form.replace("{v}", word).replace("{d}", side)
@@ -95,7 +95,7 @@ _ORDINAL = _split(
 
 
 def ordinal(place: int, side: str) -> tuple[str, ...]:
-    """Returns the forms of a place, from 0, counted from a side."""
+    """Returns the forms of a zero-based place counted from a side."""
     return tuple(
         form.replace("{o}", word).replace("{k}", _NUMBERS[place]).replace("{d}", side)
         for form in _ORDINAL
@@ -103,7 +103,7 @@ def ordinal(place: int, side: str) -> tuple[str, ...]:
     )
 
 
-MOST_COUNTED = len(_ORDINALS) - 2  # Negatives count two further.
+MOST_COUNTED = len(_ORDINALS) - 2  # `absent` counts two further.
 
 BIG = _split("big {n} | large {n} | {n} that is big")
 BIGGEST = _split(
@@ -169,7 +169,7 @@ RELATIONS = {
     "front": _split("{n} in front of {a} | {n} that is in front of {a}"),
     "behind": _split("{n} behind {a} | {n} that is behind {a} | {n} in back of {a}"),
 }
-# Without a noun, where all that is annotated is of one class.
+# Forms without a noun, used if all annotated objects are of one class.
 BARE = {
     "left": _split("left | on the left | to the left | on left | left side"),
     "right": _split("right | on the right | to the right | on right | right side"),
@@ -195,7 +195,7 @@ ENDINGS = _split(
     "here | in this picture | that you can see | in the scene | in this photo | "
     "in the shot | in view | that is visible | that we can see | thanks"
 )
-# Truth unknown, in training alone: what picks the object out is said besides.
+# Truth unknown, so used only in training and beside words that select the object.
 POSES = _split(
     "sitting | standing | lying down | walking | running | looking at us | "
     "looking at the camera | resting | sitting there | standing there | lying there | "
@@ -243,7 +243,7 @@ QUALITIES = _split(
 
 
 def idle(alive: bool, person: bool) -> tuple[str, ...]:
-    """Returns noun forms that say more than what picks the object out."""
+    """Returns noun forms with words that are not needed to select the object."""
     if not alive:
         doing, like = THINGS_DO + PLACES[:12], QUALITIES
     else:

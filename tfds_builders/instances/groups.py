@@ -1,4 +1,4 @@
-"""Objects that a word could mean: names and the sets that they select from."""
+"""Groups of objects that the same words could refer to."""
 
 import dataclasses
 
@@ -10,11 +10,11 @@ STRICT, WIDER, LOOSE = "strict", "wider", "loose"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Group:
-    """The objects that some words could mean.
+    """The objects that some words could refer to.
 
     Attributes:
-        members: their places in `Scene.things`.
-        words: (word, level) by class; each is true of that class.
+        members: indices of the objects in `Scene.things`.
+        words: (word, level) by class; each word is true of its class.
     """
 
     members: tuple[int, ...]
@@ -22,7 +22,7 @@ class Group:
 
 
 def find(scene: Scene, loose: bool) -> list[Group]:
-    """Returns the groups of an image; words that a blocked class fits are dropped."""
+    """Returns the groups of an image, without words that fit a blocked class."""
     classes = sorted({thing.category for thing in scene.things})
     found: dict[tuple[int, ...], dict[str, list]] = {}
     for category in classes:
@@ -42,7 +42,7 @@ def find(scene: Scene, loose: bool) -> list[Group]:
 
 
 def vocabulary(category: str, loose: bool) -> list[tuple[str, str]]:
-    """Returns the (word, level) of a class; one that is not COCO's has its name."""
+    """Returns the (word, level) of a class; classes outside COCO have their name."""
     if category not in names.CLASSES:
         return [(category, STRICT)]
     words = [(word, STRICT) for word in names.STRICT[category]]
@@ -53,7 +53,7 @@ def vocabulary(category: str, loose: bool) -> list[tuple[str, str]]:
 
 
 def pronoun(scene: Scene) -> Group | None:
-    """Returns the group of "one", where all that is annotated is of one class."""
+    """Returns the group of "one", if all annotated objects are of one class."""
     classes = {thing.category for thing in scene.things}
     if scene.blocked or len(classes) != 1 or len(scene.things) < 2:
         return None

@@ -2,8 +2,8 @@
 
 # Class: names that are true of every object of the class | loose names, true of some.
 # The annotation does not state gender, age or breed, so "man" and "puppy" are loose.
-# Where only one object could be meant a loose name still picks it out, and training
-# needs these words.
+# A loose name still selects an object if no other could be meant. Training needs these
+# words.
 NAMES = """
 person: person, human, human being, someone, somebody, individual, figure | man, woman,
  guy, lady, girl, boy, kid, child, dude, gentleman, male, female, player, rider, adult,
@@ -96,7 +96,7 @@ hair drier: hair drier, hair dryer, hairdryer, blow dryer, dryer
 toothbrush: toothbrush, tooth brush
 """
 
-# Wider words, and the classes that they are true of.
+# Hypernyms, and the classes that they are true of.
 WIDER = """
 animal: bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe
 pet: cat, dog
@@ -120,8 +120,7 @@ appliance: microwave, oven, toaster, refrigerator
 kitchen appliance: microwave, oven, toaster, refrigerator
 """
 
-# Word: further classes that somebody could mean by it. Names of several classes need
-# no entry.
+# Word: further classes that it could refer to. Names of several classes need no entry.
 ALSO = """
 figure: teddy bear
 someone: teddy bear
@@ -178,8 +177,8 @@ plane: kite
 bat: bird
 """
 
-# Classes that are taken for one another often enough that none is called absent where
-# one of its group is in the image.
+# Classes that are often confused. None is called absent if another of its group is in
+# the image.
 ALIKE = """
 person, teddy bear
 bicycle, motorcycle
@@ -201,8 +200,8 @@ tv, laptop, cell phone, remote, keyboard, mouse, book
 microwave, oven, toaster, refrigerator
 """
 
-# Words for things beyond the 80 classes too. They pick out an annotated object. That an
-# image has no such thing is not known from its annotations.
+# Words that also name things outside the 80 classes. They can select an annotated
+# object, but annotations cannot prove that an image has no such thing.
 OPEN = """
 figure, sign, traffic sign, road sign, signal light, meter, seat, bag, board, ball,
 disc, bat, glove, case, luggage, piece of luggage, plant, flower, shrub, flowerpot,

@@ -1,8 +1,8 @@
-"""Words for the classes of COCO, and the classes that a word could also mean.
+"""Words for the classes of COCO, and further classes that a word could refer to.
 
-A word fits an object for certain if the word is a name of its class. It picks out the
-object only if no other object of the image *could* be meant by it, which is the wider
-relation: "bear" is certain for a bear, and a teddy bear could be meant by it.
+A word certainly fits an object if it is a name of the object's class. It selects the
+object only if it *could* refer to no other object of the image. The second relation is
+wider: "bear" certainly fits a bear, but could also refer to a teddy bear.
 """
 
 import functools
@@ -10,7 +10,7 @@ import re
 
 from tfds_builders.instances import name_tables
 
-# Names of other data sets for classes of COCO.
+# Names that other data sets use for classes of COCO.
 ALIASES = {
     "aeroplane": "airplane",
     "motorbike": "motorcycle",
@@ -31,7 +31,7 @@ def _words(line: str) -> tuple[str, ...]:
 
 
 def _entries(text: str) -> dict[str, str]:
-    """Returns {what stands before the colon: the rest}; such lines begin unindented."""
+    """Returns {key: rest} of the lines "key: rest"; indented lines continue a line."""
     lines = text.strip().replace("\n ", " ").splitlines()
     return {k.strip(): v.strip() for k, v in (line.split(":") for line in lines)}
 
@@ -45,13 +45,13 @@ _MEANT = {word: _words(classes) for word, classes in _entries(name_tables.ALSO).
 _GROUPS = [frozenset(_words(line)) for line in name_tables.ALIKE.strip().splitlines()]
 CLASSES = frozenset(STRICT)
 OPEN = frozenset(_words(name_tables.OPEN.replace("\n", " ")))
-# Hypernyms of which the 80 classes hold nearly all that photographs show.
+# Hypernyms whose visible instances in photographs are nearly all of the 80 classes.
 BROAD = frozenset({"animal", "pet", "farm animal", "vehicle"})
 ANIMALS = frozenset(_WIDE["animal"])
 
 
 def canonical(name: str) -> str:
-    """Returns a category's name as this module spells it: lower case, plain blanks."""
+    """Returns a category's name as spelt here: in lower case, with single blanks."""
     plain = " ".join(re.split(r"[\s_]+", name.strip().lower()))
     return ALIASES.get(plain, plain)
 
@@ -63,9 +63,9 @@ def wider(category: str) -> tuple[str, ...]:
 
 @functools.cache
 def could_mean(word: str) -> frozenset[str]:
-    """Returns all classes of COCO that somebody could mean by a word."""
+    """Returns all classes of COCO that a word could refer to."""
     named = {c for c in CLASSES if word in STRICT[c] or word in LOOSE[c]}
-    # A loose compound ("coffee cup") could mean whatever its last word could.
+    # A loose compound ("coffee cup") could refer to all classes of its last word.
     head = word.split()[-1]
     strict = any(word in STRICT[c] for c in CLASSES)
     further = frozenset() if strict or head == word else could_mean(head)
@@ -73,9 +73,9 @@ def could_mean(word: str) -> frozenset[str]:
 
 
 def fits(word: str, category: str) -> bool:
-    """Returns whether somebody could mean an object of a class by a word.
+    """Returns whether a word could refer to an object of a class.
 
-    A class that is not COCO's has its own name alone. "bike" could then mean a
+    Classes outside COCO have only their own name. "bike" could then refer to a
     "mountain bike", and the reverse.
     """
     if category in CLASSES:
@@ -85,13 +85,13 @@ def fits(word: str, category: str) -> bool:
 
 
 def alike(category: str) -> frozenset[str]:
-    """Returns the classes that a class is easily taken for, and the class."""
+    """Returns a class and the classes that are easily confused with it."""
     return frozenset({category}).union(*(g for g in _GROUPS if category in g))
 
 
 @functools.cache
 def article(word: str) -> str:
-    """Returns "a ", "an " or, before plurals and masses, ""."""
+    """Returns "a ", "an " or, before plural and mass nouns, ""."""
     if word in _BARE or word.split()[-1] in PLURAL:
         return ""
     return "an " if word[0] in "aeio" or word.startswith("umbrella") else "a "

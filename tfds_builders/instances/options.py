@@ -1,4 +1,4 @@
-"""Options of a build, and the margins of the grammar."""
+"""Options of a build of `instances`."""
 
 import dataclasses
 
@@ -14,18 +14,19 @@ class Options(tfds.core.BuilderConfig):
     Attributes:
         sources: folders below the manual directory that are read together,
             comma-separated; "." is the manual directory itself.
-        expressions: most expressions of an image.
-        nothing: share of the expressions that fit nothing.
-        min_area: share of the image that an object covers to get expressions.
+        expressions: maximum number of expressions of an image.
+        nothing: share of the expressions that fit no object.
+        min_area: share of the image that an object must cover to get expressions.
         loose: use names such as "man" and "puppy" in `train`, and words such as
-            "sitting", beside what picks the object out.
+            "sitting" beside words that select the object.
         partial: those of the sources, comma-separated, that lack annotations of some
-            objects of their own categories; nothing is called absent there, and
-            nothing is pasted into their images.
+            objects of their own categories. No class is called absent in their images,
+            and no objects are pasted into them.
         several: use only images with two or more objects of one class.
-        scenes: pasted scenes to make of `train` instead of its own images; 0 is none.
+        scenes: number of pasted scenes that replace the images of `train`; 0 keeps the
+            images.
         most_area: largest share of the image that a pasted object covers.
-        seed: of all choices.
+        seed: seed of all choices.
     """
 
     sources: str = "."
@@ -40,7 +41,7 @@ class Options(tfds.core.BuilderConfig):
     seed: int = 0
 
     def folders(self) -> dict[str, bool]:
-        """Returns the sources, and whether all of their objects are annotated."""
+        """Returns {source: whether all of its objects are annotated}."""
         partial = set(_parts(self.partial))
         return {folder: folder not in partial for folder in _parts(self.sources)}
 
@@ -56,8 +57,8 @@ def make(name: str, given: list[str]) -> Options:
     """Makes the options of instances/NAME.
 
     Args:
-        name: of the set.
-        given: "KEY=VALUE" each.
+        name: name of the data set.
+        given: options, "KEY=VALUE" each.
 
     Raises:
         ValueError: if a key is unknown or a value is not of its type or range.
@@ -79,18 +80,18 @@ def make(name: str, given: list[str]) -> Options:
     options = Options(name=name, **values)
     if not (0 <= options.nothing < 0.9 and 0 < options.min_area < 1):
         raise ValueError(
-            "--option nothing is a share below 0.9, min_area one above 0 and below 1; "
-            f"found {options.nothing} and {options.min_area}."
+            "--option nothing must be a share below 0.9, and min_area a share above 0 "
+            f"and below 1; found {options.nothing} and {options.min_area}."
         )
     if not pasting.LEAST_AREA < options.most_area <= 0.6:
         raise ValueError(
-            f"--option most_area is a share above {pasting.LEAST_AREA} and at most "
-            f"0.6; found {options.most_area}."
+            f"--option most_area must be a share above {pasting.LEAST_AREA} and at "
+            f"most 0.6; found {options.most_area}."
         )
     if options.expressions < 1 or options.scenes < 0 or options.seed < 0:
         raise ValueError(
-            "--option expressions is at least 1, scenes and seed at least 0; found "
-            f"{options.expressions}, {options.scenes} and {options.seed}."
+            "--option expressions must be at least 1, scenes and seed at least 0; "
+            f"found {options.expressions}, {options.scenes} and {options.seed}."
         )
     folders = options.folders()
     if not folders or not set(_parts(options.partial)) <= set(folders):

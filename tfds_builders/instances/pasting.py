@@ -1,8 +1,8 @@
-"""Copy-paste scenes: cut-out objects in photographs, with exact masks.
+"""Pastes cut-out objects into photographs, with exact masks.
 
 Objects are scaled, mirrored, made brighter or darker, and pasted with a feathered edge
-from the back to the front: what reaches lower in the image hides what does not. A mask
-is what remains visible of its object.
+from back to front. Objects that reach lower in the image hide the others. A mask is the
+visible part of its object.
 """
 
 import collections
@@ -16,11 +16,13 @@ from scipy import ndimage
 from tfds_builders import images, masks
 from tfds_builders.instances import colours, source, things
 
-# Least share of the image that a pasted object covers before others hide it; its scale.
+# Minimum share of the image that a pasted object covers before others hide it; range of
+# its scale.
 LEAST_AREA, SCALE = 0.015, (0.25, 1.8)
-# Share of an object that has to stay visible for it to get expressions.
+# Share of an object that must stay visible for it to get expressions.
 VISIBLE = 0.6
-# Share that the later ones may hide of one that is pasted; below that it is moved.
+# Maximum share of a pasted object that later ones may hide; beyond it, another place is
+# tried.
 _HIDES = 0.35
 _LEAST_PIXELS = 600
 _TRIES = 8
@@ -30,14 +32,14 @@ FEATHER = 0.8
 
 @dataclasses.dataclass(slots=True)
 class Cutout:
-    """An object ready to be pasted.
+    """An object that is ready for pasting.
 
     Attributes:
         object_id: the source's name of it.
         category: its class.
         pixels: float32 [h, w, 3], 0 to 255.
         alpha: float32 [h, w], 0 to 1.
-        grounded: its lower edge was the photograph's.
+        grounded: whether it touched the lower edge of its photograph.
     """
 
     object_id: str
@@ -48,10 +50,10 @@ class Cutout:
 
 
 class Paster:
-    """Pastes objects of the training photographs into others."""
+    """Pastes objects of training photographs into other photographs."""
 
     def __init__(self, opened: list[source.Instances], most_area: float):
-        """Lists all objects that could be cut out.
+        """Lists all objects that can be cut out.
 
         Args:
             opened: the instances of the training splits.
@@ -71,11 +73,11 @@ class Paster:
 
         Args:
             pixels: uint8 [H, W, 3], a photograph.
-            scene: what is annotated on it.
+            scene: its annotated objects.
             rng: source of all choices.
 
         Returns:
-            The new pixels, and the scene with the visible parts of all masks.
+            The new pixels, and the scene with masks of the visible parts.
         """
         size = scene.size
         cut = [self._cut(c, size, rng) for c in self._classes(scene, rng)]
@@ -110,10 +112,11 @@ class Paster:
         return drawn, made
 
     def _classes(self, scene: things.Scene, rng: np.random.Generator) -> list[str]:
-        """Chooses the classes to paste, the first one often two or three times.
+        """Chooses the classes to paste, and repeats the first one often.
 
-        A class that is not annotated in the photograph's set may be there unseen, and
-        a blocked one could not be named.
+        Classes without annotations in the photograph's data set are excluded, because
+        the photograph may show them. Blocked classes are excluded, because no word may
+        name them.
         """
         allowed = [c for c in self._found if c in scene.complete - scene.blocked]
         if not allowed:
@@ -144,7 +147,7 @@ class Paster:
 def cut_out(
     instances: source.Instances, photograph: source.Photograph, place: int
 ) -> Cutout | None:
-    """Cuts an object out of its photograph; None if it is small, torn or cut off."""
+    """Cuts an object out of its photograph; None if small, fragmented or truncated."""
     name, category, counts = instances.mask(photograph, place)
     if counts is None:
         return None
@@ -175,7 +178,7 @@ def cut_out(
 def _vary(
     cut: Cutout, size: tuple[int, int], most_area: float, rng: np.random.Generator
 ) -> Cutout | None:
-    """Scales, mirrors and lights a cut-out, and feathers its edge."""
+    """Scales and mirrors a cut-out, changes its brightness and feathers its edge."""
     height, width = cut.alpha.shape
     share = np.exp(rng.uniform(np.log(LEAST_AREA), np.log(most_area)))
     scale = np.sqrt(share * size[0] * size[1] / cut.alpha.sum())
@@ -183,7 +186,7 @@ def _vary(
     scale = min(scale, 0.9 * size[0] / height, 0.9 * size[1] / width)
     shape = max(1, round(scale * height)), max(1, round(scale * width))
     mirrored = slice(None, None, -1 if rng.random() < 0.5 else 1)
-    # Colours beyond the mask would shine through a feathered edge.
+    # Pixels outside the mask would show through the feathered edge.
     inner = _spread(cut.pixels, cut.alpha > 0.5)[:, mirrored]
     light = rng.uniform(0.8, 1.2) * rng.uniform(0.95, 1.05, 3)
     alpha = np.pad(_resized(cut.alpha[:, mirrored], shape), 2)
@@ -197,13 +200,13 @@ def _vary(
 
 
 def _resized(plane: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Resizes a float32 plane [h, w] by Pillow, which averages when it shrinks."""
+    """Resizes a float32 plane [h, w] with Pillow, which averages in downscaling."""
     image = Image.fromarray(np.ascontiguousarray(plane, np.float32))
     return np.asarray(image.resize(shape[::-1], Image.Resampling.BILINEAR))
 
 
 def _spread(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Gives pixels outside of a mask the colour of the nearest one inside."""
+    """Gives pixels outside a mask the colour of the nearest pixel inside."""
     nearest = ndimage.distance_transform_edt(
         ~mask, return_distances=False, return_indices=True
     )
@@ -213,7 +216,7 @@ def _spread(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def _place(
     cut: list[Cutout], size: tuple[int, int], rng: np.random.Generator
 ) -> list[tuple[Cutout, tuple[int, int]]]:
-    """Finds places at which no object hides much of another, back to front."""
+    """Finds places where no object hides much of another, from back to front."""
     placed: list[tuple[Cutout, tuple[int, int]]] = []
     for one in cut:
         for _ in range(_TRIES):

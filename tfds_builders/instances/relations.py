@@ -1,4 +1,4 @@
-"""Claims about a second object: "dog on the couch", "cup left of the laptop"."""
+"""Claims relative to a second object: "dog on the couch", "cup left of the laptop"."""
 
 import functools
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from tfds_builders.instances.claims import Claim, colour_words
 from tfds_builders.instances.groups import STRICT, Group
 from tfds_builders.instances.things import Scene, Thing
 
-# Shares of the image's sides: between centres; between boxes of things that are near;
-# to the next other candidate, which is not near.
+# Margins as shares of the image's sides: between centres; between boxes of near things;
+# to the next candidate, which is not near.
 APART, NEAR, NOT_NEAR = 0.06, 0.04, 0.15
-# Share of an object's lower rim below which the carrier begins.
+# Minimum share of an object's lower rim that has the carrier just below it.
 CARRIED = 0.5
-# Most objects and anchors of an image that are tried.
+# Maximum number of objects and of anchors that are tried in an image.
 _MOST = 14
 _SEATS = frozenset({"couch", "bed", "chair", "bench"})
 _RIDDEN = frozenset({"horse", "motorcycle", "bicycle", "elephant"})
@@ -34,9 +34,9 @@ _STANDS = frozenset(
 
 
 def of_scene(scene: Scene, groups: list[Group]) -> Iterator[Claim]:
-    """Yields the relations that hold for one member of a group and clearly no other.
+    """Yields relations that hold for one member of a group and clearly fail for others.
 
-    Anchors are objects whose names mean no other object of the image.
+    Anchors are objects whose names could refer to no other object of the image.
     """
     anchors = {}
     for group in groups:
@@ -76,20 +76,20 @@ def _of_pair(scene, group: Group, anchor: int, said, mask) -> Iterator[Claim]:
             continue
         said_of = forms.RELATIONS[word]
         yield Claim("relation", target, nouns, said_of, anchors=said)
-        # Where several could be meant, a relation is worth a second property.
+        # If the name could refer to several objects, add a second property.
         for colour in colour_words(thing) if len(members) > 1 else ():
             yield Claim("pair", target, nouns, said_of, colour, said)
 
 
 def _span(one: Thing, other: Thing, axis: int) -> float:
-    """Returns how much two boxes overlap along an axis; negative is their gap."""
+    """Returns the overlap of two boxes along an axis; negative values are a gap."""
     return min(one.box[axis + 2], other.box[axis + 2]) - max(
         one.box[axis], other.box[axis]
     )
 
 
 def _beside(axis: int, sign: int):
-    """Returns the tests of one side: it lies wholly there, level with the other."""
+    """Returns the tests that a thing lies wholly on one side, level with the other."""
 
     def holds(one: Thing, other: Thing) -> bool:
         apart = sign * (other.center[axis] - one.center[axis])
@@ -110,7 +110,7 @@ def _gap(one: Thing, other: Thing) -> float:
 
 
 def _is_near(one: Thing, other: Thing) -> bool:
-    """Returns whether they stand side by side, close, and comparable in size."""
+    """Returns whether things are side by side, close and of comparable size."""
     level = _span(one, other, 1)
     least = min(t.box[3] - t.box[1] for t in (one, other))
     alike = max(one.area, other.area) <= 12 * min(one.area, other.area)
@@ -121,7 +121,7 @@ def _is_near(one: Thing, other: Thing) -> bool:
 
 
 def _inside(one: Thing, other: Thing) -> float:
-    """Returns the share of one's box that lies in the other's."""
+    """Returns the share of the first box that lies in the second."""
     width, height = (max(0.0, _span(one, other, k)) for k in (0, 1))
     return width * height / ((one.box[2] - one.box[0]) * (one.box[3] - one.box[1]))
 
@@ -189,7 +189,7 @@ def _is_behind(one: Thing, other: Thing) -> bool:
     )
 
 
-# Word: it holds for one object and another; it clearly fails.
+# {relation: (test that it holds, test that it clearly fails)}.
 _TESTS = {
     "left": _beside(0, 1),
     "right": _beside(0, -1),
@@ -204,7 +204,7 @@ _TESTS = {
 
 
 def _rim_shares(mask: np.ndarray, other: np.ndarray) -> float:
-    """Returns the share of a mask's lower rim just below which another mask begins.
+    """Returns the share of a mask's lower rim with another mask just below it.
 
     Args:
         mask: bool [H, W].
@@ -225,11 +225,11 @@ def _on(mask: np.ndarray, other: np.ndarray) -> bool:
 
 
 def _before(mask: np.ndarray, other: np.ndarray) -> bool:
-    """Returns whether one touches another and does not end at its upper rim."""
+    """Returns whether a mask touches another and does not end at its upper rim."""
     return _rim_shares(mask, other) <= 0.1 and _rim_shares(other, mask) >= 0.25
 
 
-# Tests of pixels on top; none of these relations is said of pasted objects.
+# Additional tests on masks. These relations are not used in pasted scenes.
 _STANDING = {
     "on": _on,
     "riding": lambda mask, other: _rim_shares(mask, other) >= 0.25,

@@ -1,7 +1,8 @@
-"""Reads instances in COCO's format, with flat memory: annotations wait in a file.
+"""Reads instances in COCO's format without keeping annotations in memory.
 
-The files of the full COCO hold 860,000 annotations, of which the polygons take most.
-They go to a temporary file entry by entry, and memory keeps their places there.
+The files of the full COCO hold 860,000 annotations, and polygons take most of their
+bytes. Annotations go to a temporary file entry by entry, and only their offsets stay in
+memory.
 """
 
 import array
@@ -56,8 +57,8 @@ def find_splits(root: pathlib.Path) -> dict[str, pathlib.Path]:
     """Returns the file of each split: instances_SPLIT.json, with or without a year.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if a split has two.
+        FileNotFoundError: if there are none.
+        ValueError: if a split has two files.
     """
     found: dict[str, pathlib.Path] = {}
     for path in sorted((*root.glob("*.json"), *root.glob("annotations/*.json"))):
@@ -83,10 +84,10 @@ class Instances:
     """The instances of one file.
 
     Attributes:
-        photographs: the images of the file that have an annotation, in its order.
+        photographs: the annotated images, in the order of the file.
         categories: the name of each category id, as `names.canonical` spells it.
         complete: classes annotated wherever they occur.
-        faults: what was skipped, with counts.
+        faults: counts of skipped entries.
     """
 
     def __init__(
@@ -99,10 +100,10 @@ class Instances:
         """Reads the file.
 
         Args:
-            path: of the file.
-            root: the folder with the images, or with the folder of images.
-            all_annotated: no object of a listed category lacks its annotation.
-            problems: takes images that cannot be used.
+            path: path of the file.
+            root: the folder of the images, or its parent.
+            all_annotated: whether all objects of the listed categories are annotated.
+            problems: receives a line for each unusable image.
 
         Raises:
             ValueError: if it is not in COCO's format.
@@ -128,7 +129,7 @@ class Instances:
         if foreign := sorted(known - names.CLASSES):
             shown = ", ".join(foreign[:8])
             self.faults[
-                f"categories outside COCO's 80 have their own name alone ({shown}"
+                f"categories outside COCO's 80 have only their own name ({shown}"
                 f"{', ...' if len(foreign) > 8 else ''})"
             ] = len(foreign)
 
@@ -182,7 +183,7 @@ class Instances:
             seen.add(key)
 
     def entries(self, key: str | int) -> Iterator[dict]:
-        """Yields the annotations of an image; may be called from many threads."""
+        """Yields the annotations of an image; safe to call from many threads."""
         places = self._places.get(key, ())
         for start, size in zip(places[::2], places[1::2], strict=True):
             yield json.loads(os.pread(self._waiting.fileno(), size, start))
@@ -192,12 +193,12 @@ class Instances:
     ) -> Iterator[tuple[str, str, str | None]]:
         """Yields (id, class, RLE) of each annotation of an image.
 
-        The RLE is None for a region whose objects cannot be told apart, and for what
-        cannot be read: there is an object of this class, but nobody knows where.
+        The RLE is None for crowd regions and for missing or unreadable masks. The image
+        then has objects of this class at unknown places.
 
         Args:
             photograph: the image.
-            faults: counts what cannot be used.
+            faults: counts unusable annotations.
         """
         for entry in self.entries(photograph.key):
             category = self._category(entry)
@@ -214,13 +215,13 @@ class Instances:
             yield str(entry.get("id", "")), category, counts
 
     def mask(self, photograph: Photograph, place: int) -> tuple[str, str, str | None]:
-        """Returns the (id, class, RLE) of one that `cutouts` named."""
+        """Returns the (id, class, RLE) of an instance that `cutouts` yielded."""
         entry = next(itertools.islice(self.entries(photograph.key), place, None))
         name, category = str(entry.get("id", "")), self._category(entry)
         return name, category, _read_mask(entry, photograph)
 
     def cutouts(self) -> Iterator[tuple[str, Photograph, int]]:
-        """Yields (class, photograph, place among its annotations) of all instances."""
+        """Yields (class, image, index among its annotations) of all instances."""
         for photograph in self.photographs:
             for place, entry in enumerate(self.entries(photograph.key)):
                 category = self._category(entry)
@@ -234,7 +235,7 @@ class Instances:
 
 
 def _read_mask(entry: dict, photograph: Photograph) -> str | None:
-    """Returns the RLE of an annotation, or None if it cannot be read."""
+    """Returns the RLE of an annotation, or None if it is unreadable."""
     try:
         return masks.encode_segmentation(entry["segmentation"], *photograph.size)
     except (ValueError, TypeError):
@@ -244,13 +245,13 @@ def _read_mask(entry: dict, photograph: Photograph) -> str | None:
 def read_scene(
     instances: Instances, photograph: Photograph, pixels: np.ndarray, faults: Counter
 ) -> things.Scene:
-    """Reads what is annotated on an image.
+    """Reads the annotated objects of an image.
 
     Args:
-        instances: of its file.
+        instances: instances of its file.
         photograph: the image.
         pixels: uint8 [H, W, 3].
-        faults: counts what cannot be used.
+        faults: counts unusable annotations.
     """
     size = photograph.size
     scene = things.Scene(size, [], complete=instances.complete)

@@ -1,7 +1,7 @@
-"""Objects of an image as the grammar sees them: boxes, areas, colours.
+"""Objects of an image as the grammar uses them: boxes, areas, colours.
 
-Lengths are shares of the image's sides, x to the right and y downwards, and areas are
-shares of the image, so that margins hold at any size.
+Lengths are shares of the image's sides, with x to the right and y downwards. Areas are
+shares of the image. Margins thus hold at any size.
 """
 
 import dataclasses
@@ -14,9 +14,9 @@ from scipy import ndimage
 from tfds_builders.instances import colours as painted
 from tfds_builders.instances import names
 
-# A same-class mask that covers so much of another, or shares so much with it, may be
-# the same object annotated twice. Masks that touch along so much of the smaller one's
-# outline may be parted in the wrong place.
+# Two masks of one class may be the same object, annotated twice. They are suspect above
+# these shares of the smaller mask and of the union. Masks may be divided in the wrong
+# place if they touch along more than the third share of the smaller one's outline.
 _CONTAINED, _SAME, _TOUCHING = 0.7, 0.3, 0.25
 
 
@@ -30,9 +30,9 @@ class Thing:
         mask: COCO's compressed RLE.
         box: (left, top, right, bottom).
         center: (x, y), the mean of its pixels.
-        area: of its mask.
-        colours: what is known of its colours.
-        target: it may get expressions; others count for ambiguity only.
+        area: area of its mask.
+        colours: its measured colours.
+        target: whether it may get expressions; others count only for ambiguity.
     """
 
     object_id: str
@@ -47,14 +47,14 @@ class Thing:
 
 @dataclasses.dataclass(slots=True)
 class Scene:
-    """What is annotated on one image.
+    """The annotated objects of one image.
 
     Attributes:
         size: (height, width), pixels.
-        things: the objects whose masks are known.
-        blocked: classes of regions whose objects cannot be told apart, never named.
+        things: the objects that have masks.
+        blocked: classes of regions whose objects are not separate, never named.
         complete: classes annotated wherever they occur.
-        pasted: it is put together, so that nothing stands on anything.
+        pasted: whether objects were pasted, so that none stands on another.
     """
 
     size: tuple[int, int]
@@ -82,10 +82,10 @@ def measure(
     Args:
         object_id: the source's name of it.
         category: its class.
-        mask: bool [H, W] with a pixel at least.
+        mask: bool [H, W] with at least one pixel.
         counts: the same mask as RLE.
         image: uint8 [H, W, 3].
-        coloured: the image shows colours, so that they can be measured.
+        coloured: whether the image shows colours that can be measured.
     """
     height, width = mask.shape
     in_rows, in_columns = mask.sum(1), mask.sum(0)
@@ -112,14 +112,14 @@ def measure(
 
 
 def retire_doubtful(scene: Scene, min_area: float) -> None:
-    """Takes the expressions from objects that are tiny, doubled or ill parted."""
+    """Unsets `target` of objects that are tiny, duplicated or badly separated."""
     for thing in scene.things:
         thing.target &= thing.area >= min_area
     mask = functools.cache(scene.mask)
     for i, one in enumerate(scene.things):
         for j in range(i):
             other = scene.things[j]
-            # Neither would get expressions anyway.
+            # Skip pairs without a target or without overlap.
             if not (one.target or other.target) or not _boxes_meet(one, other):
                 continue
             if names.fits(one.category, other.category) and _doubtful(mask(i), mask(j)):

@@ -1,7 +1,7 @@
-"""Claims about an object whose name alone picks it out.
+"""Claims about an object whose name alone selects it.
 
-The name would do; what is added is true, or cannot change which object is meant. So
-training sees the words of people who say more than they need to.
+The name suffices. Added words are true, or do not affect the selection. Training thus
+sees the words of people who describe more than necessary.
 """
 
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ from tfds_builders.instances.things import Scene, Thing
 
 
 def of_group(scene: Scene, group: Group, loose: bool) -> Iterator[Claim]:
-    """Yields the name, and the name with what is true of the object.
+    """Yields the name alone, and the name with true properties of the object.
 
     Args:
         scene: the image.
-        group: of one member.
-        loose: add adjectives and verbs whose truth is unknown.
+        group: a group of one member.
+        loose: also yield adjectives and verbs whose truth is unknown.
     """
     (i,) = group.members
     thing = scene.things[i]
@@ -48,11 +48,11 @@ def of_group(scene: Scene, group: Group, loose: bool) -> Iterator[Claim]:
         yield claim(forms.ONLY)
     if loose:
         yield claim(idle(thing.category))
-        yield claim(idle(thing.category))  # There are many of them.
+        yield claim(idle(thing.category))  # Twice, because there are many of them.
 
 
 def _places(thing: Thing, pasted: bool) -> Iterator[tuple[str, ...]]:
-    """Yields the forms of the place that an object has beyond doubt."""
+    """Yields the forms of the clear positions of an object."""
     (left, top, right, bottom), (x, y) = thing.box, thing.center
     sides = [w for w, clear in (("left", x < 0.4), ("right", x > 0.6)) if clear]
     levels = [w for w, clear in (("top", y < 0.4), ("bottom", y > 0.6)) if clear]
@@ -65,7 +65,7 @@ def _places(thing: Thing, pasted: bool) -> Iterator[tuple[str, ...]]:
         yield forms.VERTICAL[level]
     if 0.4 < x < 0.6 and 0.3 < y < 0.7:
         yield forms.MIDDLE
-    # Low and large is near, high and small is far, for what stands on the ground.
+    # For things on the ground, low and large is near, and high and small is far.
     if pasted or thing.category in NOT_GROUNDED:
         return
     if bottom > 0.85 and thing.area > 0.2:

@@ -1,4 +1,4 @@
-"""Chooses claims, in equal share of kinds and objects, and puts them into words."""
+"""Chooses claims, balanced over kinds and objects, and puts them into words."""
 
 import dataclasses
 import itertools
@@ -19,22 +19,22 @@ from tfds_builders.instances.claims import Claim
 from tfds_builders.instances.groups import LOOSE, STRICT, WIDER
 from tfds_builders.instances.things import Scene
 
-# How often a word of each level is taken. Class and hypernym names begin with the one
-# that people say; it counts so many times.
+# Weight of a word of each level. The first class name and hypernym is the most common
+# one, and its weight is multiplied by `_FIRST`.
 _WEIGHTS = {STRICT: 1.5, WIDER: 0.6, LOOSE: 0.6}
 _FIRST = {STRICT: 7, WIDER: 4, LOOSE: 1}
-# They take neither an article nor an adjective.
+# Pronouns take neither an article nor an adjective.
 _PRONOUNS = ("someone", "somebody")
-# Shares of expressions with an article, with a filler before, and with one behind; and,
-# of those that may have them, with idle words.
+# Shares of expressions with "the", "a", an opening and an ending; share of expressions
+# with idle words among those that may have them.
 _THE, _A, _OPENING, _ENDING, _IDLE = 0.42, 0.15, 0.07, 0.1, 0.2
-# Every wording of a claim counts as one more claim, so many times.
+# Rounds over the claims; each round may word a claim anew.
 _REWORDINGS = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Said:
-    """An expression: its words, the object's place or -1, and its kind."""
+    """An expression: its text, the index of its object or -1, and its kind."""
 
     text: str
     target: int
@@ -53,13 +53,13 @@ def describe(
     Args:
         scene: the image.
         rng: source of all choices.
-        most: expressions at most.
-        nothing: share of the expressions that fit nothing, in the mean.
-        loose: use names and additions whose truth is unknown, beside what picks
-            the object out.
+        most: maximum number of expressions.
+        nothing: expected share of the expressions that fit no object.
+        loose: also use names and additions whose truth is unknown, beside words that
+            select the object.
 
     Returns:
-        Different expressions; none if no object can be told apart.
+        Distinct expressions; an empty list if no object can be selected.
     """
     found = groups.find(scene, loose)
     made: list[Claim] = []
@@ -75,7 +75,7 @@ def describe(
     fitting = _choose(made, rng, most, set())
     if not fitting:
         return []
-    # A share of all that will be kept.
+    # A share of all expressions that will be kept.
     wanted = nothing * min(most, len(fitting) / (1 - nothing))
     number = int(wanted) + int(rng.random() < wanted % 1)
     if number:
@@ -87,7 +87,7 @@ def describe(
 
 
 def _with_idle(scene: Scene, made: Iterable[Claim], loose: bool) -> Iterator[Claim]:
-    """Lets claims that pick one of several be said with idle words, if `loose`."""
+    """Adds idle words to claims that select one of several objects, if `loose`."""
     for claim in made:
         said = unique.idle(scene.things[claim.target].category) if loose else ()
         yield dataclasses.replace(claim, idle=said)
@@ -96,7 +96,7 @@ def _with_idle(scene: Scene, made: Iterable[Claim], loose: bool) -> Iterator[Cla
 def _choose(
     made: Iterable[Claim], rng: np.random.Generator, most: int, taken: set[str]
 ) -> list[Said]:
-    """Takes claims in turn from each kind, and within it from each object."""
+    """Takes claims from the kinds, and within a kind from the objects, in turn."""
     queues: dict[str, list[Claim]] = {}
     for claim in made:
         queues.setdefault(claim.kind, []).append(claim)
@@ -117,7 +117,7 @@ def _choose(
 
 
 def _by_object(made: list[Claim], rng: np.random.Generator) -> list[Claim]:
-    """Orders claims at random, so that each object comes as early as every other."""
+    """Shuffles claims such that all objects come equally early."""
     ranks: dict[int, int] = {}
     ranked = []
     for i in rng.permutation(len(made)):
@@ -128,7 +128,7 @@ def _by_object(made: list[Claim], rng: np.random.Generator) -> list[Claim]:
 
 
 def word(claim: Claim, rng: np.random.Generator) -> str:
-    """Puts a claim into words, one of its many wordings."""
+    """Returns a random wording of a claim."""
     form = claim.forms[rng.integers(len(claim.forms))]
     noun = _noun(claim.nouns, rng)
     if claim.anchors:

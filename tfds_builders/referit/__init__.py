@@ -1,1 +1,1 @@
-"""`referit`: ReferIt on IAPR TC-12 images, in the three forms that are published."""
+"""`referit`: ReferIt on IAPR TC-12 images, in its three published forms."""

@@ -12,8 +12,8 @@ from tfds_builders.refer_builder import ReferBuilder
 _DESCRIPTION = """
 ReferIt (ReferItGame, RefCLEF): short expressions, collected in a game of two players,
 for regions of IAPR TC-12 photographs, among them sky, grass and water, with the masks
-of SAIAPR TC-12. text_objseg is the form that ReSTR's line of work trains (trainval) and
-scores (test) on; berkeley and unc are the refer distribution's.
+of SAIAPR TC-12. text_objseg is the form that ReSTR and related work train (trainval)
+and score (test) on; berkeley and unc come from the refer distribution.
 """
 
 _CITATION = """
@@ -27,7 +27,7 @@ _CITATION = """
 
 
 class Builder(ReferBuilder):
-    """Builds `referit` from a manual directory; README.md says what to put there."""
+    """Builds `referit` from a manual directory, whose layout README.md describes."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}

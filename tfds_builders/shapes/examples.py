@@ -1,4 +1,4 @@
-"""Draws scenes of `shapes` with their expressions, larger, to try a model on.
+"""Draws larger scenes of `shapes` with their expressions, to try a model on.
 
 python -m tfds_builders.shapes.examples --output=scenes
 """
@@ -17,15 +17,15 @@ _SEED = 4
 
 
 def write(folder: pathlib.Path, number: int, side: int, expressions: int) -> None:
-    """Writes scenes as PNG files, and examples.jsonl of their expressions.
+    """Writes scenes as PNG files, and their expressions to examples.jsonl.
 
-    The latter is in the format that `restr predict` takes.
+    `restr predict` reads examples.jsonl.
 
     Args:
-        folder: to write into.
-        number: of scenes; none is in the data set.
-        side: of a scene, pixels.
-        expressions: of a scene.
+        folder: folder to write into.
+        number: number of scenes; none of them is in the data set.
+        side: height and width of a scene, pixels.
+        expressions: number of expressions of a scene.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -40,13 +40,15 @@ def write(folder: pathlib.Path, number: int, side: int, expressions: int) -> Non
 
 
 def main() -> None:
-    """Writes what the command line asks for."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", required=True, help="folder to write into")
-    parser.add_argument("--number", type=int, default=4, help="of scenes")
-    parser.add_argument("--side", type=int, default=128, help="of a scene, pixels")
+    parser.add_argument("--number", type=int, default=4, help="number of scenes")
+    parser.add_argument(
+        "--side", type=int, default=128, help="height and width of a scene, pixels"
+    )
     arguments = parser.parse_args()
     write(pathlib.Path(arguments.output), arguments.number, arguments.side, 6)
 

@@ -1,13 +1,14 @@
-"""Scenes of coloured shapes, and expressions that mean exactly one of them.
+"""Scenes of coloured shapes, and expressions that refer to exactly one of them.
 
-An expression is made as a rule (which objects it admits) and kept only when the rule
-admits one object; the words are then written from the rule. So every expression is
-true of one object by construction, and each kind needs what its name says:
+Each expression starts as a rule that selects objects. Only rules that select one object
+are kept and put into words, so every expression is unambiguous by construction. The
+kinds are:
 
-* attribute: size, colour or shape alone ("large red circle");
-* superlative: the words leave several, the extreme one is meant ("leftmost square");
-* relation: the words leave several, the position relative to a second object decides
-  ("the circle left of the blue triangle").
+* attribute: size, colour and shape suffice ("large red circle");
+* superlative: several objects have these attributes, and the expression selects the
+  extreme one ("leftmost square");
+* relation: several objects have these attributes, and the position relative to a second
+  object selects one ("the circle left of the blue triangle").
 """
 
 import dataclasses
@@ -43,8 +44,8 @@ RELATIONS = {
     "above": "above",
     "below": "below",
 }
-# Two positions closer than this share of the scene's side are a tie, and no
-# expression is built on a tie.
+# Two positions closer than this share of the scene's side are a tie. Ties make
+# expressions ambiguous, so no expression is made from one.
 MARGIN = 0.06
 KINDS = ("attribute", "superlative", "relation")
 
@@ -81,7 +82,7 @@ class Shape:
 
 @dataclasses.dataclass(frozen=True)
 class Expression:
-    """Words, the object they mean and the kind of thought they need."""
+    """An expression, its object and the kind of reasoning it needs."""
 
     words: str
     target: int
@@ -103,7 +104,7 @@ def make_scene(rng: np.random.Generator, side: int, max_expressions: int) -> Sce
     Args:
         rng: source of all choices.
         side: height and width in pixels.
-        max_expressions: at most so many expressions.
+        max_expressions: maximum number of expressions.
     """
     while True:
         shapes = _place_shapes(rng, side)
@@ -113,7 +114,7 @@ def make_scene(rng: np.random.Generator, side: int, max_expressions: int) -> Sce
 
 
 def _place_shapes(rng: np.random.Generator, side: int) -> list[Shape]:
-    """Places three or four shapes that do not touch; few colors, so they repeat."""
+    """Places three or four shapes that do not touch, in few colors that repeat."""
     colors = rng.choice(list(COLORS), size=3, replace=False)
     shapes: list[Shape] = []
     wanted = rng.integers(3, 5)
@@ -134,7 +135,7 @@ def _place_shapes(rng: np.random.Generator, side: int) -> list[Shape]:
 
 
 def _draw(rng: np.random.Generator, shapes: list[Shape], side: int) -> np.ndarray:
-    """Paints the shapes on a plain or a noisy ground."""
+    """Paints the shapes on a plain or noisy background."""
     ground = rng.integers(20, 110)
     image = np.full((side, side, 3), float(ground))
     if rng.random() < 0.5:
@@ -146,7 +147,7 @@ def _draw(rng: np.random.Generator, shapes: list[Shape], side: int) -> np.ndarra
 
 
 def _nouns(shape: Shape) -> list[str]:
-    """Lists every way to name a shape by what it is, without its place."""
+    """Lists all names of a shape by its attributes, without its position."""
     sizes, colors = ("", shape.size), ("", shape.color)
     nouns = itertools.product(sizes, colors, (shape.shape, "object"))
     return [" ".join(filter(None, words)) for words in nouns]
@@ -190,7 +191,7 @@ def _all_expressions(shapes: list[Shape], side: int) -> list[Expression]:
 def _choose(
     rng: np.random.Generator, found: list[Expression], most: int
 ) -> list[Expression]:
-    """Takes expressions in turn from each kind, and within it from each object."""
+    """Takes expressions from the kinds, and within a kind from the objects, in turn."""
     queues = []
     for kind in KINDS:
         of_kind = [e for e in found if e.kind == kind]

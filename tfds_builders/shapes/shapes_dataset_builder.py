@@ -1,4 +1,4 @@
-"""The `shapes` data set: made, not downloaded."""
+"""The `shapes` data set, which is generated."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ _SEEDS = {"train": 1, "val": 2, "test": 3}
 
 
 class Builder(streamed.StreamedBuilder):
-    """Builds `shapes`; a config of it is a number of scenes."""
+    """Builds `shapes`; its configs differ in the number of scenes."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
@@ -32,7 +32,7 @@ class Builder(streamed.StreamedBuilder):
         return records.dataset_info(self, _DESCRIPTION, image_source="shapes")
 
     def needed_bytes(self) -> int:
-        """See the base class; half of the scenes have noise, which PNG leaves as is."""
+        """See the base class; PNG does not compress the noise of half of the scenes."""
         return sum(self.SCENES.values()) * (2 * self.SIDE**2 + 2_000)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
