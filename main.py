@@ -70,8 +70,10 @@ def main() -> None:
             _PROCESS_ID.value,
             own and [int(i) for i in own],
         )
-    from restr_jax import predict, preemption, train
+    from restr_jax import train
     from restr_jax.evaluation import score_run
+    from restr_jax.inference import predict
+    from restr_jax.training import preemption
 
     config, workdir = _CONFIG.value, _WORKDIR.value
     if _MODE.value == "train":

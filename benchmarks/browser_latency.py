@@ -19,7 +19,7 @@ import tempfile
 from playwright.sync_api import Page, sync_playwright
 
 from benchmarks.latency import full_model
-from restr_jax import model_files
+from restr_jax.workdir import model_files
 
 _MILLISECONDS = 60_000  # timeout of every wait
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu"]

@@ -23,8 +23,9 @@ import numpy as np
 
 from benchmarks import chaos_data
 from benchmarks.chaos_run import Run, Scenario
-from restr_jax import checkpoint, experiment
-from restr_jax.config_checks import read_config
+from restr_jax import experiment
+from restr_jax.workdir import checkpoint
+from restr_jax.workdir.config_checks import read_config
 
 # Moments of a kill and their weights: any time, some time after a line of metrics,
 # while a checkpoint is written (between its first file and the final rename), or while

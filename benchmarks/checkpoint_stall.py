@@ -24,10 +24,10 @@ import numpy as np
 
 from benchmarks.compile_ahead import VOCABULARY
 from configs import gref
-from restr_jax import train_state
-from restr_jax.checkpoint import Checkpoints
 from restr_jax.models import build_model
-from restr_jax.optimizer import make_optimizer
+from restr_jax.training import train_state
+from restr_jax.training.optimizer import make_optimizer
+from restr_jax.workdir.checkpoint import Checkpoints
 
 
 def random_state():

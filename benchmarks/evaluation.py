@@ -34,15 +34,15 @@ from torch.nn import functional as F
 from benchmarks.photographs import Photographs
 from benchmarks.torch_restr import TorchReSTR, load
 from configs import common
-from restr_jax import train_state
 from restr_jax.data import preprocess, splits
+from restr_jax.data.masks import to_rle
 from restr_jax.data.splits import Split
 from restr_jax.data.text import Vocabulary
 from restr_jax.evaluation import metrics
 from restr_jax.evaluation.evaluator import Evaluator
-from restr_jax.masks import to_rle
 from restr_jax.models import build_model
 from restr_jax.parallel import Parallel
+from restr_jax.training import train_state
 
 UNC_RATIO = 142_210 / 19_994  # expressions per image
 

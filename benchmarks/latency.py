@@ -16,11 +16,11 @@ import jax
 
 import restr_jax
 from configs import common
-from restr_jax import train_state
 from restr_jax.data.text import Vocabulary
-from restr_jax.model_files import Trained
+from restr_jax.inference.segmenter import Segmenter
 from restr_jax.models import build_model
-from restr_jax.segmenter import Segmenter
+from restr_jax.training import train_state
+from restr_jax.workdir.model_files import Trained
 
 
 def full_model(vocab_size: int = 12_112) -> Segmenter:

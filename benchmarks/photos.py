@@ -20,7 +20,7 @@ import restr_jax
 from restr_jax.data import preprocess, splits
 from restr_jax.data.splits import Split
 from restr_jax.evaluation import metrics
-from restr_jax.segmenter import EncodedImage, Segmenter
+from restr_jax.inference.segmenter import EncodedImage, Segmenter
 
 SETS = ("animals", "coco")
 HERE = pathlib.Path(__file__).parent

@@ -34,8 +34,9 @@ from absl import flags
 
 from benchmarks.speed_ways import VOCABULARY, Jax, Torch, make_batch
 from configs import common
-from restr_jax import cost, precision, train_state
+from restr_jax import cost, precision
 from restr_jax.models import build_model
+from restr_jax.training import train_state
 
 Ways = dict[str, Callable[[], object]]
 

@@ -10,10 +10,11 @@ import torch
 
 from benchmarks import torch_restr
 from benchmarks.torch_restr import TorchReSTR
-from restr_jax import precision, train_state
+from restr_jax import precision
 from restr_jax.models import build_model
-from restr_jax.optimizer import make_optimizer
-from restr_jax.train_step import make_train_step
+from restr_jax.training import train_state
+from restr_jax.training.optimizer import make_optimizer
+from restr_jax.training.train_step import make_train_step
 
 VOCABULARY, WORDS = 12_112, 6
 

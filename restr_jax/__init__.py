@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from restr_jax.segmenter import load
+    from restr_jax.inference.segmenter import load
 
 __all__ = ["load"]
 __version__ = "0.1.0"
@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """Imports `load` lazily: data workers import this file too and need no JAX."""
     if name == "load":
-        from restr_jax.segmenter import load
+        from restr_jax.inference.segmenter import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -26,14 +26,15 @@ from absl import flags
 from jaxtyping import Array, Bool, Float
 from ml_collections import config_flags
 
-from restr_jax import command_line, experiment, overlay, seed_attention
+from restr_jax import command_line, experiment
 from restr_jax.data import pipeline, preprocess
 from restr_jax.data.loader import Example, make_loader
+from restr_jax.data.masks import probability
 from restr_jax.data.splits import Split
+from restr_jax.drawing import overlay
 from restr_jax.experiment import Experiment
 from restr_jax.files import write_whole
-from restr_jax.masks import probability
-from restr_jax.models import ReSTR, Segmentation
+from restr_jax.models import ReSTR, Segmentation, seed_attention
 from restr_jax.models.language import PAD_ID
 
 matplotlib.use("agg")  # Renders to files; there may be no display.

@@ -76,7 +76,7 @@ def _add_predict(commands) -> None:
 
 
 def _predict(given: argparse.Namespace) -> None:
-    from restr_jax import predict, segmenter
+    from restr_jax.inference import predict, segmenter
 
     requests = predict.find_requests(given.images, given.expression)
     model = segmenter.load(given.model, checkpoint=given.checkpoint, dtype=given.dtype)
@@ -96,8 +96,8 @@ def _add_serve(commands) -> None:
 
 
 def _serve(given: argparse.Namespace) -> None:
-    from restr_jax import segmenter
     from restr_jax.demo import server
+    from restr_jax.inference import segmenter
 
     server.check_port(given.host, given.port)
     model = segmenter.load(given.model, checkpoint=given.checkpoint, dtype=given.dtype)
@@ -118,7 +118,7 @@ def _add_export(commands) -> None:
 def _export(given: argparse.Namespace) -> None:
     import pathlib
 
-    from restr_jax import model_files
+    from restr_jax.workdir import model_files
 
     trained = model_files.read(given.model, given.checkpoint)
     output = pathlib.Path(given.output)

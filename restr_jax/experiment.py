@@ -12,18 +12,20 @@ import numpy as np
 import optax
 from flax.traverse_util import flatten_dict
 
-from restr_jax import checkpoint, precision, train_state
-from restr_jax.checkpoint import Checkpoints
-from restr_jax.config_checks import check_config, claim_workdir
+from restr_jax import precision
 from restr_jax.data import glove, splits
 from restr_jax.data.splits import Split
 from restr_jax.data.text import Vocabulary
 from restr_jax.files import write_whole
 from restr_jax.models import ReSTR, build_model
-from restr_jax.optimizer import make_optimizer
 from restr_jax.parallel import Parallel
 from restr_jax.pretrained import load, strict
-from restr_jax.train_state import TrainState
+from restr_jax.training import train_state
+from restr_jax.training.optimizer import make_optimizer
+from restr_jax.training.train_state import TrainState
+from restr_jax.workdir import checkpoint
+from restr_jax.workdir.checkpoint import Checkpoints
+from restr_jax.workdir.config_checks import check_config, claim_workdir
 
 logger = logging.getLogger(__name__)
 

@@ -10,12 +10,14 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from restr_jax import precision, segmenter, train_state
+from restr_jax import precision
 from restr_jax.evaluation import evaluator
+from restr_jax.inference import segmenter
 from restr_jax.models import build_model
-from restr_jax.optimizer import make_optimizer
 from restr_jax.parallel import Parallel, describe_on
-from restr_jax.train_step import make_train_step
+from restr_jax.training import train_state
+from restr_jax.training.optimizer import make_optimizer
+from restr_jax.training.train_step import make_train_step
 
 # Scoring and prediction encode images, then segment one expression of each.
 PROGRAMS = (

@@ -7,7 +7,6 @@ import jax
 from tqdm import tqdm
 
 from restr_jax import experiment
-from restr_jax.checkpoint import Restored
 from restr_jax.data import pipeline
 from restr_jax.data.loader import make_loader
 from restr_jax.data.splits import Split
@@ -15,12 +14,13 @@ from restr_jax.evaluation import score_run
 from restr_jax.evaluation.evaluator import Evaluator
 from restr_jax.experiment import Experiment
 from restr_jax.files import locked
-from restr_jax.metric_writer import MetricWriter
-from restr_jax.preemption import PreemptedError, Preemption
-from restr_jax.profiling import Profiler
-from restr_jax.train_state import Progress
-from restr_jax.train_step import make_train_step
-from restr_jax.train_window import Window
+from restr_jax.training.metric_writer import MetricWriter
+from restr_jax.training.preemption import PreemptedError, Preemption
+from restr_jax.training.profiling import Profiler
+from restr_jax.training.step_metrics import Window
+from restr_jax.training.train_state import Progress
+from restr_jax.training.train_step import make_train_step
+from restr_jax.workdir.checkpoint import Restored
 
 logger = logging.getLogger(__name__)
 

@@ -3,8 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from restr_jax import checkpoint, train_state
-from restr_jax.train_state import TrainState
+from restr_jax.training import train_state
+from restr_jax.training.train_state import TrainState
+from restr_jax.workdir import checkpoint
 
 
 def test_the_average_matches_a_computation_by_hand():

@@ -3,8 +3,10 @@ import json
 
 import pytest
 
-from restr_jax import config_checks, files
-from restr_jax.evaluation import gallery, report
+from restr_jax import files
+from restr_jax.drawing import gallery
+from restr_jax.evaluation import report
+from restr_jax.workdir import config_checks
 
 # Truncated, not text, other types, missing fields, nested without end.
 DAMAGED = [b"", b"[{", b"\xff", b"3", b'"text"', b"[3]", b'["x"]', b'[{"a": 1}]']

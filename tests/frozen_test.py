@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from configs import common
-from restr_jax import train_state
-from restr_jax.config_checks import check_config
 from restr_jax.models import build_model
-from restr_jax.optimizer import make_optimizer
-from restr_jax.train_step import make_train_step
+from restr_jax.training import train_state
+from restr_jax.training.optimizer import make_optimizer
+from restr_jax.training.train_step import make_train_step
+from restr_jax.workdir.config_checks import check_config
 
 
 @pytest.fixture

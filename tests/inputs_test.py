@@ -1,8 +1,8 @@
 import jax
 import numpy as np
 
-from restr_jax import inputs
 from restr_jax.data import preprocess
+from restr_jax.training import inputs
 
 
 def test_normalising_on_device_and_host_is_bit_identical():

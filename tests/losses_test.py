@@ -1,8 +1,8 @@
 import jax.numpy as jnp
 import numpy as np
 
-from restr_jax.losses import patch_labels, segmentation_losses
 from restr_jax.models import Segmentation
+from restr_jax.training.losses import patch_labels, segmentation_losses
 
 
 def test_a_patch_is_positive_only_above_the_threshold():

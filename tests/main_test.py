@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from restr_jax import predict
 from restr_jax.evaluation import score_run
+from restr_jax.inference import predict
 
 ROOT = pathlib.Path(__file__).parent.parent
 

@@ -3,7 +3,7 @@ import struct
 
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from restr_jax.metric_writer import MetricWriter
+from restr_jax.training.metric_writer import MetricWriter
 
 
 def events_of(workdir):

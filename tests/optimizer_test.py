@@ -5,9 +5,9 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from configs import common
-from restr_jax import train_state
 from restr_jax.models import build_model
-from restr_jax.optimizer import make_optimizer, make_schedule
+from restr_jax.training import train_state
+from restr_jax.training.optimizer import make_optimizer, make_schedule
 
 
 def config(**changes):

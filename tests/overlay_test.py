@@ -1,6 +1,6 @@
 import numpy as np
 
-from restr_jax import overlay
+from restr_jax.drawing import overlay
 
 
 def test_a_mask_is_tinted_and_the_rest_darkened():

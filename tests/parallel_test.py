@@ -7,7 +7,7 @@ from restr_jax import experiment
 from restr_jax.data import pipeline
 from restr_jax.data.loader import make_loader
 from restr_jax.parallel import Parallel
-from restr_jax.train_step import make_train_step
+from restr_jax.training.train_step import make_train_step
 
 
 def batch_of(run, size):

@@ -9,9 +9,10 @@ import pytest
 
 import restr_jax
 from configs import common, photos
-from restr_jax import experiment, model_files, train
+from restr_jax import experiment, train
 from restr_jax.data import splits
 from restr_jax.pretrained import load
+from restr_jax.workdir import model_files
 
 WORDS = 16_000
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from configs import common
-from restr_jax import precision, train_state
+from restr_jax import precision
 from restr_jax.models import build_model
+from restr_jax.training import train_state
 
 
 def test_a_cpu_computes_in_float32_by_default(monkeypatch):

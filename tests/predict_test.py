@@ -6,7 +6,8 @@ from PIL import Image
 from pycocotools import mask as mask_util
 
 import restr_jax
-from restr_jax import cli, predict
+from restr_jax import cli
+from restr_jax.inference import predict
 
 
 @pytest.fixture(scope="module")

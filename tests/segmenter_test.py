@@ -6,12 +6,13 @@ import pytest
 from PIL import Image
 
 import restr_jax
-from restr_jax import model_files, predict
 from restr_jax.data import preprocess
 from restr_jax.evaluation.evaluator import Evaluator
 from restr_jax.experiment import open_split
+from restr_jax.inference import predict
+from restr_jax.inference.segmenter import Segmenter
 from restr_jax.parallel import Parallel
-from restr_jax.segmenter import Segmenter
+from restr_jax.workdir import model_files
 from tfds_builders.shapes import scenes
 
 

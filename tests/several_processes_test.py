@@ -12,7 +12,8 @@ import jax
 import numpy as np
 import pytest
 
-from restr_jax import checkpoint, train
+from restr_jax import train
+from restr_jax.workdir import checkpoint
 
 pytestmark = pytest.mark.slow
 

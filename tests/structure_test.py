@@ -35,7 +35,10 @@ def imports_of(folder):
         ("restr_jax/models", ("restr_jax.train", "restr_jax.evaluation")),
         ("restr_jax/data", ("jax", "flax", "restr_jax.models", "configs")),
         ("restr_jax/evaluation/metrics.py", ("jax", "restr_jax")),
-        ("restr_jax/losses.py", ("restr_jax.data", "configs", "restr_jax.parallel")),
+        (
+            "restr_jax/training/losses.py",
+            ("restr_jax.data", "configs", "restr_jax.parallel"),
+        ),
         ("tfds_builders", ("restr_jax", "configs", "jax")),
         ("configs", ("restr_jax", "jax")),
     ],
@@ -69,9 +72,9 @@ def test_files_and_functions_stay_short(folder):
 @pytest.mark.parametrize(
     ("module", "only_file"),
     [
-        ("orbax", "restr_jax/checkpoint.py"),
+        ("orbax", "restr_jax/workdir/checkpoint.py"),
         ("jax.sharding", "restr_jax/parallel.py"),
-        ("tensorboardX", "restr_jax/metric_writer.py"),
+        ("tensorboardX", "restr_jax/training/metric_writer.py"),
         ("grain", "restr_jax/data/pipeline.py"),
     ],
 )
@@ -83,7 +86,8 @@ def test_each_library_is_imported_by_one_module(module, only_file):
 
 def test_nothing_imports_tensorflow():
     code = (
-        "import sys, restr_jax.train, restr_jax.predict, tfds_builders.prepare; "
+        "import sys, restr_jax.train, restr_jax.inference.predict; "
+        "import tfds_builders.prepare; "
         "sys.exit('tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -9,7 +9,7 @@ import pytest
 
 from restr_jax import train
 from restr_jax.evaluation import evaluator
-from restr_jax.train_window import Window
+from restr_jax.training.step_metrics import Window
 
 
 def test_steps_after_the_first_compile_nothing_and_sums_encode_no_mask(

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from configs import common
-from restr_jax import train_state, train_step
 from restr_jax.models import ReSTR, build_model
-from restr_jax.optimizer import make_optimizer
+from restr_jax.training import train_state, train_step
+from restr_jax.training.optimizer import make_optimizer
 
 # Float32: 1 - beta2^2 is off by 3e-5; Adam takes its root.
 TOLERANCE = 5e-5

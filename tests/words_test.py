@@ -10,10 +10,11 @@ import pytest
 import safetensors.numpy
 
 import restr_jax
-from restr_jax import experiment, shipped, train, train_state
+from restr_jax import experiment, shipped, train
 from restr_jax.models import build_model
-from restr_jax.optimizer import frozen_of, make_optimizer
-from restr_jax.train_step import make_train_step
+from restr_jax.training import train_state
+from restr_jax.training.optimizer import frozen_of, make_optimizer
+from restr_jax.training.train_step import make_train_step
 
 TRAINING_LACKS = "crimson", "zebra"
 

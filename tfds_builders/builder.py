@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 import tensorflow_datasets as tfds
 import tqdm
 
-from tfds_builders import disk, images, masks, records, streamed
+from tfds_builders import images, masks, records
 from tfds_builders.annotations import (
     AnnotatedImage,
     Annotations,
@@ -19,6 +19,7 @@ from tfds_builders.annotations import (
     ReferredObject,
     missing_files,
 )
+from tfds_builders.storage import disk, streamed
 
 
 class ReferringBuilder(streamed.StreamedBuilder, skip_registration=True):

@@ -24,10 +24,11 @@ from collections.abc import Iterator, Sequence
 
 import tensorflow_datasets as tfds
 
-from tfds_builders import disk, published
+from tfds_builders import published
 from tfds_builders.builder import ReferringBuilder
-from tfds_builders.built import Built
 from tfds_builders.instances import options
+from tfds_builders.storage import disk
+from tfds_builders.storage.built import Built
 
 DATASETS = ("gref", "unc", "unc_plus", "referit", "custom", "instances", "shapes")
 
@@ -279,12 +280,12 @@ def _parse() -> argparse.Namespace:
 def _run(arguments: argparse.Namespace) -> None:
     if arguments.check or arguments.report:
         # Import late, because only these need the plotting library.
-        from tfds_builders import check, report
+        from tfds_builders.inspection import check, data_card
 
         if arguments.check:
             check.check_all(arguments.data_dir, arguments.names)
         if arguments.report:
-            report.write_all(arguments.data_dir, arguments.names)
+            data_card.write_all(arguments.data_dir, arguments.names)
         return
     for line in prepare_all(
         arguments.names,

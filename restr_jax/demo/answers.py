@@ -9,9 +9,9 @@ import jax
 import numpy as np
 from PIL import Image
 
-from restr_jax import overlay
 from restr_jax.data import photograph, preprocess
-from restr_jax.segmenter import EncodedImage, Prediction, Segmenter
+from restr_jax.drawing import overlay
+from restr_jax.inference.segmenter import EncodedImage, Prediction, Segmenter
 
 MAX_EXPRESSIONS = len(overlay.COLORS)  # each has a colour of its own
 MAX_CHARACTERS = 1_000  # of all expressions together

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from restr_jax import overlay
 from restr_jax.demo.answers import Answer, Photo
+from restr_jax.drawing import overlay
 
 _MAX_LISTED_WORDS = 60
 

@@ -19,7 +19,7 @@ except ModuleNotFoundError as error:
 
 from restr_jax import shipped
 from restr_jax.demo import answers, markup
-from restr_jax.segmenter import Segmenter
+from restr_jax.inference.segmenter import Segmenter
 
 _MAX_FILE_SIZE = "64mb"  # of an upload
 _MAX_SESSIONS = 100  # sessions whose encoded images are kept, some megabytes each

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from restr_jax.data.masks import probability, to_mask
 from restr_jax.data.splits import Split
-from restr_jax.evaluation import figures
+from restr_jax.drawing import panels
 from restr_jax.evaluation.evaluator import Scored
-from restr_jax.masks import probability, to_mask
 
 Position = tuple[int, int]  # index of the image in its split, of the expression
 
@@ -112,7 +112,7 @@ def _case(file: str, group: str, record: dict) -> dict:
 
 def _draw_one(path: pathlib.Path, scored: Scored, threshold: float) -> None:
     record = scored.records[0]
-    figures.draw_prediction(
+    panels.draw_prediction(
         path,
         image=scored.example.image,
         expression=record["expression"],
@@ -124,7 +124,7 @@ def _draw_one(path: pathlib.Path, scored: Scored, threshold: float) -> None:
 
 
 def _draw_several(path: pathlib.Path, inside: list[Scored], threshold: float) -> None:
-    figures.draw_expressions(
+    panels.draw_expressions(
         path,
         image=inside[0].example.image,
         expressions=[

@@ -15,10 +15,10 @@ from tqdm import tqdm
 from restr_jax import precision
 from restr_jax.data import pipeline, preprocess
 from restr_jax.data.loader import Example, make_loader
+from restr_jax.data.masks import to_mask, to_rle
 from restr_jax.data.splits import Split
 from restr_jax.data.text import Vocabulary, tokenize
 from restr_jax.evaluation import metrics
-from restr_jax.masks import to_mask, to_rle
 from restr_jax.models import ReSTR, Segmentation
 from restr_jax.parallel import Parallel
 

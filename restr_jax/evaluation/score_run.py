@@ -9,13 +9,14 @@ import jax
 import ml_collections
 
 from restr_jax import experiment, precision
-from restr_jax.config_checks import read_config, with_newer_keys
 from restr_jax.data import splits
 from restr_jax.data.splits import Split
-from restr_jax.evaluation import album, figures, gallery, identity, metrics, report
+from restr_jax.drawing import gallery, panels
+from restr_jax.evaluation import album, identity, metrics, report
 from restr_jax.evaluation.evaluator import Evaluator
 from restr_jax.experiment import Experiment
 from restr_jax.files import write_whole
+from restr_jax.workdir.config_checks import read_config, with_newer_keys
 from tfds_builders import published
 
 logger = logging.getLogger(__name__)
@@ -284,8 +285,8 @@ def _open_others(config) -> list[Experiment]:
 def _plot(folder: pathlib.Path, rows: list[dict]) -> None:
     """Plots all rows by step, and the last row of each split by length."""
     (folder / "figures").mkdir(exist_ok=True)
-    figures.plot_by_step(folder / "figures" / "iou-by-step.png", rows)
+    panels.plot_by_step(folder / "figures" / "iou-by-step.png", rows)
     last = {(row["dataset"].replace("/", "-"), row["split"]): row for row in rows}
     for (dataset, split), row in last.items():
         name = f"iou-by-length-{dataset}-{split}.png"
-        figures.plot_by_length(folder / "figures" / name, row)
+        panels.plot_by_length(folder / "figures" / name, row)

@@ -12,7 +12,7 @@ from typing import Any
 import restr_jax
 from restr_jax.data import text
 from restr_jax.files import write_whole
-from restr_jax.model_files import Trained
+from restr_jax.workdir.model_files import Trained
 
 _ABOUT, _LOADER, _TEXT = "restr.json", "restr_exported", "restr_text"
 _COPIES = {

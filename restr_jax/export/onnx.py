@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 import jax
 import jax.numpy as jnp
 
-from restr_jax import segmenter
 from restr_jax.export import artifact, parity
-from restr_jax.model_files import Trained
+from restr_jax.inference import segmenter
+from restr_jax.workdir.model_files import Trained
 
 _OUTPUTS = ("pixel_logits", "patch_logits", "word_attention")
 

@@ -9,12 +9,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from restr_jax import segmenter
 from restr_jax.data.text import Vocabulary
 from restr_jax.export import artifact
 from restr_jax.files import write_whole
-from restr_jax.model_files import Trained
-from restr_jax.segmenter import Segmenter
+from restr_jax.inference import segmenter
+from restr_jax.inference.segmenter import Segmenter
+from restr_jax.workdir.model_files import Trained
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import export as jax_export
 
-from restr_jax import segmenter
 from restr_jax.export import artifact, parity
-from restr_jax.model_files import Trained
+from restr_jax.inference import segmenter
+from restr_jax.workdir.model_files import Trained
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 

@@ -28,11 +28,11 @@ Equations of the paper and the code that computes them:
     9       patch prediction y_p, as logits   restr.ReSTR.segment
     10      masked features z_masked          restr.ReSTR.segment
     --      decoder (Section 3.3)             decoder.Decoder, upsampling.double_leaky
-    11      patch labels                      restr_jax.losses.patch_labels
-    12      training loss                     restr_jax.losses.segmentation_losses
+    11      patch labels                      training.losses.patch_labels
+    12      training loss                     training.losses.segmentation_losses
     tau     patch threshold                   losses.patch_labels, threshold
     lambda  weight of the patch loss          losses.segmentation_losses, patch_weight
-    --      learning rate schedule            restr_jax.optimizer.make_schedule
+    --      learning rate schedule            training.optimizer.make_schedule
 
 The paper's sizes and the training settings of Section 4.1 are the defaults of
 ``get_config`` in configs/common.py:

@@ -8,7 +8,6 @@ import ml_collections
 import numpy as np
 import safetensors.numpy
 
-from restr_jax.config_checks import read_config
 from restr_jax.pretrained import (
     google,
     huggingface,
@@ -20,6 +19,7 @@ from restr_jax.pretrained import (
 )
 from restr_jax.pretrained.positions import Grid
 from restr_jax.pretrained.vit import Arrays, Converted, Row
+from restr_jax.workdir.config_checks import read_config
 
 _VITS = {x.LAYOUT.name: x.LAYOUT for x in (google, timm, huggingface)}
 _RELEASED = "released"

@@ -13,12 +13,12 @@ import flax.traverse_util
 import jax.numpy as jnp
 import numpy as np
 
-from restr_jax import checkpoint, model_files
-from restr_jax.config_checks import read_config
 from restr_jax.models import ReSTR
 from restr_jax.pretrained import positions, strict, weight_files
 from restr_jax.pretrained.positions import Grid
 from restr_jax.pretrained.vit import CLASS_TOKEN, POSITIONS
+from restr_jax.workdir import checkpoint, model_files
+from restr_jax.workdir.config_checks import read_config
 
 _METADATA = "metadata"
 _PARTS_WITH_HEADS = ("vision", "language", "fusion")

@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from tfds_builders import check, leakage, prepare, published, report
-from tfds_builders.built import Built
+from tfds_builders import prepare, published
+from tfds_builders.inspection import check, data_card, leakage
+from tfds_builders.storage.built import Built
 
 ROOT = pathlib.Path(prepare.__file__).parent.parent
 
@@ -62,7 +63,7 @@ def test_trainval_of_referit_is_train_and_val():
 
 
 def test_a_card_has_the_right_counts(data_dir):
-    card = report.describe(Built(data_dir, "unc"))
+    card = data_card.describe(Built(data_dir, "unc"))
     train = card["splits"]["train"]
     # man with black apron; dude in green shirt; front person mask covering mouth; very
     # front botom; bottom of picture; bottom

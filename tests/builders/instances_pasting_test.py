@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from tfds_builders import prepare
 from tfds_builders.annotations import Problems
-from tfds_builders.built import Built
 from tfds_builders.instances import pasting, source
+from tfds_builders.storage.built import Built
 
 HEIGHT, WIDTH = 120, 160
 GROUND = (20, 40, 200)

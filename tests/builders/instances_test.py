@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from tfds_builders import check, prepare, report
+from tfds_builders import prepare
 from tfds_builders.annotations import Problems
-from tfds_builders.built import Built
+from tfds_builders.inspection import check, data_card
 from tfds_builders.instances import options, source
+from tfds_builders.storage.built import Built
 
 HEIGHT, WIDTH = 60, 80
 CATEGORIES = [
@@ -89,10 +90,10 @@ def test_a_set_is_built_checked_and_described(manual, tmp_path):
             assert 0 < len(texts(record)) <= 9
             kinds.update(expressions["kind"])
     assert kinds[b"nothing"] and kinds[b"position"] and kinds[b"ordinal"]
-    card = report.describe(built)
+    card = data_card.describe(built)
     counted = sum(s["fit_nothing"] for s in card["splits"].values())
     assert counted == kinds[b"nothing"]
-    assert "## Expressions by kind" in report.to_markdown(card)
+    assert "## Expressions by kind" in data_card.to_markdown(card)
     # The first image contains a crowd of dogs.
     first = built.records("train")[0]
     assert [c.decode() for c in first["objects"]["category"]] == ["dog", "cup"]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfds_builders import own_annotations
 from tfds_builders.annotations import Problems
+from tfds_builders.custom import json_lines
 
 # Two parts on 6 x 8 pixels: columns 1-2 of rows 1-3, columns 5-7 of rows 0-1.
 TWO_PARTS = np.zeros((6, 8), bool)
@@ -64,7 +64,7 @@ def read(root):
         assert what
         return map(function, items)
 
-    annotations = own_annotations.read_annotations(root, problems, one_by_one)
+    annotations = json_lines.read_annotations(root, problems, one_by_one)
     return annotations, problems.lines
 
 

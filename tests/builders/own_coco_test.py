@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfds_builders import json_stream, own_annotations, own_coco
+from tfds_builders import json_stream
 from tfds_builders.annotations import Problems
+from tfds_builders.custom import coco, json_lines
 
 # Columns 1-2 of rows 1-3 of 6 x 8 pixels, and its RLE as COCO writes it.
 SQUARE, SQUARE_RLE = [[1, 1, 3, 1, 3, 4, 1, 4]], "7330m0"
@@ -52,7 +53,7 @@ def read(root, content):
     def one_by_one(function, items, what):
         return map(function, items)
 
-    annotations = own_annotations.read_annotations(root, problems, one_by_one)
+    annotations = json_lines.read_annotations(root, problems, one_by_one)
     return annotations["train"], problems.lines
 
 
@@ -217,7 +218,7 @@ def test_a_large_file_takes_little_memory(root, monkeypatch):
     size = (root / "train.json").stat().st_size
     del content, others
     tracemalloc.start()
-    kept = own_coco._read_file(root / "train.json", Problems())
+    kept = coco._read_file(root / "train.json", Problems())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert [entry["id"] for entry in kept["annotations"]] == [10, 11, 20]

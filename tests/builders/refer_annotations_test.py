@@ -7,8 +7,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from tfds_builders import masks, plain_pickle, refer_annotations
+from tfds_builders import masks
 from tfds_builders.annotations import Problems
+from tfds_builders.refer import annotations, plain_pickle
 
 REF = {
     "ref_id": 7,
@@ -26,7 +27,7 @@ def read(content, tmp_path):
         content = pickle.dumps(content, protocol=2)
     path.write_bytes(content)
     problems = Problems()
-    return refer_annotations.read_refs(path, problems), problems.lines
+    return annotations.read_refs(path, problems), problems.lines
 
 
 def test_refs_of_python_2_are_read(tmp_path):
@@ -116,7 +117,7 @@ def test_a_file_without_instances_is_refused(content, tmp_path):
     path = tmp_path / "instances.json"
     path.write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(ValueError, match=r"instances\.json is not .* Unpack it again"):
-        refer_annotations.read_instances(path, [], Problems())
+        annotations.read_instances(path, [], Problems())
 
 
 # Refs to entries 1 and 2.
@@ -128,7 +129,7 @@ def test_instances_with_a_repeated_id_are_skipped(tmp_path):
     twice = [{"id": 1}, {"id": 2}, {"id": 1}]
     path.write_text(json.dumps({"images": [], "annotations": twice, "categories": []}))
     problems = Problems()
-    instances = refer_annotations.read_instances(path, NAMED, problems)
+    instances = annotations.read_instances(path, NAMED, problems)
     assert list(instances["annotations"]) == [2]
     assert problems.lines == [f"{path}, annotations, id 1: 2 entries have this id"]
 
@@ -144,7 +145,7 @@ def test_instances_with_a_repeated_id_are_skipped(tmp_path):
     ],
 )
 def test_a_split_of_several_letters_means_several_splits(split, meant):
-    assert refer_annotations.splits_of(split) == meant
+    assert annotations.splits_of(split) == meant
 
 
 def test_objects_without_refs_are_not_kept(tmp_path):
@@ -152,7 +153,7 @@ def test_objects_without_refs_are_not_kept(tmp_path):
     entries = [{"id": number, "area": 7} for number in range(1, 6)]
     parts = dict.fromkeys(("images", "annotations", "categories"), entries)
     path.write_text(json.dumps(parts))
-    instances = refer_annotations.read_instances(path, NAMED, Problems())
+    instances = annotations.read_instances(path, NAMED, Problems())
     assert list(instances["annotations"]) == list(instances["images"]) == [1, 2]
     assert len(instances["categories"]) == 5  # There are few, so all are kept.
     assert instances["annotations"][1] == {"id": 1}
@@ -173,7 +174,7 @@ def test_annotations_of_many_objects_take_little_memory(tmp_path):
     del entries
     refs = [REF | {"ann_id": number, "image_id": 1} for number in range(500)]
     tracemalloc.start()
-    instances = refer_annotations.read_instances(path, refs, Problems())
+    instances = annotations.read_instances(path, refs, Problems())
     now, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     # Parsed whole, it takes five times its size.

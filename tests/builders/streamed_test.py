@@ -11,8 +11,9 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
 
 from restr_jax.data import splits
-from tfds_builders import images, masks, prepare, records, streamed
+from tfds_builders import images, masks, prepare, records
 from tfds_builders.shapes import shapes_dataset_builder
+from tfds_builders.storage import streamed
 
 SIDE = 120
 NOISE = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)

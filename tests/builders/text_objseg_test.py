@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from tfds_builders import text_objseg
 from tfds_builders.annotations import Problems, ReferredObject, Sentence
+from tfds_builders.referit import text_objseg
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 FULL = ROOT.parent / "shared" / "data" / "real" / "referit"

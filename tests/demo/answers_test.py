@@ -3,9 +3,9 @@ import pytest
 from PIL import Image
 
 import restr_jax
-from restr_jax import overlay
 from restr_jax.demo import answers
-from restr_jax.segmenter import Segmenter
+from restr_jax.drawing import overlay
+from restr_jax.inference.segmenter import Segmenter
 from tfds_builders.shapes import scenes
 
 

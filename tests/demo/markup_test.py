@@ -7,7 +7,7 @@ from PIL import Image
 
 from restr_jax.demo import markup
 from restr_jax.demo.answers import Answer, Photo
-from restr_jax.segmenter import EncodedImage, Prediction
+from restr_jax.inference.segmenter import EncodedImage, Prediction
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 import restr_jax
-from restr_jax import cli, segmenter, shipped
+from restr_jax import cli, shipped
+from restr_jax.inference import segmenter
 
 pytest.importorskip("gradio")
 from restr_jax.demo import answers, markup, server  # noqa: E402

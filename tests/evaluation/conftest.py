@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_util
 
-from restr_jax import experiment, train_state
+from restr_jax import experiment
 from restr_jax.data import pipeline
 from restr_jax.data.loader import Loader
 from restr_jax.evaluation.evaluator import Evaluator
+from restr_jax.training import train_state
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,9 @@ from PIL import Image
 from pycocotools import mask as mask_util
 
 from restr_jax.data import preprocess, splits
+from restr_jax.data.masks import to_mask
 from restr_jax.evaluation import metrics
 from restr_jax.evaluation.evaluator import Evaluator
-from restr_jax.masks import to_mask
 from restr_jax.parallel import Parallel
 
 

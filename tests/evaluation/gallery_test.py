@@ -4,7 +4,7 @@ import re
 import numpy as np
 from PIL import Image
 
-from restr_jax.evaluation import figures, gallery
+from restr_jax.drawing import gallery, panels
 
 
 def case(file, **changes):
@@ -58,7 +58,7 @@ def test_several_masks_are_drawn_side_by_side(tmp_path):
     masks = [np.zeros((40, 60), bool) for _ in range(6)]
     masks[0][:, :30] = True
     path = tmp_path / "several.png"
-    figures.draw_expressions(
+    panels.draw_expressions(
         path, image=image, expressions=[f"number {i}" for i in range(6)], masks=masks
     )
     with Image.open(path) as drawn:
@@ -76,10 +76,10 @@ def test_plots_show_every_split(tmp_path):
         for split in ("val", "testA")
         for step in (8, 12)
     ]
-    figures.plot_by_step(tmp_path / "step.png", rows)
+    panels.plot_by_step(tmp_path / "step.png", rows)
     bucket = {"min": 1, "max": 2, "count": 9, "oiou": 0.5, "paper": 0.7238}
     rows[0]["by_length"] = [bucket | {"ci95": [0.51, 0.6]}]
-    figures.plot_by_length(tmp_path / "length.png", rows[0])
+    panels.plot_by_length(tmp_path / "length.png", rows[0])
     for name in ("step.png", "length.png"):
         with Image.open(tmp_path / name) as drawn:
             assert len(set(drawn.convert("L").get_flattened_data())) > 10

@@ -7,10 +7,10 @@ from PIL import Image
 
 from restr_jax.data import preprocess
 from restr_jax.data.loader import Example
+from restr_jax.data.masks import to_rle
 from restr_jax.data.splits import Split
 from restr_jax.evaluation import metrics, stored
 from restr_jax.evaluation.evaluator import Evaluator
-from restr_jax.masks import to_rle
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 import pytest
 
-from restr_jax import segmenter
 from restr_jax.export import artifact, parity
+from restr_jax.inference import segmenter
 
 PROGRAMS = {
     "stablehlo": ["encode.stablehlo", "segment.stablehlo", "weights.npz"],

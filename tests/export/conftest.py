@@ -3,9 +3,10 @@ import importlib
 import pytest
 
 from configs import common
-from restr_jax import model_files, train_state
 from restr_jax.data.text import Vocabulary
 from restr_jax.models import build_model
+from restr_jax.training import train_state
+from restr_jax.workdir import model_files
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,9 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from jax import export as jax_export
 
-from restr_jax import model_files
 from restr_jax.export import artifact, stablehlo
-from restr_jax.segmenter import Segmenter
+from restr_jax.inference.segmenter import Segmenter
+from restr_jax.workdir import model_files
 from tfds_builders.shapes import scenes
 
 

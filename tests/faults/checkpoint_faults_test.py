@@ -8,9 +8,10 @@ import jax
 import numpy as np
 import pytest
 
-from restr_jax import checkpoint, experiment, fingerprint, train
+from restr_jax import experiment, train
 from restr_jax.parallel import Parallel
-from restr_jax.train_state import Progress
+from restr_jax.training.train_state import Progress
+from restr_jax.workdir import checkpoint, fingerprint
 
 
 @pytest.fixture

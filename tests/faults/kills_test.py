@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from benchmarks import chaos, chaos_data, chaos_run
-from restr_jax import preemption
+from restr_jax.training import preemption
 
 pytestmark = pytest.mark.slow
 

@@ -9,10 +9,11 @@ import jax
 import numpy as np
 import pytest
 
-from restr_jax import experiment, files, preemption, train, train_step
+from restr_jax import experiment, files, train
 from restr_jax.data import pipeline
 from restr_jax.evaluation.evaluator import Evaluator
-from restr_jax.metric_writer import MetricWriter
+from restr_jax.training import preemption, train_step
+from restr_jax.training.metric_writer import MetricWriter
 
 
 def read_metrics(workdir):

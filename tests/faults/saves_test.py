@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 
 from benchmarks import chaos, chaos_data
-from restr_jax import checkpoint, experiment, preemption, train
+from restr_jax import experiment, train
 from restr_jax.data import pipeline
-from restr_jax.train_state import TrainState
+from restr_jax.training import preemption
+from restr_jax.training.train_state import TrainState
+from restr_jax.workdir import checkpoint
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 

@@ -23,11 +23,13 @@ from fuzz.mask_targets import (
 )
 from PIL import Image
 
-from restr_jax import predict
 from restr_jax.data.splits import Split
 from restr_jax.evaluation import stored
-from tfds_builders import own_annotations, own_coco, refer_annotations, text_objseg
+from restr_jax.inference import predict
 from tfds_builders.annotations import Annotations, Problems
+from tfds_builders.custom import coco, json_lines
+from tfds_builders.refer import annotations as refer_annotations
+from tfds_builders.referit import text_objseg
 
 
 def check_images(found: list) -> None:
@@ -163,7 +165,7 @@ def _in_turn(function, items, what):
 def own_lines(content):
     with documented("own.jsonl"):
         path = write("own.jsonl", content)
-        found = own_annotations._read_lines(path, FOLDER, Problems(), _in_turn)
+        found = json_lines._read_lines(path, FOLDER, Problems(), _in_turn)
         check_images(found)
 
 
@@ -186,7 +188,7 @@ _HALF = {"id": 2, "name": "\ud800"}
 def own_coco_file(content):
     with documented("own.json"):
         path = write("own.json", content)
-        check_images(own_coco.read_split(path, FOLDER, Problems(), _in_turn))
+        check_images(coco.read_split(path, FOLDER, Problems(), _in_turn))
 
 
 @target(*seed_files("referit/referit/referit_query_val.json"), b'{"10002_1": ["sky"]}')
@@ -215,5 +217,5 @@ def referit_images(content):
 def own_path(content):
     """Asserts that an accepted path stays inside the folder."""
     with documented():
-        written = own_annotations.inside(text_of(content))
+        written = json_lines.inside(text_of(content))
         assert ".." not in written.split("/") and not written.startswith("/")

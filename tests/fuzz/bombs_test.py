@@ -15,12 +15,15 @@ import scipy.io
 from fuzz.contract import FOLDER, ROOT, write
 from PIL import Image
 
-from restr_jax import model_files, predict, shipped
+from restr_jax import shipped
 from restr_jax.data import glove, photograph, preprocess
 from restr_jax.data.text import Vocabulary
+from restr_jax.inference import predict
 from restr_jax.pretrained import weight_files
-from tfds_builders import images, masks, own_entries, refer_annotations, rle
+from restr_jax.workdir import model_files
+from tfds_builders import fields, images, masks, rle
 from tfds_builders.annotations import Problems
+from tfds_builders.refer import annotations
 
 
 @pytest.fixture
@@ -102,7 +105,7 @@ def test_a_mask_of_another_size_is_not_decoded(suffix, cheap):
 )
 def test_a_pickle_takes_no_more_than_its_size(content, cheap):
     with pytest.raises(ValueError, match="bomb.p"):
-        refer_annotations.read_refs(write("bomb.p", content), Problems())
+        annotations.read_refs(write("bomb.p", content), Problems())
 
 
 def test_long_runs_and_repeated_fields_take_linear_time(cheap):
@@ -110,7 +113,7 @@ def test_long_runs_and_repeated_fields_take_linear_time(cheap):
         rle.read_runs("o" * 300_000 + "0", 6, 8)
     pairs = ", ".join(f'"{i}": 0' for i in range(60_000))
     with pytest.raises(ValueError, match="field '59999' twice"):
-        own_entries.parse_json(f'{{{pairs}, "59999": 0}}'.encode())
+        fields.parse_json(f'{{{pairs}, "59999": 0}}'.encode())
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from fuzz.contract import documented, target, write
 from PIL import Image
 
 from restr_jax.data import photograph, preprocess
-from tfds_builders import images, own_entries
+from tfds_builders import fields, images
 
 # A larger limit tests the same code and takes longer.
 _MOST = 2**18
@@ -82,6 +82,6 @@ def built_image(content):
     path = write("built.jpg", content)
     with _small_images(), documented():
         size = images.read_size(path)
-        own_entries.check_upright(path)
+        fields.check_upright(path)
         with Image.open(images.read_image(path)) as stored:
             assert stored.mode == "RGB" and (stored.height, stored.width) == size

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from restr_jax.data import flip, glove, preprocess
 from restr_jax.data.text import TOKENIZERS, Vocabulary
 from restr_jax.pretrained import weight_files
-from tfds_builders import masks, refer_annotations, rle
+from tfds_builders import masks, rle
 from tfds_builders.annotations import Problems
+from tfds_builders.refer import annotations
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 sides = st.integers(1, 12)
@@ -163,7 +164,7 @@ def test_plain_refs_of_any_protocol_are_read(said, number, other, protocol):
     ref["sentences"] = [{"sent_id": 1, "sent": said, "raw": said}]
     problems = Problems()
     path = write("plain.p", pickle.dumps([ref], protocol))
-    (found,) = refer_annotations.read_refs(path, problems)
+    (found,) = annotations.read_refs(path, problems)
     assert problems.lines == []
     del ref["tokens"]  # Unused by the builders.
     assert repr(found) == repr(ref)
@@ -192,7 +193,7 @@ def test_no_pickle_runs_anything(gadget, tmp_path):
     with pytest.raises(
         ValueError, match=r"gadget\.p is not a pickle of refs: .*(only|else)"
     ):
-        refer_annotations.read_refs(path, Problems())
+        annotations.read_refs(path, Problems())
     file = weight_targets._FILE
     with pytest.raises(ValueError, match=r"gadget\.pth: "):
         weight_files.read_arrays(file.write(FOLDER / "gadget.pth", gadget[:-1]))

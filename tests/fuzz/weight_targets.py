@@ -26,15 +26,11 @@ from ml_collections import config_flags
 from pretrained.conftest import VIT_FILES, TorchFile
 
 from configs import common
-from restr_jax import (
-    command_line,
-    config_checks,
-    model_files,
-    shipped,
-    train_state,
-)
+from restr_jax import command_line, shipped
 from restr_jax.models import build_model
 from restr_jax.pretrained import convert, load, weight_files
+from restr_jax.training import train_state
+from restr_jax.workdir import config_checks, model_files
 
 _ARRAYS = {
     "a/kernel": np.arange(6, dtype=np.float32).reshape(2, 3),

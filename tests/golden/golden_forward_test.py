@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from restr_jax.losses import patch_labels
 from restr_jax.models import build_model
 from restr_jax.models.layers import sinusoidal_positions
 from restr_jax.models.vision import resize_grid
+from restr_jax.training.losses import patch_labels
 
 VARIANTS = (
     "released_tiny",

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from restr_jax.data import preprocess
+from restr_jax.data.masks import to_mask
 from restr_jax.evaluation import metrics
-from restr_jax.masks import to_mask
 
 CASES = ("landscape", "portrait", "square_up", "odd", "gray", "exact")
 END_TO_END = ("landscape", "portrait", "odd")

@@ -8,11 +8,11 @@ import optax
 import pytest
 
 from configs import common
-from restr_jax import train_state
-from restr_jax.losses import patch_labels, segmentation_losses
-from restr_jax.optimizer import make_optimizer, make_schedule
 from restr_jax.pretrained import released
-from restr_jax.train_step import make_train_step
+from restr_jax.training import train_state
+from restr_jax.training.losses import patch_labels, segmentation_losses
+from restr_jax.training.optimizer import make_optimizer, make_schedule
+from restr_jax.training.train_step import make_train_step
 
 VARIANTS = (
     "released_tiny",

@@ -9,10 +9,10 @@ import pytest
 import safetensors.numpy
 
 from configs import common
-from restr_jax import train_state
-from restr_jax.checkpoint import Checkpoints
 from restr_jax.models import build_model
 from restr_jax.pretrained import __main__, convert, load, weight_files
+from restr_jax.training import train_state
+from restr_jax.workdir.checkpoint import Checkpoints
 
 WORDS = ["<pad>", "<go>", "<eos>", "<unk>", "red", "circle"]
 

@@ -7,8 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from restr_jax import experiment, model_files, train_state
+from restr_jax import experiment
 from restr_jax.pretrained import load
+from restr_jax.training import train_state
+from restr_jax.workdir import model_files
 
 
 def flat(params):

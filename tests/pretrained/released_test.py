@@ -6,9 +6,9 @@ import pytest
 import safetensors.numpy
 
 from configs import common, gref
-from restr_jax import train_state
 from restr_jax.models import build_model
 from restr_jax.pretrained import released
+from restr_jax.training import train_state
 
 
 @pytest.fixture(scope="module")

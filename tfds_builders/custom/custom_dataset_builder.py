@@ -4,9 +4,10 @@ import pathlib
 
 import tensorflow_datasets as tfds
 
-from tfds_builders import own_annotations, records
+from tfds_builders import records
 from tfds_builders.annotations import Annotations, Problems
 from tfds_builders.builder import ReferringBuilder
+from tfds_builders.custom import json_lines
 
 _DESCRIPTION = """
 Images, expressions and masks of your own, from JSON lines or COCO's format.
@@ -32,7 +33,7 @@ class Builder(ReferringBuilder):
 
     def read_annotations(self, root: pathlib.Path, problems: Problems) -> Annotations:
         """See the base class; raises FileNotFoundError if there are no splits."""
-        return own_annotations.read_annotations(root, problems, self._in_threads)
+        return json_lines.read_annotations(root, problems, self._in_threads)
 
     def _info(self) -> tfds.core.DatasetInfo:
         return records.dataset_info(self, _DESCRIPTION, image_source="custom")

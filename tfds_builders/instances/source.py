@@ -21,15 +21,8 @@ from pycocotools import mask as mask_util
 
 from tfds_builders import json_stream, masks
 from tfds_builders.annotations import Problems
+from tfds_builders.fields import ID, PIXELS, TEXT, check_fields, inside, without_repeats
 from tfds_builders.instances import colours, names, things
-from tfds_builders.own_entries import (
-    ID,
-    PIXELS,
-    TEXT,
-    check_fields,
-    inside,
-    without_repeats,
-)
 
 _IMAGE = {"id": ID, "file_name": TEXT, "height": PIXELS, "width": PIXELS}
 _CATEGORY = {"id": ID, "name": TEXT}

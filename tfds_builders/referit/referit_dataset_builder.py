@@ -5,9 +5,10 @@ import pathlib
 
 import tensorflow_datasets as tfds
 
-from tfds_builders import records, text_objseg
+from tfds_builders import records
 from tfds_builders.annotations import Annotations, Problems
-from tfds_builders.refer_builder import ReferBuilder
+from tfds_builders.refer.builder import ReferBuilder
+from tfds_builders.referit import text_objseg
 
 _DESCRIPTION = """
 ReferIt (ReferItGame, RefCLEF): short expressions, collected in a game of two players,

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow_datasets as tfds
 
-from tfds_builders import images, masks, records, streamed
+from tfds_builders import images, masks, records
 from tfds_builders.shapes import scenes
+from tfds_builders.storage import streamed
 
 _DESCRIPTION = """
 Scenes of three or four coloured shapes on a plain or noisy ground. Every scene has the

@@ -3,7 +3,7 @@
 import tensorflow_datasets as tfds
 
 from tfds_builders import records
-from tfds_builders.refer_builder import ReferBuilder
+from tfds_builders.refer.builder import ReferBuilder
 
 _DESCRIPTION = """
 UNC+ (RefCOCO+) in the unc partition: short expressions without words of place, such as

@@ -15,10 +15,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from restr_jax import masks, model_files, precision, seed_attention, shipped
-from restr_jax.data import photograph, preprocess
+from restr_jax import precision, shipped
+from restr_jax.data import masks, photograph, preprocess
 from restr_jax.data.photograph import ImageLike
-from restr_jax.model_files import Trained
+from restr_jax.models import seed_attention
+from restr_jax.workdir import model_files
+from restr_jax.workdir.model_files import Trained
 
 logger = logging.getLogger(__name__)
 

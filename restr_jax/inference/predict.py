@@ -12,10 +12,12 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from restr_jax import experiment, overlay, segmenter
+from restr_jax import experiment
+from restr_jax.data.masks import to_rle
 from restr_jax.data.photograph import SUFFIXES
-from restr_jax.masks import to_rle
-from restr_jax.segmenter import EncodedImage, Prediction, Segmenter
+from restr_jax.drawing import overlay
+from restr_jax.inference import segmenter
+from restr_jax.inference.segmenter import EncodedImage, Prediction, Segmenter
 
 logger = logging.getLogger(__name__)
 

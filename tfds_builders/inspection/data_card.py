@@ -15,9 +15,10 @@ import tqdm
 from PIL import Image
 from pycocotools import mask as mask_util
 
-from tfds_builders import leakage, plots, published
-from tfds_builders.built import Built
+from tfds_builders import published
+from tfds_builders.inspection import leakage, plots
 from tfds_builders.markdown import table
+from tfds_builders.storage.built import Built
 
 _WORD = re.compile(r"\w+")
 _MOST_WORDS = 20  # ReSTR truncates longer expressions

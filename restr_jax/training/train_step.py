@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from restr_jax import inputs, precision
-from restr_jax.losses import segmentation_losses
+from restr_jax import precision
 from restr_jax.models import ReSTR
-from restr_jax.optimizer import frozen_of, make_schedule, with_schedule_at
-from restr_jax.train_state import TrainState, averaged, with_frozen
+from restr_jax.training import inputs
+from restr_jax.training.losses import segmentation_losses
+from restr_jax.training.optimizer import frozen_of, make_schedule, with_schedule_at
+from restr_jax.training.train_state import TrainState, averaged, with_frozen
 
 
 def make_train_step(

@@ -5,8 +5,8 @@ import json
 import pathlib
 from collections.abc import Sequence
 
-from tfds_builders.built import Built
 from tfds_builders.markdown import table
+from tfds_builders.storage.built import Built
 
 _HEADER = """# Leakage
 

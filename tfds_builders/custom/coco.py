@@ -16,7 +16,7 @@ from tfds_builders.annotations import (
     Sentence,
     expression_fault,
 )
-from tfds_builders.own_entries import (
+from tfds_builders.fields import (
     ID,
     PIXELS,
     TEXT,

@@ -15,7 +15,7 @@ import types
 from collections import Counter
 from collections.abc import Mapping
 
-from tfds_builders import json_stream, masks, plain_pickle
+from tfds_builders import json_stream, masks
 from tfds_builders.annotations import (
     AnnotatedImage,
     Annotations,
@@ -24,7 +24,8 @@ from tfds_builders.annotations import (
     Sentence,
     expression_fault,
 )
-from tfds_builders.own_entries import ID, PIXELS, TEXT, Kind, check_fields
+from tfds_builders.fields import ID, PIXELS, TEXT, Kind, check_fields
+from tfds_builders.refer import plain_pickle
 
 # Types of fields for `check_fields`. Fields with None are checked elsewhere.
 _SENTENCES: Kind = (list, tuple), "a list of sentences"

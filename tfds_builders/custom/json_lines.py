@@ -13,7 +13,7 @@ import pathlib
 import re
 from collections.abc import Callable, Iterator
 
-from tfds_builders import images, masks, own_coco
+from tfds_builders import images, masks
 from tfds_builders.annotations import (
     AnnotatedImage,
     Annotations,
@@ -22,7 +22,8 @@ from tfds_builders.annotations import (
     Sentence,
     expression_fault,
 )
-from tfds_builders.own_entries import (
+from tfds_builders.custom import coco
+from tfds_builders.fields import (
     ID,
     TEXT,
     InThreads,
@@ -56,7 +57,7 @@ def read_annotations(
         FileNotFoundError: if there are no splits.
         ValueError: if a whole file is unusable.
     """
-    read = {".jsonl": _read_lines, ".json": own_coco.read_split}
+    read = {".jsonl": _read_lines, ".json": coco.read_split}
     return {
         split: read[path.suffix](path, root, problems, in_threads)
         for split, path in find_splits(root).items()

@@ -9,7 +9,7 @@ from PIL import Image
 from pycocotools import mask as mask_util
 
 from tfds_builders import masks
-from tfds_builders.built import Built
+from tfds_builders.storage.built import Built
 
 
 def check_all(data_dir: str, names: list[str]) -> None:

@@ -2,9 +2,9 @@
 
 import pathlib
 
-from tfds_builders import refer_annotations
 from tfds_builders.annotations import Annotations, Problems
 from tfds_builders.builder import ReferringBuilder
+from tfds_builders.refer import annotations
 
 
 class ReferBuilder(ReferringBuilder, skip_registration=True):
@@ -30,10 +30,10 @@ class ReferBuilder(ReferringBuilder, skip_registration=True):
     def read_annotations(self, root: pathlib.Path, problems: Problems) -> Annotations:
         """See the base class."""
         in_refs, in_instances = (root / file for file in self.files())
-        refs = refer_annotations.read_refs(in_refs, problems)
-        return refer_annotations.make_annotations(
+        refs = annotations.read_refs(in_refs, problems)
+        return annotations.make_annotations(
             refs,
-            refer_annotations.read_instances(in_instances, refs, problems),
+            annotations.read_instances(in_instances, refs, problems),
             self.partition()[1],
             root / self.IMAGES,
             problems,

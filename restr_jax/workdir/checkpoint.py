@@ -15,9 +15,9 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
 import restr_jax
-from restr_jax import fingerprint
-from restr_jax.checkpoint_errors import first_line, mute_echoes, not_written
-from restr_jax.train_state import Progress, TrainState
+from restr_jax.training.train_state import Progress, TrainState
+from restr_jax.workdir import fingerprint
+from restr_jax.workdir.checkpoint_errors import first_line, mute_echoes, not_written
 
 logger = logging.getLogger(__name__)
 

@@ -17,12 +17,14 @@ import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 import restr_jax
-from restr_jax import checkpoint, shipped, train_state
-from restr_jax.checkpoint import Checkpoints
+from restr_jax import shipped
 from restr_jax.data.text import Vocabulary
 from restr_jax.files import write_whole
 from restr_jax.models import ReSTR, build_model
 from restr_jax.pretrained import strict
+from restr_jax.training import train_state
+from restr_jax.workdir import checkpoint
+from restr_jax.workdir.checkpoint import Checkpoints
 
 logger = logging.getLogger(__name__)
 

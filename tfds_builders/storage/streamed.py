@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import example_serializer
 
-from tfds_builders import disk
+from tfds_builders.storage import disk
 
 
 class StreamedBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):

@@ -6,7 +6,7 @@ import textwrap
 import matplotlib
 import numpy as np
 
-from restr_jax import overlay
+from restr_jax.drawing import overlay
 
 matplotlib.use("agg")  # Writes files only; there may be no display.
 from matplotlib import pyplot as plt  # noqa: E402

@@ -1,0 +1,1 @@
+"""Pictures: overlays, panels and the gallery."""

@@ -1,0 +1,1 @@
+"""Inference: the Python API and `restr predict`."""

@@ -1,0 +1,1 @@
+"""Training: one update, its state, losses, optimizer and metrics."""

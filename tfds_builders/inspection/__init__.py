@@ -1,0 +1,1 @@
+"""Checks, data cards and leaks of built data sets."""

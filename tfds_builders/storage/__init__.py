@@ -1,0 +1,1 @@
+"""Built data sets on the disk: writing and opening."""
