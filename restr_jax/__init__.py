@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+from restr_jax.version import __version__
+
 if TYPE_CHECKING:
     from restr_jax.inference.segmenter import load
 
-__all__ = ["load"]
-__version__ = "0.1.0"
+__all__ = ["__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,10 +1,9 @@
 """Counts parameters and multiply-adds of a model by part, from the traced program.
 
     python -m restr_jax.cost --config=configs/gref.py
-    python -m restr_jax.cost --paper
 
-The first command takes any configuration, at any size. The second compares the figures
-of the paper's Tables 3b and 5 with ours (restr_jax/paper_cost.py).
+This takes any configuration, at any size. `python -m benchmarks.paper_cost` compares
+the figures of the paper's Tables 3b and 5 with ours.
 
 Only the multiply-adds of matrix products and convolutions count. Operations per value,
 such as interpolation, do not.
@@ -19,7 +18,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from absl import app, flags
+from absl import app
 from jax.extend import core
 from ml_collections import config_flags
 
@@ -220,20 +219,12 @@ def describe(config) -> str:
 
 
 def main() -> None:
-    """Prints the tables that the flags select."""
-    from restr_jax import paper_cost
-
-    if _CONFIG.value is None and not _PAPER.value:
-        raise app.UsageError("Give a --config, or --paper.")
-    if _CONFIG.value is not None:
-        print(describe(_CONFIG.value))
-    if _PAPER.value:
-        from configs import gref  # Part of the checkout, not of the package.
-
-        print(paper_cost.describe(gref.get_config))
+    """Prints the table of a configuration."""
+    if _CONFIG.value is None:
+        raise app.UsageError("Give a --config.")
+    print(describe(_CONFIG.value))
 
 
 if __name__ == "__main__":
     _CONFIG = config_flags.DEFINE_config_file("config", None, "As in main.py.")
-    _PAPER = flags.DEFINE_bool("paper", False, "Print the paper's figures and ours.")
     command_line.run(main)

@@ -17,9 +17,9 @@ from restr_jax.data import glove, splits
 from restr_jax.data.splits import Split
 from restr_jax.data.text import Vocabulary
 from restr_jax.files import write_whole
-from restr_jax.models import ReSTR, build_model
+from restr_jax.models import ReSTR, build_model, strict
 from restr_jax.parallel import Parallel
-from restr_jax.pretrained import load, strict
+from restr_jax.pretrained import load
 from restr_jax.training import train_state
 from restr_jax.training.optimizer import make_optimizer
 from restr_jax.training.train_state import TrainState

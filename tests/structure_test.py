@@ -69,6 +69,42 @@ def test_files_and_functions_stay_short(folder):
     assert long == []
 
 
+def test_no_room_imports_itself_through_others():
+    arrows = {}
+    for package in ("restr_jax", "tfds_builders", "configs", "benchmarks"):
+        for file, imported in imports_of(package):
+            module = (
+                file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+            )
+            start, end = (".".join(m.split(".")[:2]) for m in (module, imported))
+            if (start, end) == ("restr_jax", "restr_jax.inference"):
+                continue  # `restr_jax.load` is imported on first use.
+            place = ROOT / end.replace(".", "/")
+            if start != end and (place.is_dir() or place.with_suffix(".py").exists()):
+                arrows.setdefault(start, set()).add(end)
+    assert len(arrows) > 20
+
+    def reached_from(room):
+        found, ahead = set(), [room]
+        while ahead:
+            new = arrows.get(ahead.pop(), set()) - found
+            found |= new
+            ahead += new
+        return found
+
+    assert [room for room in arrows if room in reached_from(room)] == []
+    # For the same reason, nothing inside the package imports the package itself.
+    inside = [file.read_text() for file in (ROOT / "restr_jax").rglob("*.py")]
+    assert [
+        text for text in inside if re.search("^import restr_jax$", text, re.M)
+    ] == []
+
+
+def test_the_roots_of_the_packages_stay_small():
+    assert len(list((ROOT / "restr_jax").glob("*.py"))) <= 12
+    assert len(list((ROOT / "tfds_builders").glob("*.py"))) <= 13
+
+
 @pytest.mark.parametrize(
     ("module", "only_file"),
     [

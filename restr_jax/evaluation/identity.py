@@ -9,8 +9,8 @@ from typing import Any
 import flax.traverse_util
 import numpy as np
 
-import restr_jax
 from restr_jax.data.splits import Split
+from restr_jax.version import __version__
 
 
 def of_params(params: Any) -> str:
@@ -51,15 +51,15 @@ def of_split(split: Split) -> str:
 
 def of_code() -> str:
     """Returns the version of this package, with the commit if in a git checkout."""
-    checkout = pathlib.Path(restr_jax.__file__).parent.parent
+    checkout = pathlib.Path(__file__).parents[2]
     if not (checkout / ".git").exists():
-        return restr_jax.__version__
+        return __version__
     command = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
     try:
         said = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
-        return restr_jax.__version__
-    return f"{restr_jax.__version__}+{said.stdout.strip()}"
+        return __version__
+    return f"{__version__}+{said.stdout.strip()}"
 
 
 def _digest(parts: Iterable[bytes]) -> str:

@@ -9,9 +9,9 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
-import restr_jax
 from restr_jax.data import text
 from restr_jax.files import write_whole
+from restr_jax.version import __version__
 from restr_jax.workdir.model_files import Trained
 
 _ABOUT, _LOADER, _TEXT = "restr.json", "restr_exported", "restr_text"
@@ -44,7 +44,7 @@ def finish(
     data = trained.config.data
     about = {
         "format": f"restr_jax {kind} 1",
-        "version": restr_jax.__version__,
+        "version": __version__,
         "origin": trained.origin,
         "image_size": list(trained.config.model.image_size),
         "resize": data.resize,

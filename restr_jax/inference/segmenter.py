@@ -1,9 +1,12 @@
 """Python interface: masks of images for referring expressions.
 
-import restr_jax
-model = restr_jax.load("runs/gref")
-image = model.encode("photo.jpg")
-image.segment("the man on the left").mask
+    import restr_jax
+
+    model = restr_jax.load("runs/gref")
+    image = model.encode("photo.jpg")
+    image.segment("the man on the left").mask
+
+An image is encoded once for all of its expressions.
 """
 
 import functools

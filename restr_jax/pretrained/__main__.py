@@ -13,10 +13,10 @@ import hashlib
 import pathlib
 import sys
 
-import restr_jax
 from restr_jax.files import in_one_line
 from restr_jax.pretrained import convert, load, pixels, vit, weight_files
 from restr_jax.pretrained.positions import METHODS, Grid
+from restr_jax.version import __version__
 
 
 def _grid(text: str) -> Grid:
@@ -102,7 +102,7 @@ def _convert(arguments: argparse.Namespace) -> None:
         "sha256": digest,
         "layout": layout,
         "pixels": arguments.pixels._asdict(),
-        "version": restr_jax.__version__,
+        "version": __version__,
     }
     load.write(arguments.output, weights, notes)
     values = sum(x.size for x in weights.arrays.values())

@@ -13,8 +13,8 @@ import flax.traverse_util
 import jax.numpy as jnp
 import numpy as np
 
-from restr_jax.models import ReSTR
-from restr_jax.pretrained import positions, strict, weight_files
+from restr_jax.models import ReSTR, strict
+from restr_jax.pretrained import positions, weight_files
 from restr_jax.pretrained.positions import Grid
 from restr_jax.pretrained.vit import CLASS_TOKEN, POSITIONS
 from restr_jax.workdir import checkpoint, model_files

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from restr_jax.models import build_model
-from restr_jax.pretrained import strict, weight_files
+from restr_jax.models import build_model, strict
+from restr_jax.pretrained import weight_files
 from restr_jax.pretrained.released_layout import KINDS, VISUAL_LINGUISTIC, rows
 
 Arrays = Mapping[str, np.ndarray]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from restr_jax.pretrained import strict
+from restr_jax.models import strict
 from restr_jax.pretrained.positions import Grid
 
 Arrays = Mapping[str, np.ndarray]

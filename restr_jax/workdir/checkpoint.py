@@ -14,8 +14,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
-import restr_jax
 from restr_jax.training.train_state import Progress, TrainState
+from restr_jax.version import __version__
 from restr_jax.workdir import fingerprint
 from restr_jax.workdir.checkpoint_errors import first_line, mute_echoes, not_written
 
@@ -221,7 +221,7 @@ class Checkpoints:
         self.wait()
         parts = _parts(state).items()
         card = {
-            "version": restr_jax.__version__,
+            "version": __version__,
             "fingerprints": {name: fingerprint.of_tree(tree) for name, tree in parts},
             METRIC: oiou,
             "progress": {"lines": progress.lines, "window": list(progress.window)},

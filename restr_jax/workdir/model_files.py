@@ -16,13 +16,12 @@ import safetensors
 import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-import restr_jax
 from restr_jax import shipped
 from restr_jax.data.text import Vocabulary
 from restr_jax.files import write_whole
-from restr_jax.models import ReSTR, build_model
-from restr_jax.pretrained import strict
+from restr_jax.models import ReSTR, build_model, strict
 from restr_jax.training import train_state
+from restr_jax.version import __version__
 from restr_jax.workdir import checkpoint
 from restr_jax.workdir.checkpoint import Checkpoints
 
@@ -92,7 +91,7 @@ def write(trained: Trained, folder: pathlib.Path) -> None:
             arrays[name] = np.asarray(array).astype(np.float16)
         strict.as_float32(name, arrays[name])  # Raises if one is infinite.
     folder.mkdir(parents=True, exist_ok=True)
-    metadata = {"format": _FORMAT, "version": restr_jax.__version__}
+    metadata = {"format": _FORMAT, "version": __version__}
     (folder / _WEIGHTS).write_bytes(safetensors.numpy.save(arrays, metadata))
     write_whole(folder / "vocabulary.txt", trained.vocabulary.to_text())
     write_whole(folder / "config.json", trained.config.to_json(indent=2) + "\n")
@@ -171,7 +170,7 @@ def _assemble(home: pathlib.Path, params: Any, origin: str) -> Trained:
 
 def _of_another_version(path: pathlib.Path, error: Exception) -> ValueError:
     return ValueError(
-        f"{path} does not fit this version of restr_jax ({restr_jax.__version__}): "
+        f"{path} does not fit this version of restr_jax ({__version__}): "
         f"{error}. Use the version that trained the model, or train it again."
     )
 

@@ -2,7 +2,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from restr_jax.pretrained import strict
+from restr_jax.models import strict
 
 
 def test_all_problems_are_reported_at_once():

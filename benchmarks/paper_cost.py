@@ -1,5 +1,7 @@
 """The paper's cost figures, and the counting rules that reproduce them.
 
+    python -m benchmarks.paper_cost
+
 The paper does not name its counter. One of several possible counting rules reproduces
 each figure to its last digit:
 
@@ -23,6 +25,7 @@ from collections.abc import Callable
 
 import jax
 
+from configs import gref
 from restr_jax.cost import (
     Product,
     Trace,
@@ -194,5 +197,9 @@ def describe(get_config: Callable) -> str:
             f"| {f.name} | {f.printed:.2f} {f.unit} | {f.reached:.2f} {f.unit} "
             f"({f.reached:.4f}) | {f.executed:.2f} {f.unit} |"
         )
-    reading = __doc__.partition("\n\n")[2].rstrip()
+    reading = __doc__.split("\n\n", 2)[2].rstrip()
     return "\n".join([*lines, "", reading])
+
+
+if __name__ == "__main__":
+    print(describe(gref.get_config))
