@@ -47,7 +47,7 @@ def test_a_damaged_average_is_found(tmp_path, monkeypatch):
         return loaded
 
     monkeypatch.setattr(checkpoint.ocp, "load_checkpointables", flip)
-    with pytest.raises(checkpoint.DamagedCheckpointError, match="'average' are not"):
+    with pytest.raises(checkpoint.DamagedCheckpointError, match="'average' differ"):
         checkpoint.read_params(folder)
 
 

@@ -147,7 +147,7 @@ def test_bfloat16_trains_float32_parameters(start, one):
             {"accumulate_steps": 3},
             "=3 parts; .* multiple of 24",
         ),
-        ({"accumulate_steps": 0}, "accumulate_steps is 0; .* from 1 on"),
+        ({"accumulate_steps": 0}, "accumulate_steps is 0; .* at least 1"),
         ({"fsdp": 3}, "config.fsdp is 3 .* divide the 8 devices"),
         ({"fsdp": 2, "parallel": "pmap"}, "1 with pmap"),
         ({"dtype": "float16"}, "Unknown config.dtype 'float16'"),

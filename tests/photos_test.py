@@ -47,7 +47,7 @@ def run(shapes_dir, glove_file, tmp_path_factory):
     """Returns configuration, workdir and rows of three steps."""
     data_dir = tmp_path_factory.mktemp("photographs")
     config = photos.get_config("small")
-    for name in config.data.dataset.split(","):
+    for name in set(config.data.dataset.split(",")):
         (data_dir / name).parent.mkdir(exist_ok=True)
         (data_dir / name).symlink_to(pathlib.Path(shapes_dir, "shapes"))
     config.data.data_dir, config.data.glove = str(data_dir), str(glove_file)

@@ -116,7 +116,7 @@ def test_bad_images_are_listed_and_the_rest_is_predicted(model, tmp_path, photog
     with pytest.raises(ValueError, match=r"2 of 3 images were skipped") as raised:
         run(model, tmp_path, images)
     assert "cut.jpg is damaged" in str(raised.value)
-    assert "text.png is no image" in str(raised.value)
+    assert "text.png is not a readable image" in str(raised.value)
     (line,) = (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()
     assert json.loads(line)["image"] == str(photographs[0])
 

@@ -72,7 +72,7 @@ def test_errors_are_shown_instead_of_masks(model, tmp_path):
     (tmp_path / "a.png").write_bytes(b"no image")
     for path, message in (
         (None, "Upload an image"),
-        (str(tmp_path / "a.png"), "a.png is no image"),
+        (str(tmp_path / "a.png"), "a.png is not a readable image"),
     ):
         shown, photo = server.show_image(model, path)
         assert shown is None and message in photo

@@ -74,8 +74,8 @@ def test_a_score_on_the_selection_split_is_marked(tmp_path):
     rows = [row(10, 0.2), row(20, 0.3, selected_on=on), row(30, 0.4, selected_on=None)]
     rows.append(row(20, 0.1, split="test", selected_on=on))
     assert [report.chosen_here(r) for r in rows] == [False, True, False, False]
-    assert "too high" in report.to_markdown(rows)
-    assert "too high" not in report.to_markdown(rows[2:])
+    assert "biased upwards" in report.to_markdown(rows)
+    assert "biased upwards" not in report.to_markdown(rows[2:])
 
 
 def test_buckets_are_those_of_table_2():

@@ -191,7 +191,7 @@ def test_no_pickle_runs_anything(gadget, tmp_path):
     gadget = gadget.replace(b"{}", f"touch {proof}".encode())
     path = write("gadget.p", gadget)
     with pytest.raises(
-        ValueError, match=r"gadget\.p is not a pickle of refs: .*(only|else)"
+        ValueError, match=r"gadget\.p is not a pickle of refs: .*(only|other)"
     ):
         annotations.read_refs(path, Problems())
     file = weight_targets._FILE
