@@ -219,7 +219,8 @@ def test_errors_of_the_machine_print_one_line(
 # Reading an image of the second split blocks until a file "go" exists.
 _SLOW_BUILD = """
 import sys, time
-from tfds_builders import images, prepare, streamed
+from tfds_builders import images, prepare
+from tfds_builders.storage import streamed
 streamed.StreamedBuilder.SHARD_BYTES = 1
 read = images.read_image
 def slow(path):
