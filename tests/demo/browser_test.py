@@ -198,7 +198,8 @@ def test_an_example_is_picked(visit, model):
     page.locator("button.gallery-item").nth(1).click()
     example = json.loads((EXAMPLES / "examples.jsonl").read_text().splitlines()[1])
     shown = example["expressions"][:3]
-    playwright.expect(page.locator("#text textarea")).to_have_value("\n".join(shown))
+    text = playwright.expect(page.locator("#text textarea"))
+    text.to_have_value("\n".join(shown), timeout=1000 * SECONDS)
     wait_for_picture(page, masks_of(model, EXAMPLES / example["image"], shown))
 
 
@@ -289,6 +290,10 @@ def test_the_page_opens_with_photographs_and_their_model(browser, tmp_path):
         expected = masks_of(model, folder / first["image"], first["expressions"][:3])
         wait_for_picture(page, expected)
         page.locator("button.gallery-item").nth(1).click()
+        # Words that are typed before the example's own arrive would be replaced.
+        text = playwright.expect(page.locator("#text textarea"))
+        shown = "\n".join(second["expressions"][:3])
+        text.to_have_value(shown, timeout=1000 * SECONDS)
         type_text(page, "\n".join(lines))
         wait_for_picture(page, masks_of(model, folder / second["image"], lines))
         path = pathlib.Path(os.environ.get("DEMO_SCREENSHOT", tmp_path / "demo.png"))
