@@ -33,6 +33,7 @@ def imports_of(folder):
     [
         ("restr_jax/models", ("configs", "restr_jax.data", "restr_jax.parallel")),
         ("restr_jax/models", ("restr_jax.train", "restr_jax.evaluation")),
+        ("restr_jax/models", ("restr_jax.training", "restr_jax.workdir")),
         ("restr_jax/data", ("jax", "flax", "restr_jax.models", "configs")),
         ("restr_jax/evaluation/metrics.py", ("jax", "restr_jax")),
         (
