@@ -71,8 +71,7 @@ photos: .venv/demo
 		--config.init_from=runs/deit_tiny.npz \
 		--config.data.glove=$(wildcard $(PHOTOS)/glove.6B.50d*)
 	$(BIN)/python main.py --config=configs/photos.py --workdir=runs/photos \
-		--config.data.data_dir=data/photos --config.init_from=runs/photos_small \
-		--config.data.vocabulary=runs/photos_small/vocabulary.txt
+		--config.data.data_dir=data/photos --config.init_from=runs/photos_small
 	$(BIN)/python -m restr_jax.cli export --model=runs/photos --format=weights \
 		--output=restr_jax/shipped/photos
 
