@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import logging
 import pathlib
 from collections.abc import Iterable
@@ -10,20 +11,19 @@ from typing import Any
 import jax
 import numpy as np
 import optax
-from flax.traverse_util import flatten_dict
 
 from restr_jax import precision
-from restr_jax.data import glove, splits
-from restr_jax.data.splits import Split
+from restr_jax.data import glove
+from restr_jax.data.data_sets import DataSets
 from restr_jax.data.text import Vocabulary
 from restr_jax.files import write_whole
-from restr_jax.models import ReSTR, build_model, strict
+from restr_jax.models import ReSTR, build_model, parameters, strict
 from restr_jax.parallel import Parallel
 from restr_jax.pretrained import load
 from restr_jax.training import train_state
 from restr_jax.training.optimizer import make_optimizer
 from restr_jax.training.train_state import TrainState
-from restr_jax.workdir import checkpoint
+from restr_jax.workdir import checkpoint, model_files
 from restr_jax.workdir.checkpoint import Checkpoints
 from restr_jax.workdir.config_checks import check_config, claim_workdir
 
@@ -38,6 +38,7 @@ class Experiment:
         config: the configuration.
         workdir: the output folder.
         parallel: the devices.
+        data: the data sets.
         vocabulary: the words, as stored in the workdir.
         model: the network.
         optimizer: the optimizer of its parameters.
@@ -46,6 +47,7 @@ class Experiment:
     config: Any
     workdir: pathlib.Path
     parallel: Parallel
+    data: DataSets
     vocabulary: Vocabulary
     model: ReSTR
     optimizer: optax.GradientTransformation
@@ -86,7 +88,7 @@ class Experiment:
         """
         params = self._params()
         given = self.given_params(params)
-        params = load.put(params, given)
+        params = parameters.put(params, given)
         parts = {path.partition("/")[0] for path in given}
         if given:
             logger.info("%s: loaded from %s", _list(parts), self.config.init_from)
@@ -120,12 +122,9 @@ class Experiment:
         """
         folder = self.workdir / "checkpoints" / str(step)
         params = checkpoint.read_params(str(folder))
-        shapes = [
-            {path: tuple(x.shape) for path, x in flatten_dict(tree, sep="/").items()}
-            for tree in (params, self.abstract_state.params)
-        ]
         strict.check(
-            *shapes,
+            parameters.shapes(params),
+            parameters.shapes(self.abstract_state.params),
             f"Checkpoint {folder}",
             "It belongs to another model; use the config that it was trained with.",
         )
@@ -136,77 +135,33 @@ class Experiment:
         keep = self.config.keep_checkpoints
         return Checkpoints(str(self.workdir), keep, read_only=read_only)
 
-    def open_split(self, split: str) -> Split:
-        """Opens a split for scoring, see `open_split`."""
-        return open_split(self.config.data, split)
-
-    def open_training(self) -> Split:
-        """Opens the training data, see `open_training`."""
-        return open_training(self.config.data)
-
     def _create(self, params: Any) -> TrainState:
         averaged = bool(self.config.optimizer.ema_decay)
         return train_state.create(params, self.optimizer, averaged=averaged)
 
     def _params(self) -> Any:
         config = self.config
-        return train_state.init_params(self.model, config.data.max_words, config.seed)
+        return parameters.init(self.model, config.data.max_words, config.seed)
 
 
 def _list(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "nothing"
 
 
-def open_training(data) -> Split:
-    """Opens the training data: all sets in sequence, without the excluded images.
+def _new_vocabulary(config, data_sets: DataSets) -> Vocabulary:
+    """Returns the words given, or those of the initial weights or the training split.
 
-    Args:
-        data: the ``data`` part of a configuration.
+    GloVe's words follow.
     """
-    without = set()
-    for dataset in filter(None, data.exclude.split(",")):
-        for name in splits.split_names(data.data_dir, dataset):
-            if not name.startswith("train"):
-                without.update(splits.open_split(data.data_dir, dataset, name).images)
-    parts = [
-        splits.open_split(data.data_dir, dataset, data.train_split)
-        for dataset in data.dataset.split(",")
-    ]
-    joined = splits.join(parts, without)
-    left_out = sum(len(part.source) for part in parts) - len(joined.source)
-    if left_out:
-        logger.info("excluded %d training images that are in a scored split", left_out)
-    return joined
-
-
-def open_split(data, split: str) -> Split:
-    """Opens a split for scoring.
-
-    Args:
-        data: the ``data`` part of a configuration.
-        split: a split of the configured data set, or "dataset:split".
-
-    Raises:
-        ValueError: if the split could belong to several data sets.
-    """
-    dataset, _, name = split.rpartition(":")
-    if not dataset and "," in data.dataset:
-        raise ValueError(
-            f"The split {split!r} could belong to any data set in config.data.dataset "
-            f"({data.dataset}); name one, as in {data.dataset.split(',')[0]}:{split}."
-        )
-    return splits.open_split(data.data_dir, dataset or data.dataset, name)
-
-
-def _new_vocabulary(config) -> Vocabulary:
-    """Returns the given words or those of the training split, then GloVe's."""
     data = config.data
     how = data.tokenizer, data.padding
-    if data.vocabulary:
-        vocabulary = Vocabulary.load(data.vocabulary, *how)
+    given = data.vocabulary
+    if not given and config.init_from and model_files.is_model(config.init_from):
+        given = model_files.vocabulary_file(config.init_from)
+    if given:
+        vocabulary = Vocabulary.load(given, *how)
     else:
-        split = open_training(data)
-        sentences = (s for of_record in split.sentences for s in of_record)
+        sentences = itertools.chain.from_iterable(data_sets.training.sentences)
         vocabulary = Vocabulary.from_sentences(sentences, *how, data.min_word_count)
     if not data.glove:
         return vocabulary
@@ -237,12 +192,13 @@ def start(config, workdir: str, *, training: bool) -> Experiment:
     if training:
         parallel.check_batch_size(config.batch_size, config.accumulate_steps)
     optimizer = make_optimizer(config.optimizer)
+    data = DataSets(config.data)
     path = pathlib.Path(workdir) / "vocabulary.txt"
     how = config.data.tokenizer, config.data.padding
     if path.exists():
         vocabulary = Vocabulary.load(path, *how)
     elif training:
-        vocabulary = _new_vocabulary(config)
+        vocabulary = _new_vocabulary(config, data)
     else:
         raise FileNotFoundError(
             f"{workdir} holds no trained model (no vocabulary.txt); train one with "
@@ -250,7 +206,7 @@ def start(config, workdir: str, *, training: bool) -> Experiment:
         )
     model = build_model(config.model, len(vocabulary))
     run = Experiment(
-        config, pathlib.Path(workdir), parallel, vocabulary, model, optimizer
+        config, pathlib.Path(workdir), parallel, data, vocabulary, model, optimizer
     )
     # Validate model and weights before creating the workdir.
     abstract = run.abstract_state

@@ -45,10 +45,11 @@ def train_and_evaluate(config, workdir: str) -> list[dict]:
     """
     run = experiment.start(config, workdir, training=True)
     with _alone(run), Preemption() as preemption:
-        train_split = run.open_training()
-        val_split = run.open_split(config.data.val_split)
+        # All data are opened now: an error after hours would come too late.
+        train_split = run.data.training
+        val_split = run.data.scored(config.data.val_split)
         for split in config.eval.splits.split(","):
-            run.open_split(split)
+            run.data.scored(split)
         evaluator = Evaluator(
             run.model, config, run.vocabulary, run.parallel, preemption.check
         )

@@ -3,12 +3,12 @@
 import bisect
 import dataclasses
 import itertools
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
+
+from tfds_builders.storage.built import Built
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,80 +29,62 @@ class Split:
     images: list[str]
 
 
-def open_split(data_dir: str, dataset: str, split: str) -> Split:
-    """Opens one split of a built data set.
+class DataSet:
+    """A built data set.
 
-    Args:
-        data_dir: folder of the built data sets.
-        dataset: its folder there, such as "unc" or "gref/google".
-        split: name of the split.
-
-    Raises:
-        FileNotFoundError: if the data set has not been built.
-        DamagedRecordError: if one of its files is missing or truncated.
-        ValueError: if it has no such split, or another program built it.
+    Attributes:
+        splits: the names of its splits.
     """
-    info, source = _open_dataset(data_dir, dataset)
-    if split not in info.splits:
-        raise ValueError(
-            f"The data set {dataset!r} has no split {split!r}; it has "
-            f"{sorted(info.splits)}."
-        )
-    records = source(split)
-    metadata = info.metadata or {}
-    lists = [metadata.get(key, {}).get(split) for key in ("sentences", "image_ids")]
-    if any(items is None or len(items) != len(records) for items in lists):
-        raise ValueError(
-            f"{os.path.join(data_dir, dataset)} does not list the sentences and images "
-            f"of split {split!r}; remove the folder and rebuild it with "
-            "tfds_builders.prepare."
-        )
-    sentences, image_ids = lists
-    images = [f"{metadata['image_source']}/{image_id}" for image_id in image_ids]
-    return Split(f"{dataset}:{split}", records, sentences, images)
 
+    def __init__(self, data_dir: str, name: str):
+        """Reads the description of a data set, and none of its records.
 
-def split_names(data_dir: str, dataset: str) -> list[str]:
-    """Lists the splits of a built data set; raises the errors of `open_split`."""
-    info, _ = _open_dataset(data_dir, dataset)
-    return list(info.splits)
+        Args:
+            data_dir: folder of the built data sets.
+            name: its folder there, such as "unc" or "gref/google".
 
+        Raises:
+            FileNotFoundError: if the data set has not been built.
+            ValueError: if it has several forms, is damaged, or was built by another
+                program.
+        """
+        self._built = Built(data_dir, name)
+        self.splits = tuple(self._built.info.splits)
 
-def _open_dataset(data_dir: str, dataset: str):
-    """Returns the info of a built data set and a function that opens a split."""
-    folder = os.path.join(data_dir, dataset)
-    found = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    versions = [v for v in found if tfds.core.Version.is_valid(v)]
-    if not versions:
-        choices = [f"{dataset}/{f}" for f in found if _is_version_folder(folder, f)]
-        if choices:
+    def __getitem__(self, split: str) -> Split:
+        """Opens one split.
+
+        Raises:
+            DamagedRecordError: if one of its files is missing or truncated.
+            ValueError: if there is no such split, or its description is incomplete.
+        """
+        built = self._built
+        if split not in self.splits:
             raise ValueError(
-                f"The data set {dataset!r} has several forms; name one of them: "
-                f"{' or '.join(choices)}."
+                f"The data set {built.name!r} has no split {split!r}; it has "
+                f"{sorted(self.splits)}."
             )
-        raise FileNotFoundError(
-            f"There is no data set {dataset!r} in {data_dir!r}. Build it with\n"
-            f"    python -m tfds_builders.prepare {dataset} --data_dir={data_dir}\n"
-            f"(tfds_builders/{dataset.split('/')[0]}/README.md lists its inputs), or "
-            "set config.data.data_dir to its folder."
-        )
-    builder = tfds.builder_from_directory(
-        os.path.join(folder, max(versions, key=tfds.core.Version))
-    )
-
-    def source(split: str) -> Sequence:
-        read = builder.as_data_source(
-            split=split, decoders={"image": tfds.decode.SkipDecoding()}
-        )
-        records = _Records(f"{dataset}:{split}", read)
+        name = f"{built.name}:{split}"
+        records = _Records(name, built.records(split))
+        sentences = built.metadata.get("sentences", {}).get(split, [])
+        images = built.images(split)
+        if {len(sentences), len(images)} != {len(records)}:
+            raise ValueError(
+                f"{built.folder} does not list the sentences and images of split "
+                f"{split!r}; remove the folder and rebuild it with "
+                "tfds_builders.prepare."
+            )
         # TFDS opens a file only when one of its records is read. Reading the first
         # record of each file reports missing and truncated files early.
-        starts = itertools.accumulate(builder.info.splits[split].shard_lengths[:-1])
+        starts = itertools.accumulate(built.info.splits[split].shard_lengths[:-1])
         for first in [0, *starts] if len(records) else []:
             records[first]
-        return records
+        return Split(name, records, sentences, images)
 
-    return builder.info, source
+
+def open_split(data_dir: str, dataset: str, split: str) -> Split:
+    """Opens one split of a built data set; see `DataSet` for arguments and errors."""
+    return DataSet(data_dir, dataset)[split]
 
 
 class DamagedRecordError(ValueError):
@@ -132,12 +114,6 @@ class _Records(Sequence):
                 f"Record {index} of {self.name} cannot be read ({error}). Build the "
                 "data set again: remove its folder, then run tfds_builders.prepare."
             ) from error
-
-
-def _is_version_folder(folder: str, name: str) -> bool:
-    path = os.path.join(folder, name)
-    names = os.listdir(path) if os.path.isdir(path) else []
-    return any(map(tfds.core.Version.is_valid, names))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -77,7 +77,7 @@ def score_checkpoints(
         ValueError: if no checkpoint is readable.
     """
     config = run.config
-    opened = [run.open_split(name) for name in config.eval.splits.split(",")]
+    opened = [run.data.scored(name) for name in config.eval.splits.split(",")]
     names = {split.name: identity.of_split(split) for split in opened}
     done: set[int] = set()
     faults: list[str] = []

@@ -12,12 +12,12 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from restr_jax import experiment
 from restr_jax.data.masks import to_rle
 from restr_jax.data.photograph import SUFFIXES
 from restr_jax.drawing import overlay
 from restr_jax.inference import segmenter
 from restr_jax.inference.segmenter import EncodedImage, Prediction, Segmenter
+from restr_jax.workdir.config_checks import check_config, check_same
 
 logger = logging.getLogger(__name__)
 
@@ -249,7 +249,8 @@ def predict_workdir(
         ValueError: see `find_requests` and `predict`.
     """
     requests = find_requests(images, expressions)
-    experiment.start(config, workdir, training=False)  # Checks the workdir's config.
+    check_config(config)
+    check_same(workdir, config)
     model = segmenter.load(
         workdir, checkpoint=config.eval.checkpoints, dtype=config.dtype
     )

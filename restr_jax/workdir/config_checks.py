@@ -3,6 +3,8 @@
 import json
 import pathlib
 
+from flax.traverse_util import flatten_dict
+
 from restr_jax.data.preprocess import RESIZE_MODES
 from restr_jax.files import read_json, unwritable, write_whole
 
@@ -69,7 +71,7 @@ def check_config(config) -> None:
     Raises:
         ValueError: if one is invalid; the message has the key, its value and the fix.
     """
-    flat = _flatten(config.to_dict())
+    flat = flatten_dict(config.to_dict(), sep=".")
     for key in (*_COUNTS, *_COUNTS_OR_NONE):
         least = 0 if key in _COUNTS_OR_NONE else 1
         if type(flat[key]) is not int or flat[key] < least:
@@ -135,15 +137,31 @@ def claim_workdir(workdir: str, config) -> None:
         ValueError: if the workdir belongs to another configuration.
     """
     path = pathlib.Path(workdir) / "config.json"
-    if not path.exists():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, config.to_json(indent=2) + "\n")
-        except OSError as error:
-            raise unwritable(workdir, error) from error
+    if path.exists():
+        check_same(workdir, config)
         return
-    ours = _flatten(json.loads(config.to_json()))
-    theirs = _flatten(read_config(path.parent))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, config.to_json(indent=2) + "\n")
+    except OSError as error:
+        raise unwritable(workdir, error) from error
+
+
+def check_same(workdir: str, config) -> None:
+    """Compares a configuration with that of a workdir.
+
+    Raises:
+        FileNotFoundError: if the workdir has none.
+        ValueError: if they differ in a key that a run may not change.
+    """
+    path = pathlib.Path(workdir)
+    if not (path / "config.json").exists():
+        raise FileNotFoundError(
+            f"{workdir} holds no trained model (no config.json); train one with "
+            "main.py first, or give the --workdir of a trained model."
+        )
+    ours = flatten_dict(json.loads(config.to_json()), sep=".")
+    theirs = flatten_dict(read_config(path), sep=".")
     differences = [
         f"  {key}: {theirs.get(key, 'absent')} there, {ours.get(key, 'absent')} now"
         for key in sorted(ours.keys() | theirs.keys())
@@ -193,13 +211,3 @@ def read_config(workdir: pathlib.Path) -> dict:
         lambda content: isinstance(content, dict) and "model" in content,
         "Restore the file that the run wrote, or choose another --workdir.",
     )
-
-
-def _flatten(tree: dict, prefix: str = "") -> dict:
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

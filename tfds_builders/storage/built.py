@@ -1,4 +1,4 @@
-"""Opens built data sets for a check or a report."""
+"""Built data sets on disk."""
 
 import os
 from collections.abc import Sequence
@@ -21,18 +21,11 @@ class Built:
 
         Raises:
             FileNotFoundError: if it has not been built.
-            ValueError: if it is damaged, or another program built it.
+            ValueError: if it has several forms, is damaged, or was built by another
+                program.
         """
-        parent = os.path.join(data_dir, name)
-        names = os.listdir(parent) if os.path.isdir(parent) else []
-        versions = [n for n in names if tfds.core.Version.is_valid(n)]
-        if not versions:
-            raise FileNotFoundError(
-                f"There is no data set {name!r} in {data_dir!r}; build it first. The "
-                "name of a set of several forms includes the form, as in gref/google."
-            )
         self.name = name
-        self.folder = os.path.join(parent, max(versions, key=tfds.core.Version))
+        self.folder = _newest(data_dir, name)
         try:
             self._builder = tfds.builder_from_directory(self.folder)
             self.info = self._builder.info
@@ -68,4 +61,31 @@ class Built:
     def images(self, split: str) -> list[str]:
         """Returns "image source/image id" of each record."""
         source = self.metadata["image_source"]
-        return [f"{source}/{image}" for image in self.metadata["image_ids"][split]]
+        images = self.metadata["image_ids"].get(split, [])
+        return [f"{source}/{image}" for image in images]
+
+
+def _newest(data_dir: str, name: str) -> str:
+    """Returns the folder of the newest version of a data set."""
+    folder = os.path.join(data_dir, name)
+    versions = _versions(folder)
+    if versions:
+        return os.path.join(folder, max(versions, key=tfds.core.Version))
+    found = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    forms = [f"{name}/{f}" for f in found if _versions(os.path.join(folder, f))]
+    if forms:
+        raise ValueError(
+            f"The data set {name!r} has several forms; name one of them: "
+            f"{' or '.join(forms)}."
+        )
+    raise FileNotFoundError(
+        f"There is no data set {name!r} in {data_dir!r}. Build it with\n"
+        f"    python -m tfds_builders.prepare {name} --data_dir={data_dir}\n"
+        f"(tfds_builders/{name.split('/')[0]}/README.md lists its inputs), or give the "
+        "folder of the built data sets: --data_dir, or config.data.data_dir."
+    )
+
+
+def _versions(folder: str) -> list[str]:
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return [name for name in names if tfds.core.Version.is_valid(name)]
