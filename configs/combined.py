@@ -19,10 +19,7 @@ _SCORED = "unc,unc_plus,gref/umd,referit/text_objseg"
 
 def get_config(words: str = "") -> ml_collections.ConfigDict:
     """Returns the configuration; ``words`` may name a size and a preset."""
-    chosen = common.choose(
-        words, {"size": tuple(common.SIZES), "preset": tuple(common.PRESETS)}
-    )
-    config = common.get_config(**chosen)
+    config = common.config_of(words)
     config.data.dataset = _SCORED
     config.data.exclude = f"{_SCORED},gref/google"
     config.data.val_split = "gref/umd:val"

@@ -110,18 +110,9 @@ def choose(words: str, allowed: dict[str, tuple[str, ...]]) -> dict[str, str]:
     return {s: chosen.get(s, all_of[0]) for s, all_of in allowed.items()}
 
 
-def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.ConfigDict:
-    """Returns the defaults of a preset, with the model in a named size."""
-    config = ml_collections.ConfigDict()
-
-    config.seed = 0  # for initialisation, data order, word dropout, stochastic depth
-    config.parallel = "jit"  # "jit" or "pmap": distribution of a step over devices
-    config.fsdp = 1  # devices that share one copy of parameters and moments (jit only)
-    config.preset = preset  # name in PRESETS; the keys below spell it out
-    config.init_from = ""  # initial weights: a file from restr_jax.pretrained, a
-    # workdir, one of its checkpoints, or an export; missing parts start from scratch
-
-    config.data = data = ml_collections.ConfigDict()
+def _data() -> ml_collections.ConfigDict:
+    """Returns the keys of data sets, images and words."""
+    data = ml_collections.ConfigDict()
     data.dataset = ml_collections.config_dict.placeholder(str)  # comma-separated
     data.data_dir = "data"  # folder of the built data sets
     data.train_split = "train"  # the split to train on
@@ -135,38 +126,28 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     data.expressions_per_image = 1  # K in training; the paper's is 1
     data.tokenizer = "paper"  # or "released": word splitting and the unknown words' id
     data.padding = "right"  # or "left": padding side of short expressions
-    data.vocabulary = ""  # file of one word per line; "" collects the training split's
+    data.vocabulary = ""  # file of one word per line; "": those of the model in
+    # init_from, or else of the training split
     data.min_word_count = 0  # rarer training words count as unknown; 0 keeps all
     data.glove = ""  # GloVe .txt, .txt.gz or .zip with initial vectors; "": random
     data.glove_words = 400_000  # additional words from that file, its first ones
     data.word_dropout = 0.0  # probability that a word becomes unknown, in training
     data.num_workers = 0  # processes that make batches; 0 uses threads
     data.skip_bad = False  # skip and count damaged records, or end with an error
+    return data
 
-    config.batch_size = 8  # B, images per step, over all devices
-    config.accumulate_steps = 1  # parts of a batch, processed one after another
-    config.dtype = "auto"  # of the computation: "float32", "bfloat16", or "auto":
-    # bfloat16 on GPU and TPU; parameters, loss and metrics are always float32
-    config.log_every_steps = 100  # steps between two lines of metrics
-    config.checkpoint_every_steps = 1_000  # steps
-    config.keep_checkpoints = 3  # number of latest ones to keep, besides the best
 
-    config.profile = profile = ml_collections.ConfigDict()
+def _profile() -> ml_collections.ConfigDict:
+    """Returns the keys of a trace of some steps."""
+    profile = ml_collections.ConfigDict()
     profile.num_steps = 0  # steps to trace into WORKDIR/profile; 0: none
     profile.after_steps = 10  # steps of this run before them, to compile and warm up
+    return profile
 
-    config.model = model = ml_collections.ConfigDict()
-    model.image_size = (480, 480)  # height, width of the network's input, pixels
-    model.patch_size = 16  # P, pixels
-    model.decoder = True  # False: the paper's ablation without a decoder
-    model.scale_scores = True  # divide the patch scores by sqrt(D) (Eq. 9)
-    model.sigmoid_gate = True  # multiply patches by probabilities (Eq. 10), or logits
-    model.decode_projected = True  # the decoder's patches: the fusion's input, z_v of
-    # Eq. 7, or the vision encoder's output, z_v of Eq. 6
-    model.remat = "none"  # recomputed for the gradient, to save memory: "none",
-    # "attention" (its weights), or "layer" (all but the inputs of encoder layers)
 
-    model.vision = vision = ml_collections.ConfigDict()
+def _vision() -> ml_collections.ConfigDict:
+    """Returns the keys of the vision encoder."""
+    vision = ml_collections.ConfigDict()
     vision.width = 768  # D of a patch token
     vision.num_layers = 12
     vision.num_heads = 12
@@ -177,8 +158,12 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     vision.conv_init = True  # Xavier for patches as of a convolution, or a linear
     vision.class_token = False  # a learned token passes the encoder with the patches
     vision.resize_by_count = False  # keep positions if only the patches' layout differs
+    return vision
 
-    model.language = language = ml_collections.ConfigDict()
+
+def _language() -> ml_collections.ConfigDict:
+    """Returns the keys of the language encoder."""
+    language = ml_collections.ConfigDict()
     language.width = 300  # E of a word vector, GloVe's
     language.num_layers = 6
     language.num_heads = 12
@@ -187,8 +172,12 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     language.post_norm = False  # normalise after each branch, not before
     language.mask_padding = True  # padding is never attended to
     language.project = False  # end with a linear to fusion.width
+    return language
 
-    model.fusion = fusion = ml_collections.ConfigDict()
+
+def _fusion() -> ml_collections.ConfigDict:
+    """Returns the keys of the fusion encoder."""
+    fusion = ml_collections.ConfigDict()
     fusion.kind = "cme"  # "cme", or the ablations "vme" and "ime"
     fusion.width = 768  # D, of fusion and decoder
     fusion.num_layers = 4  # total; cme and ime give half to each of two encoders
@@ -204,13 +193,39 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     # which the patches and words of "cme" do not pass
     fusion.coordinates = False  # add a linear of its position to each input patch
     fusion.map_outputs = False  # multiply patches and classifier by a matrix each
+    return fusion
 
-    config.loss = loss = ml_collections.ConfigDict()
+
+def _model() -> ml_collections.ConfigDict:
+    """Returns the keys of the network."""
+    model = ml_collections.ConfigDict()
+    model.image_size = (480, 480)  # height, width of the network's input, pixels
+    model.patch_size = 16  # P, pixels
+    model.decoder = True  # False: the paper's ablation without a decoder
+    model.scale_scores = True  # divide the patch scores by sqrt(D) (Eq. 9)
+    model.sigmoid_gate = True  # multiply patches by probabilities (Eq. 10), or logits
+    model.decode_projected = True  # the decoder's patches: the fusion's input, z_v of
+    # Eq. 7, or the vision encoder's output, z_v of Eq. 6
+    model.remat = "none"  # recomputed for the gradient, to save memory: "none",
+    # "attention" (its weights), or "layer" (all but the inputs of encoder layers)
+    model.vision = _vision()
+    model.language = _language()
+    model.fusion = _fusion()
+    return model
+
+
+def _loss() -> ml_collections.ConfigDict:
+    """Returns the keys of the loss."""
+    loss = ml_collections.ConfigDict()
     loss.patch_weight = 0.1  # lambda of Eq. 12
     loss.patch_threshold = 0.8  # tau of Eq. 11, share of a patch; 0: any one pixel
     loss.dice_weight = 0.0  # of a dice term, which is not in the paper; 0: none
+    return loss
 
-    config.optimizer = optimizer = ml_collections.ConfigDict()
+
+def _optimizer() -> ml_collections.ConfigDict:
+    """Returns the keys of the optimizer."""
+    optimizer = ml_collections.ConfigDict()
     optimizer.total_steps = 400_000
     optimizer.warmup_steps = 40_000  # linear from 0 to learning_rate
     optimizer.learning_rate = 1e-5  # the peak
@@ -234,8 +249,12 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     optimizer.freeze_words = False  # True keeps the initial word table, False trains it
     optimizer.ema_decay = 0.0  # of an average of the parameters over the steps, such as
     # 0.999, to score and export instead of them; 0: none
+    return optimizer
 
-    config.eval = evaluation = ml_collections.ConfigDict()
+
+def _eval() -> ml_collections.ConfigDict:
+    """Returns the keys of scoring."""
+    evaluation = ml_collections.ConfigDict()
     evaluation.every_steps = 5_000  # steps; a multiple of checkpoint_every_steps
     evaluation.at_start = False  # also score and save before the first step, to see the
     # effect of init_from
@@ -248,7 +267,37 @@ def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.Conf
     evaluation.shuffled_text = False  # also score with shuffled expressions
     evaluation.num_figures = 4  # best, worst, random cases and images with all texts
     evaluation.watch = False  # --mode=eval scores each new checkpoint until the last
+    return evaluation
 
+
+def get_config(size: str = "B/16", preset: str = "paper") -> ml_collections.ConfigDict:
+    """Returns the defaults of a preset, with the model in a named size."""
+    config = ml_collections.ConfigDict()
+    config.seed = 0  # for initialisation, data order, word dropout, stochastic depth
+    config.parallel = "jit"  # "jit" or "pmap": distribution of a step over devices
+    config.fsdp = 1  # devices that share one copy of parameters and moments (jit only)
+    config.preset = preset  # name in PRESETS; the keys below spell it out
+    config.init_from = ""  # initial weights: a file from restr_jax.pretrained, a
+    # workdir, one of its checkpoints, an export, or the name of a shipped model;
+    # missing parts start from scratch
+    config.data = _data()
+    config.batch_size = 8  # B, images per step, over all devices
+    config.accumulate_steps = 1  # parts of a batch, processed one after another
+    config.dtype = "auto"  # of the computation: "float32", "bfloat16", or "auto":
+    # bfloat16 on GPU and TPU; parameters, loss and metrics are always float32
+    config.log_every_steps = 100  # steps between two lines of metrics
+    config.checkpoint_every_steps = 1_000  # steps
+    config.keep_checkpoints = 3  # number of latest ones to keep, besides the best
+    config.profile = _profile()
+    config.model = _model()
+    config.loss = _loss()
+    config.optimizer = _optimizer()
+    config.eval = _eval()
     config.update(PRESETS[preset])
     config.model.update(SIZES[size])
     return config
+
+
+def config_of(words: str) -> ml_collections.ConfigDict:
+    """Returns the defaults; ``words`` may name a size and a preset."""
+    return get_config(**choose(words, {"size": tuple(SIZES), "preset": tuple(PRESETS)}))

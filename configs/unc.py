@@ -15,10 +15,7 @@ from configs import common
 
 def get_config(words: str = "") -> ml_collections.ConfigDict:
     """Returns the configuration; ``words`` may name a size and a preset."""
-    chosen = common.choose(
-        words, {"size": tuple(common.SIZES), "preset": tuple(common.PRESETS)}
-    )
-    config = common.get_config(**chosen)
+    config = common.config_of(words)
     config.data.dataset = "unc"
     config.eval.splits = "val,testA,testB"
     return config

@@ -10,15 +10,11 @@ instead of the printed paper.
 
 import ml_collections
 
-from configs import common
+from configs import unc
 
 
 def get_config(words: str = "") -> ml_collections.ConfigDict:
     """Returns the configuration; ``words`` may name a size and a preset."""
-    chosen = common.choose(
-        words, {"size": tuple(common.SIZES), "preset": tuple(common.PRESETS)}
-    )
-    config = common.get_config(**chosen)
+    config = unc.get_config(words)
     config.data.dataset = "unc_plus"
-    config.eval.splits = "val,testA,testB"
     return config

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 from absl import flags
 from jaxtyping import Array, Bool, Float
@@ -31,14 +30,12 @@ from restr_jax.data import pipeline, preprocess
 from restr_jax.data.loader import Example, make_loader
 from restr_jax.data.masks import probability
 from restr_jax.data.splits import Split
-from restr_jax.drawing import overlay
+from restr_jax.drawing import overlay, panels
 from restr_jax.experiment import Experiment
 from restr_jax.files import write_whole
 from restr_jax.models import ReSTR, Segmentation, seed_attention
 from restr_jax.models.language import PAD_ID
-
-matplotlib.use("agg")  # Renders to files; there may be no display.
-from matplotlib import pyplot as plt  # noqa: E402
+from tfds_builders.markdown import table
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +155,7 @@ def analyse_workdir(
         ValueError: if the configuration is invalid.
     """
     run = experiment.start(config, workdir, training=False)
-    split = run.open_split(split_name)
+    split = run.data.scored(split_name)
     checkpoints = run.checkpoints(read_only=True)
     step = checkpoints.select(config.eval.checkpoints)[-1]
     checkpoints.close()
@@ -190,18 +187,16 @@ def describe(result: dict) -> str:
     """Returns a Markdown table of the shares, next to the paper's where available."""
     has_paper = result["kind"] == "vme" and len(result["layers"]) == 4
     columns = [*TOKENS, *(f"{t}, paper" for t in PAPER_VME if has_paper)]
-    lines = [
-        f"Attention of the seed, {result['kind'].upper()}, {result['split']}, "
-        f"{result['num_expressions']} expressions, in percent",
-        "",
-        f"| layer | {' | '.join(columns)} |",
-        f"| --- |{' ---: |' * len(columns)}",
-    ]
-    for i, row in enumerate(result["layers"]):
-        values = [row[t] for t in TOKENS]
+    rows = []
+    for i, layer in enumerate(result["layers"]):
+        values = [layer[t] for t in TOKENS]
         values += [paper[i] for paper in PAPER_VME.values() if has_paper]
-        lines.append(f"| {i + 1} | {' | '.join(f'{100 * v:.1f}' for v in values)} |")
-    return "\n".join(lines)
+        rows.append([i + 1, *(f"{100 * value:.1f}" for value in values)])
+    title = (
+        f"Attention of the seed, {result['kind'].upper()}, {result['split']}, "
+        f"{result['num_expressions']} expressions, in percent"
+    )
+    return "\n".join([title, "", *table(["layer", *columns], rows, "lr")])
 
 
 def _draw(path: pathlib.Path, analysed: Analysed, config) -> None:
@@ -211,25 +206,19 @@ def _draw(path: pathlib.Path, analysed: Analysed, config) -> None:
     maps = [("classifier", probability(analysed.patch_logits), 1.0)]
     for i, attention in enumerate(analysed.patch_attention, start=1):
         maps.append((f"seed, layer {i}", attention, attention.max()))
-    height, width = image.shape[:2]
     extent = _extent(
-        (height, width), tuple(config.model.image_size), config.data.resize
+        image.shape[:2], tuple(config.model.image_size), config.data.resize
     )
-    figure, axes = plt.subplots(
-        1, 1 + len(maps), figsize=(3 * (1 + len(maps)), 3 * height / width + 0.7)
+    options = {"cmap": "magma", "vmin": 0, "extent": extent}
+    panels.draw_row(
+        path,
+        example.sentences[index],
+        image.shape[:2],
+        [
+            ("ground truth", overlay.draw(image, [truth]), {}),
+            *((title, shown, options | {"vmax": top}) for title, shown, top in maps),
+        ],
     )
-    axes[0].imshow(overlay.draw(image, [truth]), extent=(0, width, height, 0))
-    axes[0].set_title("ground truth", fontsize=10)
-    for axis, (title, picture, top) in zip(axes[1:], maps, strict=True):
-        axis.imshow(picture, cmap="magma", vmin=0, vmax=top, extent=extent)
-        axis.set_title(title, fontsize=10)
-    for axis in axes:
-        axis.set(xlim=(0, width), ylim=(height, 0))
-        axis.axis("off")
-    figure.suptitle(f"“{example.sentences[index]}”", fontsize=12)
-    figure.tight_layout()
-    figure.savefig(path, dpi=80)
-    plt.close(figure)
 
 
 def _extent(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from absl import app, flags
 from absl import logging as absl_logging
 
-from restr_jax.files import in_one_line
+from restr_jax.files import first_line, in_one_line
 
 
 def run(command: Callable[[], None]) -> None:
@@ -29,7 +29,7 @@ def _run(command: Callable[[], None], argv: list[str]) -> None:
         sys.exit(in_one_line(error))
     except (MemoryError, RuntimeError) as error:
         # XLA raises one error type for all failures on a device.
-        said = str(error).partition("\n")[0]
+        said = first_line(error)
         if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in said:
             raise
         sys.exit(

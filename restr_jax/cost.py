@@ -23,7 +23,8 @@ from jax.extend import core
 from ml_collections import config_flags
 
 from restr_jax import command_line
-from restr_jax.models import ReSTR, build_model
+from restr_jax.models import ReSTR, build_model, parameters
+from tfds_builders.markdown import table
 
 # Primitives that run a program an unknown number of times, or hide it.
 _OPAQUE = ("while", "cond", "pallas_call", "ffi_call")
@@ -137,15 +138,6 @@ def _module_path(scopes: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(s for s in scopes if s and "." not in s and "->" not in s)[1:]
 
 
-def count_parameters(shapes: Any, keep: Callable[[str], bool]) -> int:
-    """Counts values of the leaves whose path ("fusion/norm/scale") `keep` accepts."""
-    return sum(
-        math.prod(leaf.shape)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)
-        if keep(jax.tree_util.keystr(path, simple=True, separator="/"))
-    )
-
-
 @dataclasses.dataclass(frozen=True)
 class TracedModel:
     """A model and its program for one image with one expression.
@@ -186,14 +178,14 @@ def cost_by_part(traced: TracedModel) -> dict[str, tuple[int, int]]:
 
     The word table is excluded from the parameters: its length depends on the data.
     """
-    parameters, macs = (dict.fromkeys(PARTS, 0) for _ in range(2))
+    counts, macs = (dict.fromkeys(PARTS, 0) for _ in range(2))
     for product in traced.trace.products:
         part = product.path[0] if product.path else ""
         macs[part if part in macs else "patch scores"] += product.macs
-    for own, shapes in traced.variables["params"].items():
-        part = own if own in parameters else "patch scores"
-        parameters[part] += count_parameters(shapes, lambda p: p != "words/embedding")
-    return {part: (parameters[part], macs[part]) for part in PARTS}
+    for own, tree in traced.variables["params"].items():
+        part = own if own in counts else "patch scores"
+        counts[part] += parameters.count(tree, lambda path: path != "words/embedding")
+    return {part: (counts[part], macs[part]) for part in PARTS}
 
 
 def describe(config) -> str:
@@ -205,16 +197,17 @@ def describe(config) -> str:
     traced = trace_model(config.model, config.data.max_words)
     costs = cost_by_part(traced)
     height, width = config.model.image_size
+    costs["all"] = tuple(map(sum, zip(*costs.values(), strict=True)))
     lines = [
         f"One image of {height} x {width} pixels, {config.data.max_words} words; "
         f"without the word table ({config.model.language.width} parameters a word).",
         "",
-        "| part | parameters | multiply-adds, millions |",
-        "| --- | ---: | ---: |",
     ]
-    costs["all"] = tuple(map(sum, zip(*costs.values(), strict=True)))
-    for part, (parameters, macs) in costs.items():
-        lines.append(f"| {part} | {parameters:,} | {macs / 1e6:,.2f} |")
+    lines += table(
+        ["part", "parameters", "multiply-adds, millions"],
+        [[part, f"{n:,}", f"{macs / 1e6:,.2f}"] for part, (n, macs) in costs.items()],
+        "lr",
+    )
     return "\n".join(lines)
 
 

@@ -12,14 +12,24 @@ from typing import Any
 _FULL_OR_LOCKED = errno.ENOSPC, errno.EDQUOT, errno.EROFS
 
 
-def write_whole(path: pathlib.Path, text: str) -> None:
-    """Replaces a text file atomically: a kill leaves the old file or the new one."""
+@contextlib.contextmanager
+def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Replaces a file atomically: a kill leaves the old file or the new one.
+
+    Yields:
+        The path to write to, which replaces the file if the block raises no error.
+    """
     partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
+    yield partial
+    with partial.open("rb") as file:
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def write_whole(path: pathlib.Path, text: str) -> None:
+    """Replaces a text file atomically, see `whole`."""
+    with whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def read_json(path: pathlib.Path, is_right: Callable[[Any], bool], remedy: str) -> Any:
@@ -55,6 +65,16 @@ def unwritable(path: pathlib.Path | str, error: OSError) -> OSError:
     )
 
 
+def first_line(error: Exception, most: int = 400) -> str:
+    """Returns the first line of an error message, or the type of an empty one.
+
+    Args:
+        error: the error.
+        most: the maximum number of characters of the line.
+    """
+    return str(error).partition("\n")[0][:most] or type(error).__name__
+
+
 def in_one_line(error: Exception) -> str:
     """Formats a user error as one line, without a traceback.
 
@@ -67,12 +87,12 @@ def in_one_line(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def locked(path: pathlib.Path, message: str) -> Iterator[None]:
+def locked(path: pathlib.Path, message: str | None = None) -> Iterator[None]:
     """Locks out other processes; the lock ends with this process, however it ends.
 
     Args:
         path: the path of the lock, an empty file that remains.
-        message: the error message for a second process.
+        message: the error message for a second process; without one, it waits.
 
     Raises:
         BlockingIOError: with the message, if another process holds the lock.
@@ -84,7 +104,7 @@ def locked(path: pathlib.Path, message: str) -> Iterator[None]:
         raise unwritable(path.parent, error) from error
     with opened as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if message else 0))
         except BlockingIOError as error:
             raise BlockingIOError(message) from error
         yield

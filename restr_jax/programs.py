@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from restr_jax import precision
 from restr_jax.evaluation import evaluator
 from restr_jax.inference import segmenter
-from restr_jax.models import build_model
+from restr_jax.models import build_model, parameters
 from restr_jax.parallel import Parallel, describe_on
 from restr_jax.training import train_state
 from restr_jax.training.optimizer import make_optimizer
@@ -73,7 +73,7 @@ def _training(
     state = parallel.describe(
         jax.eval_shape(
             lambda: train_state.create(
-                train_state.init_params(model, length, seed=0), optimizer
+                parameters.init(model, length, seed=0), optimizer
             )
         )
     )
@@ -96,7 +96,7 @@ def _inference(
     task, _, part = program.partition("-")
     model = build_model(config.model, vocab_size)
     dtype, length = precision.compute_dtype(config.dtype), config.data.max_words
-    params = jax.eval_shape(lambda: train_state.init_params(model, length, seed=0))
+    params = parameters.abstract(model, length)
     size = tuple(config.model.image_size)
     image = jax.ShapeDtypeStruct((images, *size, 3), jnp.float32)
     tokens = jax.ShapeDtypeStruct((images, 1, length), jnp.int32)

@@ -13,6 +13,11 @@ EpsImagePlugin.gs_binary = False
 Image.MAX_IMAGE_PIXELS = 200_000_000
 
 
+def is_too_large(height: int, width: int) -> bool:
+    """Returns True for more pixels than a photograph has."""
+    return height * width > Image.MAX_IMAGE_PIXELS
+
+
 def encode_png(image: np.ndarray) -> io.BytesIO:
     """Encodes a uint8 image [H, W, 3] as a PNG file."""
     file = io.BytesIO()
@@ -41,7 +46,7 @@ def _read_head(path: pathlib.Path) -> tuple[tuple[int, int], str]:
             (width, height), mode = image.size, image.mode
     except Exception as error:
         raise ValueError(f"it is not an image ({error})") from error
-    if width * height > Image.MAX_IMAGE_PIXELS:
+    if is_too_large(height, width):
         raise ValueError(
             f"{height} x {width} pixels exceed the limit of "
             f"{Image.MAX_IMAGE_PIXELS:,}; make the image smaller"

@@ -17,6 +17,7 @@ from PIL import Image
 from pycocotools import mask as mask_util
 
 from tfds_builders import images, rle
+from tfds_builders.rle import encode_mask
 
 # In a .mat file of text_objseg: the variable of the mask, the bytes of the header, and
 # the type of a compressed element.
@@ -26,12 +27,6 @@ _NUMBERS = {"double", "single", "logical"} | {
 }
 # In multiples of height + width of the image; annotated outlines need only a few.
 _LONGEST_OUTLINE = 1_000
-
-
-def encode_mask(mask: np.ndarray) -> str:
-    """Encodes a boolean mask [H, W] as COCO's compressed RLE."""
-    rle = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return rle["counts"].decode("ascii")
 
 
 def compact(segmentation):
@@ -68,7 +63,7 @@ def encode_segmentation(segmentation, height: int, width: int) -> str:
         raise ValueError(
             f"the segmentation cannot be read: {reprlib.repr(segmentation)}"
         )
-    if min(height, width) < 1 or height * width > Image.MAX_IMAGE_PIXELS:
+    if min(height, width) < 1 or images.is_too_large(height, width):
         raise ValueError(f"an image cannot have {height} x {width} pixels")
     parts = [segmentation] if isinstance(segmentation, dict) else list(segmentation)
     for part in parts:
@@ -113,15 +108,6 @@ def _part(part, height: int, width: int) -> dict:
     if isinstance(part["counts"], list):
         return mask_util.frPyObjects(part, height, width)
     return part
-
-
-def check_rle(coded: dict, height: int, width: int) -> None:
-    """Checks that an RLE's runs cover an image exactly.
-
-    Raises:
-        ValueError: if they do not, or cannot be decoded.
-    """
-    rle.read_runs(coded["counts"], height, width)
 
 
 def read_mask_file(path: pathlib.Path, height: int, width: int) -> str:

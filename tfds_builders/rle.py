@@ -1,4 +1,4 @@
-"""Checked reading of COCO's run-length encoding of masks.
+"""COCO's run-length encoding of masks, with checked reading.
 
 pycocotools checks nothing. It reads past the end of a string whose last run is
 incomplete, and leaves pixels that no run covers uninitialized. It never returns from
@@ -6,9 +6,16 @@ merging masks whose runs cover different numbers of pixels.
 """
 
 import numpy as np
+from pycocotools import mask as mask_util
 
 # Maximum characters of one run; 7 hold 34 bits and a sign, enough for any image.
 _LONGEST = 7
+
+
+def encode_mask(mask: np.ndarray) -> str:
+    """Encodes a boolean mask [H, W] as COCO's compressed RLE."""
+    coded = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return coded["counts"].decode("ascii")
 
 
 def read_runs(counts, height: int, width: int) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Conversion of logits to probabilities and masks, and of masks to COCO's RLE."""
 
 import numpy as np
-from pycocotools import mask as mask_util
+
+from tfds_builders.rle import encode_mask
 
 
 def probability(logits: np.ndarray) -> np.ndarray:
@@ -16,5 +17,4 @@ def to_mask(logits: np.ndarray, threshold: float) -> np.ndarray:
 
 def to_rle(mask: np.ndarray) -> dict:
     """Encodes a boolean mask [H, W] as COCO's compressed RLE, ready for JSON."""
-    rle = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": list(mask.shape), "counts": rle["counts"].decode()}
+    return {"size": list(mask.shape), "counts": encode_mask(mask)}

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps
 
-from restr_jax.data.preprocess import MAX_PIXELS
+from tfds_builders import images
 
 # Supported inputs: a path, a PIL image, or uint8 RGB [H, W, 3].
 ImageLike = str | pathlib.Path | Image.Image | np.ndarray
@@ -50,10 +50,10 @@ def to_pixels(image: ImageLike) -> np.ndarray:
 
 
 def _to_rgb(image: Image.Image, what: str) -> np.ndarray:
-    if image.width * image.height > MAX_PIXELS:
+    if images.is_too_large(image.height, image.width):
         raise ValueError(
             f"{what} has {image.width} x {image.height} pixels, and at most "
-            f"{MAX_PIXELS:,} are supported; resize it first."
+            f"{Image.MAX_IMAGE_PIXELS:,} are supported; resize it first."
         )
     try:
         upright = ImageOps.exif_transpose(image)

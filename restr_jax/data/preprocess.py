@@ -3,18 +3,14 @@
 import io
 
 import numpy as np
-from PIL import EpsImagePlugin, Image
+from PIL import Image
 
 from restr_jax.data import released_letterbox
-from tfds_builders import rle
+from tfds_builders import images, rle
 
 # "stretch" fills the input; "letterbox" keeps the aspect ratio and centres the image;
 # "released" does the same with the filters of `released_letterbox`.
 RESIZE_MODES = ("stretch", "letterbox", "released")
-# A file of any name may contain PostScript, a program that Ghostscript would run.
-EpsImagePlugin.gs_binary = False
-# A photograph has some 10 to 200 million pixels; files that claim more are rejected.
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS = 200_000_000
 
 Size = tuple[int, int]  # (height, width), pixels
 
@@ -27,7 +23,7 @@ def decode_image(content: bytes, what: str) -> np.ndarray:
     """
     try:
         with Image.open(io.BytesIO(content)) as image:
-            if image.width * image.height > Image.MAX_IMAGE_PIXELS:
+            if images.is_too_large(image.height, image.width):
                 raise ValueError(f"{image.width} x {image.height} pixels are too many")
             return np.asarray(image.convert("RGB"))
     except Exception as error:

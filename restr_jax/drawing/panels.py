@@ -33,31 +33,48 @@ def draw_prediction(
         truth: the ground-truth mask, boolean [H, W], if known.
         iou: IoU of the prediction, if known.
     """
+    sharp = {"interpolation": "nearest"}
     panels = [
-        ("image", image, {}),
-        ("patches", patch_probability, {"cmap": "magma", "vmin": 0, "vmax": 1}),
+        ("image", image, sharp),
+        ("patches", patch_probability, sharp | {"cmap": "magma", "vmin": 0, "vmax": 1}),
         (
             "mask" if iou is None else f"mask, IoU {iou:.2f}",
             overlay.draw(image, [mask]),
-            {},
+            sharp,
         ),
     ]
     if truth is not None:
         title = "ground truth" if truth.any() else "ground truth: nothing fits"
-        panels.append((title, overlay.draw(image, [truth]), {}))
-    height, width = image.shape[:2]
-    extent = (0, width, height, 0)
+        panels.append((title, overlay.draw(image, [truth]), sharp))
+    draw_row(path, expression, image.shape[:2], panels)
+
+
+def draw_row(
+    path: str | pathlib.Path,
+    expression: str,
+    size: tuple[int, int],
+    panels: list[tuple[str, np.ndarray, dict]],
+) -> None:
+    """Draws pictures of one image side by side into a PNG.
+
+    Args:
+        path: PNG file to write.
+        expression: the referring expression, the title.
+        size: height and width of the image, pixels.
+        panels: the title and the pixels of each picture, and options of `imshow`; a
+            picture covers the image unless "extent" places it elsewhere.
+    """
+    height, width = size
     figure, axes = plt.subplots(
         1, len(panels), figsize=(3 * len(panels), 3 * height / width + 0.7)
     )
     for axis, (title, picture, options) in zip(axes, panels, strict=True):
-        axis.imshow(picture, extent=extent, interpolation="nearest", **options)
+        axis.imshow(picture, **({"extent": (0, width, height, 0)} | options))
         axis.set_title(title, fontsize=10)
+        axis.set(xlim=(0, width), ylim=(height, 0))
         axis.axis("off")
     figure.suptitle(f"“{expression}”", fontsize=12)
-    figure.tight_layout()
-    figure.savefig(path, dpi=80)
-    plt.close(figure)
+    _save(figure, path, dpi=80)
 
 
 def draw_expressions(
@@ -90,9 +107,7 @@ def draw_expressions(
     for axis, (title, picture) in zip(axes.flat, panels, strict=False):
         axis.imshow(picture)
         axis.set_title(title, fontsize=9)
-    figure.tight_layout()
-    figure.savefig(path, dpi=80)
-    plt.close(figure)
+    _save(figure, path, dpi=80)
 
 
 def plot_by_step(path: str | pathlib.Path, rows: list[dict]) -> None:
@@ -108,9 +123,7 @@ def plot_by_step(path: str | pathlib.Path, rows: list[dict]) -> None:
         axis.plot(*zip(*points, strict=True), marker="o", label=label)
     axis.set(xlabel="step", ylabel="oIoU", ylim=(0, 1))
     axis.legend(fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
+    _save(figure, path, dpi=100)
 
 
 def plot_by_length(path: str | pathlib.Path, row: dict) -> None:
@@ -133,11 +146,15 @@ def plot_by_length(path: str | pathlib.Path, row: dict) -> None:
         axis.plot(*zip(*known, strict=True), "kD", label="the paper")
     axis.set(xlabel="words", ylabel="oIoU", ylim=(0, 1), title=_label(row))
     axis.legend(fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
+    _save(figure, path, dpi=100)
 
 
 def _label(row: dict) -> str:
     run = pathlib.Path(row["checkpoint"]).parent.parent.name
     return f"{run}, {row['dataset']}:{row['split']}, threshold {row['threshold']}"
+
+
+def _save(figure, path: str | pathlib.Path, dpi: int) -> None:
+    figure.tight_layout()
+    figure.savefig(path, dpi=dpi)
+    plt.close(figure)

@@ -78,6 +78,12 @@ def segment(
     return apply(model.segment, visual, *words)
 
 
+@functools.lru_cache
+def _bound(program: Callable, model: ReSTR, dtype: jnp.dtype) -> Callable:
+    """Binds the model: JAX traces and compiles the same object only once."""
+    return functools.partial(program, model, dtype)
+
+
 class Evaluator:
     """Scores parameters on splits.
 
@@ -109,7 +115,7 @@ class Evaluator:
         self._parallel = parallel
         dtype = precision.compute_dtype(config.dtype)
         self._encode, self._segment = (
-            parallel.predict_step(functools.partial(program, model, dtype))
+            parallel.predict_step(_bound(program, model, dtype))
             for program in (encode, segment)
         )
 

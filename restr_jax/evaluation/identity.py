@@ -6,10 +6,10 @@ import subprocess
 from collections.abc import Iterable
 from typing import Any
 
-import flax.traverse_util
 import numpy as np
 
 from restr_jax.data.splits import Split
+from restr_jax.models import parameters
 from restr_jax.version import __version__
 
 
@@ -22,7 +22,7 @@ def of_params(params: Any) -> str:
     Returns:
         16 hexadecimal digits.
     """
-    flat = flax.traverse_util.flatten_dict(params, sep="/")
+    flat = parameters.flatten(params)
     parts: list[bytes] = []
     for path, array in sorted(flat.items()):
         parts += [f"{path} {array.dtype} {array.shape}".encode(), array.tobytes()]

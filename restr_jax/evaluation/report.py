@@ -1,12 +1,14 @@
 """Result tables on disk, as JSON, CSV and Markdown."""
 
 import csv
-import fcntl
 import json
 import pathlib
 
-from restr_jax.files import read_json, write_whole
+from flax.traverse_util import flatten_dict
+
+from restr_jax.files import locked, read_json, write_whole
 from tfds_builders import published
+from tfds_builders.markdown import table
 
 # The paper's IoU (Table 1), by data set and split.
 PAPER_OIOU = {
@@ -70,8 +72,7 @@ def add_rows(folder: pathlib.Path, rows: list[dict]) -> list[dict]:
         All rows, sorted by data set, split, run, step and threshold.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder / ".lock"):
         known = read_rows(folder)
         merged = {tuple(row[k] for k in _IDENTITY): row for row in [*known, *rows]}
         ordered = sorted(merged.values(), key=_order)
@@ -92,7 +93,7 @@ def summary(rows: list[dict]) -> list[str]:
     header += ["oIoU", "95 % interval", "mIoU", "P@0.5", "P@0.7", "P@0.9"]
     header += ["stretched oIoU", "stretched mIoU", "paper oIoU", "oIoU, text shuffled"]
     header += ["checkpoint chosen on"]
-    return _table(header, [_main_cells(row) for row in rows])
+    return table(header, [_main_cells(row) for row in rows])
 
 
 # Further fields of a row that report.md lists.
@@ -136,7 +137,7 @@ def to_markdown(rows: list[dict]) -> str:
         lines += ["", f"## {name}", ""]
         lines += [f"- {key}: {row.get(key)}" for key in _CARD]
         lines += ["", "By length:", ""]
-        lines += _table(
+        lines += table(
             ["words", "expressions", "oIoU", "95 % interval", "paper oIoU"],
             [
                 [
@@ -152,13 +153,13 @@ def to_markdown(rows: list[dict]) -> str:
         if "by_kind" in row:
             lines += ["", "By kind of expression:", ""]
             kinds = row["by_kind"].items()
-            lines += _table(
+            lines += table(
                 ["kind", "expressions", "oIoU"],
                 [[kind, k["count"], _number(k["oiou"])] for kind, k in kinds],
             )
         if "n_acc" in row:
             lines += ["", "With the expressions that fit nothing:", ""]
-            lines += _table(
+            lines += table(
                 ["expressions that fit nothing", "N-acc", "T-acc", "gIoU", "cIoU"],
                 [[row["num_no_target"], *(_number(row[x]) for x in _GENERALIZED)]],
             )
@@ -219,26 +220,12 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _table(header: list, rows: list[list]) -> list[str]:
-    cells = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(map(str, row)) + " |" for row in cells]
-
-
 def _write_csv(path: pathlib.Path, rows: list[dict]) -> None:
     """Writes scalar columns; nested ones get names like precision.0.5."""
-    flat = [_flatten(row) for row in rows]
-    columns = list(dict.fromkeys(name for row in flat for name in row))
+    flat = [flatten_dict(row, sep=".") for row in rows]
+    scalars = [{n: x for n, x in row.items() if type(x) is not list} for row in flat]
+    columns = list(dict.fromkeys(name for row in scalars for name in row))
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
-        writer.writerows(flat)
-
-
-def _flatten(row: dict, prefix: str = "") -> dict:
-    flat = {}
-    for name, value in row.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        elif not isinstance(value, list):
-            flat[prefix + name] = value
-    return flat
+        writer.writerows(scalars)

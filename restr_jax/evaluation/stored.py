@@ -12,7 +12,7 @@ from PIL import Image
 from restr_jax.data import preprocess, splits
 from restr_jax.data.text import tokenize
 from restr_jax.evaluation import metrics
-from tfds_builders import published
+from tfds_builders import images, published
 
 _MOST_NAMED = 5
 
@@ -147,7 +147,7 @@ def _decode(rle: dict, name: str) -> np.ndarray:
         height, width = rle["size"]
         if not all(type(side) is int and side > 0 for side in (height, width)):
             raise ValueError(f"its size is {reprlib.repr(rle['size'])}")
-        if height * width > Image.MAX_IMAGE_PIXELS:
+        if images.is_too_large(height, width):
             raise ValueError(f"{height} x {width} pixels are too many")
         return preprocess.decode_mask(rle["counts"].encode(), (height, width))
     except (AttributeError, KeyError, TypeError, ValueError) as error:

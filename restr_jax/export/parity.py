@@ -1,6 +1,5 @@
 """Checks that an exported artifact matches its model."""
 
-import functools
 import json
 import logging
 import pathlib
@@ -74,10 +73,10 @@ def _outputs(trained: Trained, loaded: Any, b: int, k: int) -> list[dict]:
     images = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
     sentences = _sentences(trained.vocabulary, b * k)
     tokens = np.stack([loaded.read_words(s) for s in sentences]).reshape(b, k, -1)
-    expected = jax.jit(functools.partial(segmenter.encode, model))(params, images)
+    expected = jax.jit(segmenter.bound(segmenter.encode, model))(params, images)
     visual = loaded.encode(images)
     rows = [_differences("visual", b, k, expected, visual)]
-    run = jax.jit(functools.partial(segmenter.segment, model))
+    run = jax.jit(segmenter.bound(segmenter.segment, model))
     given = loaded.run(visual, tokens)
     for name, array in zip(given, run(params, expected, tokens), strict=True):
         rows.append(_differences(name, b, k, array, given[name]))

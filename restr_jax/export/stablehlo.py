@@ -6,11 +6,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import export as jax_export
 
 from restr_jax.export import artifact, parity
 from restr_jax.inference import segmenter
+from restr_jax.models import parameters
 from restr_jax.workdir.model_files import Trained
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -30,7 +30,7 @@ def export(trained: Trained, folder: pathlib.Path) -> None:
     artifact.begin(folder)
     weights = {
         name: np.asarray(array, np.float32)
-        for name, array in flatten_dict(trained.params, sep="/").items()
+        for name, array in parameters.flatten(trained.params).items()
     }
     np.savez(folder / "weights.npz", **weights)
     files = ["weights.npz"]
@@ -54,12 +54,10 @@ def _programs(
     model = trained.model
 
     def encode(weights, images):
-        return segmenter.encode(model, unflatten_dict(weights, sep="/"), images)
+        return segmenter.encode(model, parameters.unflatten(weights), images)
 
     def segment(weights, visual, tokens):
-        return segmenter.segment(
-            model, unflatten_dict(weights, sep="/"), visual, tokens
-        )
+        return segmenter.segment(model, parameters.unflatten(weights), visual, tokens)
 
     b, k = jax_export.symbolic_shape("b, k")
     weights = jax.eval_shape(lambda: weights)

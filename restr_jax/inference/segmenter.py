@@ -12,7 +12,7 @@ An image is encoded once for all of its expressions.
 import functools
 import logging
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -144,8 +144,8 @@ class Segmenter:
         self.threshold = float(trained.config.eval.thresholds[0])
         self._dtype = precision.compute_dtype(dtype)
         self._params = jax.device_put(precision.cast(trained.params, self._dtype))
-        self._encode = jax.jit(functools.partial(encode, trained.model))
-        self._segment = jax.jit(functools.partial(segment, trained.model))
+        self._encode = jax.jit(bound(encode, trained.model))
+        self._segment = jax.jit(bound(segment, trained.model))
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -271,6 +271,12 @@ def segment(model, params: Any, visual, tokens):
     )
     attention = seed_attention.of_words(model, captured, tokens)
     return output.pixel_logits, output.patch_logits, attention
+
+
+@functools.lru_cache
+def bound(program: Callable, model) -> Callable:
+    """Binds the model: JAX traces and compiles the same object only once."""
+    return functools.partial(program, model)
 
 
 def _only(output: tuple, count: int, pads_left: bool) -> tuple:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from restr_jax.files import first_line
 from restr_jax.models.arithmetic import product_precision, sum_dtype
 
 logger = logging.getLogger(__name__)
@@ -185,11 +186,10 @@ def fused_kernel_works() -> bool:
         run = jax.jit(jax.grad(total, argnums=(0, 1, 2))).lower(*inputs).compile()
         jax.block_until_ready(run(*inputs))
     except Exception as error:  # Each cause has its own type, some of them XLA's.
-        reason = str(error).partition("\n")[0][:200] or type(error).__name__
         logger.warning(
             "cuDNN's fused attention is unavailable on this GPU (%s); falling back to "
             "XLA, which needs more memory and time",
-            reason,
+            first_line(error, 200),
         )
         return False
     return True

@@ -116,22 +116,15 @@ class FusionEncoder(nn.Module):
         self._check()
         batch, expressions = language.shape[:2]
         num_patches = visual.shape[-2]
-        init = nn.initializers.normal(self.init_std)
-        enter = nn.initializers.normal(self.input_std)
-        # The input linears read unit vectors, whatever the scale of the encoders.
-        projected = linear(l2_normalize(visual), self.width, "visual_linear", enter)
-        if self.coordinates:
-            places = jnp.asarray(place_features(*grid), projected.dtype)
-            zeros = nn.initializers.zeros  # Coordinates have no effect at first.
-            shift = linear(places, self.width, "coordinates", zeros, use_bias=False)
-            projected = projected + share(shift, projected.shape)
+        projected = self._enter_patches(visual, grid)
         # One image serves K expressions, whose gradients `share` sums in float32.
         z_v = share(projected[:, None], (batch, expressions, *projected.shape[-2:]))
-        z_l = linear(l2_normalize(language), self.width, "language_linear", enter)
+        z_l = self._enter(language, "language_linear")
         # Positions, encoder and bias have made padding non-zero.
         if self.zero_padding:
             z_l = jnp.where(word_mask[..., None], z_l, 0.0)
         # e_s: one trainable vector for all images and expressions.
+        init = nn.initializers.normal(self.init_std)
         seed = self.param("seed", init, (1, self.width))
         seed = share(seed, (batch, expressions, 1, self.width))
         # Padding has to come last (attention.py), so words come after patches and seed.
@@ -165,6 +158,23 @@ class FusionEncoder(nn.Module):
             patches = self._map(patches, "patch_map")
             e_s = self._map(e_s, "classifier_map")
         return Fused(projected, patches, e_s)
+
+    def _enter(self, x: Float[Array, "*b D_in"], name: str) -> Float[Array, "*b D"]:
+        """Maps a modality to D; the input linears read unit vectors at any scale."""
+        init = nn.initializers.normal(self.input_std)
+        return linear(l2_normalize(x), self.width, name, init)
+
+    def _enter_patches(
+        self, visual: Float[Array, "B N D_v"], grid: tuple[int, int] | None
+    ) -> Float[Array, "B N D"]:
+        """Returns the patches that enter the fusion, with their coordinates if set."""
+        projected = self._enter(visual, "visual_linear")
+        if not self.coordinates:
+            return projected
+        places = jnp.asarray(place_features(*grid), projected.dtype)
+        zeros = nn.initializers.zeros  # Coordinates have no effect at first.
+        shift = linear(places, self.width, "coordinates", zeros, use_bias=False)
+        return projected + share(shift, projected.shape)
 
     def _map(self, x: Float[Array, "*b D"], name: str) -> Float[Array, "*b D"]:
         # With D inputs, this spread keeps the size of the values.

@@ -6,12 +6,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from restr_jax.models.arithmetic import sum_dtype
 from restr_jax.models.attention import attended_first, reorder
-from restr_jax.models.layers import (
-    TransformerEncoder,
-    layer_norm,
-    linear,
-    sinusoidal_positions,
-)
+from restr_jax.models.layers import TransformerEncoder, layer_norm, linear
+from restr_jax.models.positions import sinusoidal_positions
 
 PAD_ID = 0
 

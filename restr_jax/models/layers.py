@@ -78,27 +78,6 @@ def l2_normalize(x: Float[Array, "*b D"]) -> Float[Array, "*b D"]:
     return (wide * jax.lax.rsqrt(jnp.maximum(squares, 1e-24))).astype(x.dtype)
 
 
-def sinusoidal_positions(length: int, width: int) -> Float[np.ndarray, "T D"]:
-    """Returns the position table of "Attention Is All You Need".
-
-    Column 2i is sin(p / 10000^(2i / D)) and column 2i + 1 the cosine of the same.
-
-    Args:
-        length: T, number of positions.
-        width: D, even.
-
-    Raises:
-        ValueError: if the width is odd.
-    """
-    if width % 2:
-        raise ValueError(f"Sinusoidal positions need an even width, not {width}.")
-    # Wavelengths grow geometrically from 2 pi towards 10000 * 2 pi.
-    angles = np.arange(length)[:, None] * 10000.0 ** (-np.arange(0, width, 2) / width)
-    # Interleaved: sine and cosine of one angle are neighbours.
-    table = np.stack([np.sin(angles), np.cos(angles)], axis=-1)
-    return table.reshape(length, width).astype(np.float32)
-
-
 class SelfAttention(nn.Module):
     """Multi-head self-attention, MSA of Eqs. 3-5.
 

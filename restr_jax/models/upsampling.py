@@ -12,7 +12,7 @@ from restr_jax.models.arithmetic import product_precision, sum_dtype
 SLOPE = 0.01  # of the leaky ReLU where its input is negative
 
 
-def interpolation_matrix(
+def aligned_matrix(
     in_size: int, out_size: int
 ) -> Float[np.ndarray, "out_size in_size"]:
     """Returns the matrix of 1-D linear interpolation with aligned corners.
@@ -37,8 +37,7 @@ def upsample(
     """Upsamples a map by any integer factor, with one matrix product per axis."""
     # Bilinear interpolation is separable: two 1-D interpolations, one after the other.
     rows, columns = (
-        interpolation_matrix(side, side * factor).astype(x.dtype)
-        for side in x.shape[-3:-1]
+        aligned_matrix(side, side * factor).astype(x.dtype) for side in x.shape[-3:-1]
     )
     product = functools.partial(jnp.einsum, precision=product_precision(x))
     x = product("Hh,...hwc->...Hwc", rows, x)
@@ -83,7 +82,7 @@ def _double_by_products(x):
 def _undouble_by_products(gradient):
     # The gradient of a linear map is its transpose: the same matrices, other indices.
     rows, columns = (
-        interpolation_matrix(side // 2, side).astype(gradient.dtype)
+        aligned_matrix(side // 2, side).astype(gradient.dtype)
         for side in gradient.shape[-3:-1]
     )
     product = functools.partial(jnp.einsum, precision=product_precision(gradient))

@@ -3,18 +3,13 @@
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from restr_jax.models.arithmetic import share
-from restr_jax.models.layers import (
-    TransformerEncoder,
-    layer_norm,
-    linear,
-    sinusoidal_positions,
-)
+from restr_jax.models.layers import TransformerEncoder, layer_norm, linear
+from restr_jax.models.positions import Grid, resize_grid, sinusoidal_grid
 
 
 def patchify(image: Float[Array, "*b H W 3"], size: int) -> Float[Array, "*b N C"]:
@@ -43,35 +38,6 @@ def patchify(image: Float[Array, "*b H W 3"], size: int) -> Float[Array, "*b N C
     # [..., h, P, w, P, 3] -> [..., h, w, P, P, 3]: pixels of a patch become adjacent.
     cut = cut.swapaxes(axis + 1, axis + 2)
     return cut.reshape(*batch, rows * columns, size * size * channels)
-
-
-def sinusoidal_grid(height: int, width: int, dim: int) -> Float[np.ndarray, "N D"]:
-    """Returns sinusoidal positions of a grid; one half of D encodes the row."""
-    # The first half of a vector encodes its row, the second half its column.
-    rows = sinusoidal_positions(height, dim // 2)
-    columns = sinusoidal_positions(width, dim // 2)
-    grid = [
-        np.repeat(rows, width, axis=0),
-        np.tile(columns, (height, 1)),
-    ]
-    return np.concatenate(grid, axis=-1)
-
-
-def resize_grid(
-    table: Float[Array, "1 N_old D"], old: tuple[int, int], new: tuple[int, int]
-) -> Float[Array, "1 N_new D"]:
-    """Resizes a table of patch positions bilinearly, with half-pixel centres.
-
-    Args:
-        table: one row per patch, without the class token's.
-        old: (rows, columns) of patches in the table.
-        new: (rows, columns) of patches in the result.
-    """
-    width = table.shape[-1]
-    grid = table.reshape(1, *old, width)
-    # Without anti-aliasing, as in the released program.
-    resized = jax.image.resize(grid, (1, *new, width), "linear", antialias=False)
-    return resized.reshape(1, -1, width)
 
 
 class VisionEncoder(nn.Module):
@@ -145,7 +111,7 @@ class VisionEncoder(nn.Module):
         x = layer_norm("norm")(x)
         return x[:, 1:] if self.class_token else x
 
-    def _grid(self, size: tuple[int, int]) -> tuple[int, int]:
+    def _grid(self, size: tuple[int, int]) -> Grid:
         """Returns the numbers of patch rows and columns of an image."""
         return size[0] // self.patch_size, size[1] // self.patch_size
 

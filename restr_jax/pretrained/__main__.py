@@ -14,8 +14,8 @@ import pathlib
 import sys
 
 from restr_jax.files import in_one_line
+from restr_jax.models.positions import METHODS, Grid
 from restr_jax.pretrained import convert, load, pixels, vit, weight_files
-from restr_jax.pretrained.positions import METHODS, Grid
 from restr_jax.version import __version__
 
 

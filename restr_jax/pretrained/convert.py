@@ -8,18 +8,20 @@ import ml_collections
 import numpy as np
 import safetensors.numpy
 
+from restr_jax.files import whole
+from restr_jax.models import parameters
+from restr_jax.models.positions import Grid
 from restr_jax.pretrained import (
     google,
     huggingface,
-    load,
     released,
     released_layout,
     timm,
     vit,
 )
-from restr_jax.pretrained.positions import Grid
-from restr_jax.pretrained.vit import Arrays, Converted, Row
-from restr_jax.workdir.config_checks import read_config
+from restr_jax.pretrained.layout import Arrays
+from restr_jax.pretrained.vit import Converted, Line
+from restr_jax.workdir import model_files
 
 _VITS = {x.LAYOUT.name: x.LAYOUT for x in (google, timm, huggingface)}
 _RELEASED = "released"
@@ -82,21 +84,19 @@ def _convert_released(arrays: Arrays, grid: Grid | None) -> Converted:
         fusion_heads=1,
         image_size=grid and (grid[0] * side, grid[1] * side),
     )
-    ours = flax.traverse_util.flatten_dict(params, sep="/")
-    rows = [
-        Row(name, arrays[name].shape, path, vit.show(ours[path].shape))
-        for path, name, _ in released_layout.rows(ours, config.fusion.kind)
-    ]
-    rows += [
-        Row(name, arrays[name].shape, "", "unused image classification head")
-        for name in arrays
-        if name.startswith(_UNUSED_HEAD)
-    ]
+    ours = parameters.flatten(params)
+    head = [name for name in arrays if name.startswith(_UNUSED_HEAD)]
+    lines = vit.report(
+        released_layout.rows(ours, config.fusion.kind),
+        dict.fromkeys(head, "unused image classification head"),
+        arrays,
+        ours,
+    )
     side, (height, width) = config.patch_size, config.image_size
-    return Converted(ours, rows, (height // side, width // side), {})
+    return Converted(ours, lines, (height // side, width // side), {})
 
 
-def table(rows: list[Row]) -> str:
+def table(rows: list[Line]) -> str:
     """Formats the conversion as a table, one line per third-party array."""
     lines = [("source", "shape", "parameter", "shape")]
     for row in rows:
@@ -113,7 +113,7 @@ def export(folder: str | pathlib.Path, path: str | pathlib.Path) -> int:
     """Writes a trained model in the released layout, for PyTorch.
 
     Args:
-        folder: a workdir or one of its checkpoints.
+        folder: a trained model, see `model_files.read`.
         path: the ``.safetensors`` file to write.
 
     Returns:
@@ -123,16 +123,12 @@ def export(folder: str | pathlib.Path, path: str | pathlib.Path) -> int:
         FileNotFoundError: if there is no checkpoint.
         ValueError: if the released program has no such model.
     """
-    workdir = load.find_checkpoint(pathlib.Path(folder)).parent.parent
-    config = ml_collections.ConfigDict(read_config(workdir)["model"])
-    weights = load.read(folder)
-    params = flax.traverse_util.unflatten_dict(weights.arrays, sep="/")
-    arrays = released.to_released(params, config.fusion.kind)
-    _check_same_model(arrays, config)
+    trained = model_files.read(folder, "latest")
+    arrays = released.to_released(trained.params, trained.config.model.fusion.kind)
+    _check_same_model(arrays, trained.config.model)
     path = pathlib.Path(path)
-    partial = path.with_name(f"{path.name}.partial")
-    safetensors.numpy.save_file(arrays, partial, {"format": "pt"})
-    partial.replace(path)
+    with whole(path) as partial:
+        safetensors.numpy.save_file(arrays, partial, {"format": "pt"})
     return sum(x.size for x in arrays.values())
 
 

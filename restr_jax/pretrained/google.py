@@ -1,20 +1,24 @@
 """The layout of Google's `ViT-B_16.npz`, pretrained or fine-tuned at 384."""
 
+import math
+
 import numpy as np
 
-from restr_jax.pretrained.vit import (
-    Arrays,
-    Layout,
-    Source,
-    count_blocks,
-    dimension,
-    norm,
-    same,
-)
+from restr_jax.pretrained.layout import SAME, Arrays, Form, Row, norm, same
+from restr_jax.pretrained.vit import Layout, Names, dimension
 
-_BLOCK = "Transformer/encoderblock_"
-_POSITIONS = "Transformer/posembed_input/pos_embedding"
 _ATTENTION = "MultiHeadDotProductAttention_1"
+_PATCHES = Form(
+    lambda x: [x.reshape(side := math.isqrt(len(x) // 3), side, 3, x.shape[1])],
+    lambda x: x.reshape(math.prod(x.shape[:3]), x.shape[3]),
+)
+_OUTSIDE = [
+    same("class_token", "cls"),
+    same("positions", "Transformer/posembed_input/pos_embedding"),
+    Row("patch_embedding/kernel", ("embedding/kernel",), _PATCHES),
+    same("patch_embedding/bias", "embedding/bias"),
+    *norm("norm", "Transformer/encoder_norm", "/scale", "/bias"),
+]
 
 
 def _num_heads(arrays: Arrays) -> int:
@@ -23,73 +27,55 @@ def _num_heads(arrays: Arrays) -> int:
     return dimension(arrays, next(queries, ""), 3, 1, usual=12)
 
 
-def _sources(arrays: Arrays) -> list[Source]:
-    usual = dimension(arrays, "cls", 3, 2, usual=768)
-    width = dimension(arrays, "embedding/kernel", 4, 3, usual)
-    size = dimension(arrays, "embedding/kernel", 4, 0, usual=16)
-    tokens = dimension(arrays, _POSITIONS, 3, 1, usual=197)
-    fc1 = f"{_BLOCK}0/MlpBlock_3/Dense_0/kernel"
-    hidden = dimension(arrays, fc1, 2, 1, usual=4 * width)
-    sources = [
-        Source("class_token", {"cls": (1, 1, width)}, same),
-        Source("positions", {_POSITIONS: (1, tokens, width)}, same),
-        Source(
-            "patch_embedding/kernel",
-            {"embedding/kernel": (size, size, 3, width)},
-            lambda x: x.reshape(-1, width),
-        ),
-        Source("patch_embedding/bias", {"embedding/bias": (width,)}, same),
-        *norm("norm", "Transformer/encoder_norm", width, "scale"),
+def _names(arrays: Arrays) -> Names:
+    block = [
+        *norm("norm1", "LayerNorm_0", "/scale", "/bias"),
+        *_attention(_num_heads(arrays)),
+        *norm("norm2", "LayerNorm_2", "/scale", "/bias"),
+        *_linear("mlp/fc1", "MlpBlock_3/Dense_0"),
+        *_linear("mlp/fc2", "MlpBlock_3/Dense_1"),
     ]
-    for i in range(count_blocks(arrays, _BLOCK)):
-        ours, theirs = f"encoder/block_{i}", f"{_BLOCK}{i}"
-        sources += [
-            *norm(f"{ours}/norm1", f"{theirs}/LayerNorm_0", width, "scale"),
-            *_attention(
-                f"{ours}/attention", f"{theirs}/{_ATTENTION}", width, _num_heads(arrays)
-            ),
-            *norm(f"{ours}/norm2", f"{theirs}/LayerNorm_2", width, "scale"),
-            *_linear(f"{ours}/mlp/fc1", f"{theirs}/MlpBlock_3/Dense_0", width, hidden),
-            *_linear(f"{ours}/mlp/fc2", f"{theirs}/MlpBlock_3/Dense_1", hidden, width),
-        ]
-    return sources
+    return Names(_OUTSIDE, "Transformer/encoderblock_", block, "/")
 
 
-def _linear(ours: str, theirs: str, width: int, out: int) -> list[Source]:
+def _linear(ours: str, theirs: str) -> list[Row]:
     return [
-        Source(f"{ours}/kernel", {f"{theirs}/kernel": (width, out)}, same),
-        Source(f"{ours}/bias", {f"{theirs}/bias": (out,)}, same),
+        same(f"{ours}/kernel", f"{theirs}/kernel"),
+        same(f"{ours}/bias", f"{theirs}/bias"),
     ]
 
 
-def _attention(ours: str, theirs: str, width: int, heads: int) -> list[Source]:
-    """Lists the arrays of an attention layer, which have a separate axis for heads."""
-    per_head = width // max(heads, 1)
-    qkv = [f"{theirs}/{name}" for name in ("query", "key", "value")]
+def _attention(heads: int) -> list[Row]:
+    """Returns the rows of attention, whose arrays have a separate axis for heads."""
+
+    def cut(x: np.ndarray, axis: int) -> np.ndarray:
+        width = x.shape[axis]
+        # A number that does not divide the width fails the comparison of shapes.
+        count = math.gcd(heads, width) or 1
+        return x.reshape(*x.shape[:axis], count, width // count, *x.shape[axis + 1 :])
+
+    kernel = Form(
+        lambda x: [cut(part, 1) for part in np.split(x, 3, axis=1)],
+        lambda *qkv: np.concatenate([x.reshape(len(x), -1) for x in qkv], axis=1),
+    )
+    bias = Form(
+        lambda x: [cut(part, 0) for part in np.split(x, 3)],
+        lambda *qkv: np.concatenate([x.ravel() for x in qkv]),
+    )
+    out = Form(lambda x: [cut(x, 0)], lambda x: x.reshape(-1, x.shape[-1]))
+    qkv = [f"{_ATTENTION}/{name}" for name in ("query", "key", "value")]
     return [
-        Source(
-            f"{ours}/qkv/kernel",
-            {f"{name}/kernel": (width, heads, per_head) for name in qkv},
-            lambda *qkv: np.concatenate([x.reshape(width, -1) for x in qkv], axis=1),
-        ),
-        Source(
-            f"{ours}/qkv/bias",
-            {f"{name}/bias": (heads, per_head) for name in qkv},
-            lambda *qkv: np.concatenate([x.ravel() for x in qkv]),
-        ),
-        Source(
-            f"{ours}/out/kernel",
-            {f"{theirs}/out/kernel": (heads, per_head, width)},
-            lambda x: x.reshape(-1, width),
-        ),
-        Source(f"{ours}/out/bias", {f"{theirs}/out/bias": (width,)}, same),
+        Row("attention/qkv/kernel", tuple(f"{name}/kernel" for name in qkv), kernel),
+        Row("attention/qkv/bias", tuple(f"{name}/bias" for name in qkv), bias),
+        Row("attention/out/kernel", (f"{_ATTENTION}/out/kernel",), out),
+        Row("attention/out/bias", (f"{_ATTENTION}/out/bias",), SAME),
     ]
 
 
 LAYOUT = Layout(
     name="google",
     begins=("Transformer/", "embedding/"),
-    sources=_sources,
+    names=_names,
     dropped={
         r"head/(kernel|bias)": "image classification head",
         r"pre_logits/(kernel|bias)": "part of the image classification head",

@@ -9,16 +9,14 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import flax.traverse_util
-import jax.numpy as jnp
 import numpy as np
 
-from restr_jax.models import ReSTR, strict
-from restr_jax.pretrained import positions, weight_files
-from restr_jax.pretrained.positions import Grid
+from restr_jax.files import whole
+from restr_jax.models import ReSTR, parameters, positions, strict
+from restr_jax.models.positions import Grid
+from restr_jax.pretrained import weight_files
 from restr_jax.pretrained.vit import CLASS_TOKEN, POSITIONS
-from restr_jax.workdir import checkpoint, model_files
-from restr_jax.workdir.config_checks import read_config
+from restr_jax.workdir import model_files
 
 _METADATA = "metadata"
 _PARTS_WITH_HEADS = ("vision", "language", "fusion")
@@ -52,7 +50,7 @@ class Weights(NamedTuple):
         table = self.arrays.get(POSITIONS)
         if table is None or grid == self.grid:
             return self
-        resized = positions.resize(table, self.grid, grid, self.resize)
+        resized = positions.resize_table(table, self.grid, grid, self.resize)
         return self._replace(arrays=self.arrays | {POSITIONS: resized}, grid=grid)
 
 
@@ -70,33 +68,35 @@ def write(path: str | pathlib.Path, weights: Weights, notes: dict[str, Any]) -> 
         "num_heads": weights.num_heads,
     }
     path = pathlib.Path(path)
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
+    with whole(path) as partial, partial.open("wb") as file:
         text = np.array(json.dumps(metadata))
         np.savez(file, **{_METADATA: text}, **weights.arrays)
-    partial.replace(path)
 
 
 def read(path: str | pathlib.Path) -> Weights:
     """Reads weights with this project's names.
 
     Args:
-        path: a file from `write`; a workdir, whose last checkpoint is read; a
-            checkpoint, ``WORKDIR/checkpoints/STEP``; or a folder from ``restr export
-            --format=weights``.
+        path: a file from `write`; or a trained model, see `model_files.read`: a
+            workdir, whose last checkpoint is read, a checkpoint, an export, or the name
+            of a shipped model.
 
     Raises:
         FileNotFoundError: if the path does not exist.
         ValueError: if it contains anything else or is damaged.
     """
-    path = pathlib.Path(path)
-    if model_files.is_export(path):
-        trained = model_files.read(path)
-        return _of_trained(
-            str(path), trained.params, trained.config.model, trained.vocabulary.words
+    if model_files.is_model(path):
+        trained = model_files.read(path, "latest")
+        model = trained.config.model
+        return Weights(
+            trained.origin,
+            parameters.flatten(trained.params),
+            tuple(side // model.patch_size for side in model.image_size),
+            "bilinear",
+            {part: model[part].num_heads for part in _PARTS_WITH_HEADS},
+            trained.vocabulary.words,
         )
-    if path.is_dir():
-        return _read_checkpoint(path)
+    path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(
             f"There are no weights in {path} (config.init_from): it is not a file, a "
@@ -142,46 +142,6 @@ def _read_metadata(
     return (rows, columns), resize, heads
 
 
-def _read_checkpoint(path: pathlib.Path) -> Weights:
-    folder = find_checkpoint(path)
-    workdir = folder.parent.parent
-    model = read_config(workdir)["model"]
-    words = (workdir / "vocabulary.txt").read_text(encoding="utf-8").splitlines()
-    params = checkpoint.read_params(str(folder))
-    return _of_trained(str(folder), params, model, tuple(words))
-
-
-def _of_trained(
-    origin: str, params: Any, model: Any, words: tuple[str, ...]
-) -> Weights:
-    return Weights(
-        origin,
-        flax.traverse_util.flatten_dict(params, sep="/"),
-        tuple(side // model["patch_size"] for side in model["image_size"]),
-        "bilinear",
-        {part: model[part]["num_heads"] for part in _PARTS_WITH_HEADS},
-        words,
-    )
-
-
-def find_checkpoint(folder: pathlib.Path) -> pathlib.Path:
-    """Returns a workdir's last checkpoint, or the folder itself if it is a checkpoint.
-
-    Raises:
-        FileNotFoundError: if it is neither.
-    """
-    if folder.parent.name == "checkpoints" and folder.is_dir():
-        return folder
-    names = (path.name for path in (folder / "checkpoints").glob("*"))
-    steps = [int(name) for name in names if name.isdigit()]
-    if not steps:
-        raise FileNotFoundError(
-            f"{folder} holds no checkpoint; give the workdir of a training run, one of "
-            "its checkpoints, or a file of weights."
-        )
-    return folder / "checkpoints" / str(max(steps))
-
-
 def fit(
     weights: Weights, like: Any, model: ReSTR, words: tuple[str, ...]
 ) -> dict[str, np.ndarray]:
@@ -202,7 +162,7 @@ def fit(
     """
     side = model.vision.patch_size
     height, width = model.vision.image_size
-    expected = flax.traverse_util.flatten_dict(like, sep="/")
+    expected = parameters.flatten(like)
     weights = weights.on_grid((height // side, width // side))
     arrays = dict(weights.arrays)
     if CLASS_TOKEN in arrays and CLASS_TOKEN not in expected:
@@ -239,10 +199,3 @@ def _check_heads(weights: Weights, model: ReSTR) -> None:
             )
             + "."
         )
-
-
-def put(params: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Returns the parameters with some values replaced, given by path."""
-    flat = flax.traverse_util.flatten_dict(params, sep="/")
-    flat |= {path: jnp.asarray(x) for path, x in arrays.items()}
-    return flax.traverse_util.unflatten_dict(flat, sep="/")

@@ -9,25 +9,45 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import flax.traverse_util
-import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from restr_jax.models import build_model, strict
-from restr_jax.pretrained import weight_files
+from restr_jax.models import build_model, parameters, strict
+from restr_jax.pretrained import layout, weight_files
+from restr_jax.pretrained.layout import Arrays, Row
 from restr_jax.pretrained.released_layout import KINDS, VISUAL_LINGUISTIC, rows
 
-Arrays = Mapping[str, np.ndarray]
-
-
-def _flat(params: Any) -> dict[str, Any]:
-    return flax.traverse_util.flatten_dict(params, sep="/")
-
-
-def _shapes(arrays: Arrays) -> dict[str, strict.Shape]:
-    return {name: tuple(array.shape) for name, array in arrays.items()}
+# The keys of config.model that all released models have in common.
+_SAME_FOR_ALL = {
+    "scale_scores": False,
+    "sigmoid_gate": False,
+    "decode_projected": True,
+    "remat": "none",
+    "vision": {
+        "init_std": 0.02,
+        "drop_path_rate": 0.1,
+        "positions_init": "normal",
+        "conv_init": True,
+        "class_token": True,
+        "resize_by_count": True,
+    },
+    "language": {
+        "init_std": 0.02,
+        "post_norm": True,
+        "mask_padding": False,
+        "project": True,
+    },
+    "fusion": {
+        "init_std": 0.02,
+        "input_std": 0.02,
+        "drop_path_rate": 0.1,
+        "zero_padding": True,
+        "mask_padding": False,
+        "coordinates": False,
+        "norm_each": False,
+        "map_outputs": True,
+    },
+}
 
 
 def to_released(params: Any, kind: str = "cme") -> dict[str, np.ndarray]:
@@ -42,25 +62,31 @@ def to_released(params: Any, kind: str = "cme") -> dict[str, np.ndarray]:
     Raises:
         ValueError: if the layout lacks some parameters, as for the preset `paper`.
     """
-    ours = {path: np.asarray(x) for path, x in _flat(params).items()}
-    theirs = _rename(ours, kind)
+    ours = {path: np.asarray(x) for path, x in parameters.flatten(params).items()}
+    table = _table(parameters.shapes(ours), kind)
+    theirs = layout.to_theirs(table, ours) | _head(ours["vision/norm/scale"].size)
     # File formats need contiguous arrays instead of transposed views.
     return {name: np.ascontiguousarray(x) for name, x in theirs.items()}
 
 
-def _rename(ours: dict[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
-    table = list(rows(ours, kind))
+def _table(shapes: Mapping[str, strict.Shape], kind: str) -> list[Row]:
+    """Returns the rows of a model, given the shapes of its parameters."""
+    table = list(rows(shapes, kind))
     strict.check(
-        _shapes(ours),
-        {path: None for path, _, _ in table},
+        shapes,
+        {row.ours: None for row in table},
         "The model for the released layout",
         "Only models of the preset `released` have this layout.",
     )
-    theirs = {name: layout.to_theirs(ours[path]) for path, name, layout in table}
-    width = ours["vision/norm/scale"].shape[0]
-    theirs["encoder_v.head.weight"] = np.zeros((1000, width), np.float32)
-    theirs["encoder_v.head.bias"] = np.zeros(1000, np.float32)
-    return theirs
+    return table
+
+
+def _head(width: int) -> dict[str, np.ndarray]:
+    """Returns the classification head that the released encoder never uses."""
+    return {
+        "encoder_v.head.weight": np.zeros((1000, width), np.float32),
+        "encoder_v.head.bias": np.zeros(1000, np.float32),
+    }
 
 
 def from_released(arrays: Arrays, like: Any, kind: str = "cme") -> Any:
@@ -74,25 +100,23 @@ def from_released(arrays: Arrays, like: Any, kind: str = "cme") -> Any:
     Raises:
         ValueError: if arrays are missing, extra or of another shape; lists them all.
     """
-    ours = _flat(like)
-    table = list(rows(ours, kind))
-    empty = {p: np.broadcast_to(np.float32(0), x.shape) for p, x in ours.items()}
+    shapes = parameters.shapes(like)
+    table = _table(shapes, kind)
+    head = parameters.shapes(_head(shapes["vision/norm/scale"][0]))
     strict.check(
-        _shapes(arrays),
-        _shapes(_rename(empty, kind)),
+        {name: tuple(array.shape) for name, array in arrays.items()},
+        layout.expected(table, shapes) | head,
         "The released state dict",
         "Give a complete state dict of the released program, or set the model's sizes "
         "to those of the weights.",
     )
-    flat = {
-        p: layout.to_ours(strict.as_float32(n, arrays[n])) for p, n, layout in table
-    }
-    if flat["language/words/embedding"][0].any():
+    flat = layout.to_ours(table, arrays)
+    if flat[parameters.WORDS][0].any():
         raise ValueError(
             "Row 0 of encoder_l.embedding.weight belongs to padding and must be zero; "
             "give weights of the released program."
         )
-    return flax.traverse_util.unflatten_dict(flat, sep="/")
+    return parameters.unflatten(flat)
 
 
 def load(
@@ -131,16 +155,8 @@ def load(
     config.fusion.num_heads = fusion_heads
     words = arrays["encoder_l.embedding.weight"].shape[0]
     model = build_model(config, words)
-    height, width = config.image_size
     try:
-        like = jax.eval_shape(
-            lambda: model.init(
-                jax.random.key(0),
-                jnp.zeros((1, height, width, 3)),
-                jnp.ones((1, 1, 1), jnp.int32),
-                deterministic=True,
-            )["params"]
-        )
+        like = parameters.abstract(model)
     except Exception as error:  # Inconsistent sizes fail anywhere in flax.
         raise ValueError(
             "This is not a state dict of the released program: the sizes of its arrays "
@@ -182,52 +198,22 @@ def _read_config(
     # The released option for shared weights applies the single block of each encoder
     # twice.
     shared = in_fusion == len(names.stacks)
-    return ml_collections.ConfigDict(
-        {
-            "image_size": image_size or (side * patch_size, side * patch_size),
-            "patch_size": patch_size,
-            "decoder": any(name.startswith(names.stages) for name in arrays),
-            "scale_scores": False,
-            "sigmoid_gate": False,
-            "decode_projected": True,
-            "remat": "none",
-            "vision": {
-                "width": patch[0],
-                "num_layers": _count(arrays, "encoder_v.blocks"),
-                "mlp_dim": vision_mlp[0],
-                "init_std": 0.02,
-                "drop_path_rate": 0.1,
-                "positions_init": "normal",
-                "conv_init": True,
-                "class_token": True,
-                "resize_by_count": True,
-            },
-            "language": {
-                "width": words[1],
-                "num_layers": _count(arrays, "encoder_l.blocks"),
-                "mlp_dim": language_mlp[0],
-                "init_std": 0.02,
-                "post_norm": True,
-                "mask_padding": False,
-                "project": True,
-            },
-            "fusion": {
-                "kind": kinds[0] if kinds else "cme",
-                "width": joint[0],
-                "num_layers": 4 if shared else in_fusion,
-                "mlp_dim": fusion_mlp[0],
-                "init_std": 0.02,
-                "input_std": 0.02,
-                "drop_path_rate": 0.1,
-                "share_weights": shared,
-                "zero_padding": True,
-                "mask_padding": False,
-                "coordinates": False,
-                "norm_each": False,
-                "map_outputs": True,
-            },
-        }
-    )
+    config = ml_collections.ConfigDict(_SAME_FOR_ALL)
+    config.image_size = image_size or (side * patch_size, side * patch_size)
+    config.patch_size = patch_size
+    config.decoder = any(name.startswith(names.stages) for name in arrays)
+    config.vision.width = patch[0]
+    config.vision.num_layers = _count(arrays, "encoder_v.blocks")
+    config.vision.mlp_dim = vision_mlp[0]
+    config.language.width = words[1]
+    config.language.num_layers = _count(arrays, "encoder_l.blocks")
+    config.language.mlp_dim = language_mlp[0]
+    config.fusion.kind = kinds[0] if kinds else "cme"
+    config.fusion.width = joint[0]
+    config.fusion.num_layers = 4 if shared else in_fusion
+    config.fusion.mlp_dim = fusion_mlp[0]
+    config.fusion.share_weights = shared
+    return config
 
 
 def _count(arrays: Arrays, stack: str) -> int:

@@ -1,43 +1,44 @@
-"""Common parts of the layouts of ViT weights."""
+"""Conversion of a ViT's weights from any layout."""
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 
 from restr_jax.models import strict
-from restr_jax.pretrained.positions import Grid
-
-Arrays = Mapping[str, np.ndarray]
-Shape = tuple[int, ...]
+from restr_jax.models.positions import Grid
+from restr_jax.pretrained import layout as tables
+from restr_jax.pretrained.layout import Arrays, Row, Shape
 
 POSITIONS = "vision/positions"
 CLASS_TOKEN = "vision/class_token"
 
 
-class Source(NamedTuple):
-    """Source of one of our parameters.
+class Names(NamedTuple):
+    """Third-party names of a ViT's weights.
 
     Attributes:
-        ours: its path within the vision encoder.
-        theirs: names and shapes of its source arrays.
-        convert: converts these arrays to the parameter.
+        outside: the weights outside of the blocks; paths are within the encoder.
+        stack: the names in a block start with this and the block's number.
+        block: the weights of a block.
+        separator: the character behind the number.
     """
 
-    ours: str
-    theirs: dict[str, Shape]
-    convert: Callable[..., np.ndarray]
+    outside: list[Row]
+    stack: str
+    block: list[Row]
+    separator: str = "."
 
 
 class Layout(NamedTuple):
-    """Third-party names for the weights of a ViT.
+    """A third-party layout of the weights of a ViT.
 
     Attributes:
         name: name on the command line.
         begins: prefixes of most array names.
-        sources: lists every weight of a ViT, given arrays of its size.
+        names: returns the names of the weights, given the arrays.
         dropped: regular expressions of names that our model does not use, with a
             description.
         num_heads: returns the attention heads, or None if no shape shows them.
@@ -45,13 +46,13 @@ class Layout(NamedTuple):
 
     name: str
     begins: tuple[str, ...]
-    sources: Callable[[Arrays], list[Source]]
+    names: Callable[[Arrays], Names]
     dropped: dict[str, str]
     num_heads: Callable[[Arrays], int | None] = lambda arrays: None
 
 
-class Row(NamedTuple):
-    """Conversion of one third-party array.
+class Line(NamedTuple):
+    """Conversion of one third-party array, for a report.
 
     Attributes:
         theirs: its name.
@@ -71,13 +72,13 @@ class Converted(NamedTuple):
 
     Attributes:
         arrays: float32 arrays by path.
-        rows: the conversion, one row per third-party array.
+        rows: the conversion, one line per third-party array.
         grid: grid of patches of the position table.
         num_heads: attention heads by part, as far as known.
     """
 
     arrays: dict[str, np.ndarray]
-    rows: list[Row]
+    rows: list[Line]
     grid: Grid
     num_heads: dict[str, int]
 
@@ -93,7 +94,9 @@ def convert(layout: Layout, arrays: Arrays, grid: Grid | None = None) -> Convert
     Raises:
         ValueError: if arrays are missing, extra or of another shape; lists them all.
     """
-    sources = layout.sources(arrays)
+    names = layout.names(arrays)
+    num_blocks = _count_blocks(arrays, names.stack)
+    rows = _rows(names, num_blocks)
     dropped = {
         name: reason
         for pattern, reason in layout.dropped.items()
@@ -102,44 +105,45 @@ def convert(layout: Layout, arrays: Arrays, grid: Grid | None = None) -> Convert
     }
     strict.check(
         {name: tuple(x.shape) for name, x in arrays.items() if name not in dropped},
-        {name: shape for source in sources for name, shape in source.theirs.items()},
+        tables.expected(rows, _shapes(rows, num_blocks, arrays)),
         f"The file as a ViT in the {layout.name} layout",
         "Give the complete, unchanged file of a plain ViT.",
     )
-    ours, rows = {}, []
-    for source in sources:
-        parts = [strict.as_float32(name, arrays[name]) for name in source.theirs]
-        path = f"vision/{source.ours}"
-        ours[path] = np.ascontiguousarray(source.convert(*parts))
-        shape = show(ours[path].shape)
-        rows += [Row(n, s, path, shape) for n, s in source.theirs.items()]
-    rows += [
-        Row(name, tuple(arrays[name].shape), "", reason)
-        for name, reason in dropped.items()
-    ]
+    ours = {
+        path: np.ascontiguousarray(x)
+        for path, x in tables.to_ours(rows, arrays).items()
+    }
     heads = layout.num_heads(arrays)
     return Converted(
         ours,
-        rows,
+        report(rows, dropped, arrays, ours),
         _grid(ours[POSITIONS].shape[1] - 1, grid),
         {} if heads is None else {"vision": heads},
     )
 
 
+def report(
+    rows: Iterable[Row], dropped: dict[str, str], theirs: Arrays, ours: Arrays
+) -> list[Line]:
+    """Returns the line of each array.
+
+    Args:
+        rows: the rows of the converted arrays.
+        dropped: a description of each other array.
+        theirs: all arrays by name.
+        ours: the parameters by path.
+    """
+
+    def line(name: str, path: str, remark: str) -> Line:
+        return Line(name, tuple(theirs[name].shape), path, remark)
+
+    lines = [line(n, r.ours, show(ours[r.ours].shape)) for r in rows for n in r.theirs]
+    return lines + [line(name, "", reason) for name, reason in dropped.items()]
+
+
 def show(shape: Shape) -> str:
     """Formats a shape."""
     return " x ".join(map(str, shape))
-
-
-def _grid(num_patches: int, grid: Grid | None) -> Grid:
-    if grid is None:
-        grid = (math.isqrt(num_patches),) * 2
-        remedy = "which is not a square number; set its grid with --source_grid"
-    else:
-        remedy = f"which are not {show(grid)}; set its grid with --source_grid"
-    if grid[0] * grid[1] != num_patches:
-        raise ValueError(f"The position table has {num_patches} patches, {remedy}.")
-    return grid
 
 
 def dimension(arrays: Arrays, name: str, rank: int, axis: int, usual: int) -> int:
@@ -152,51 +156,69 @@ def dimension(arrays: Arrays, name: str, rank: int, axis: int, usual: int) -> in
     return shape[axis] if len(shape) == rank else usual
 
 
-def count_blocks(arrays: Arrays, start: str) -> int:
+def _count_blocks(arrays: Arrays, start: str) -> int:
     """Counts distinct block numbers that follow a prefix of names."""
     pattern = re.compile(re.escape(start) + r"(\d+)[./]")
     return len({m.group(1) for m in map(pattern.match, arrays) if m})
 
 
-def same(x: np.ndarray) -> np.ndarray:
-    """Returns an array unchanged."""
-    return x
+def _rows(names: Names, num_blocks: int) -> list[Row]:
+    """Returns the rows of all weights."""
+    rows = list(names.outside)
+    for i in range(num_blocks):
+        start = f"{names.stack}{i}{names.separator}"
+        rows += [row.within(f"encoder/block_{i}/", start) for row in names.block]
+    return [row.within("vision/", "") for row in rows]
 
 
-def norm(ours: str, theirs: str, width: int, scale: str = "weight") -> list[Source]:
-    """Lists the two arrays of a LayerNorm."""
-    separator = "." if scale == "weight" else "/"
-    return [
-        Source(f"{ours}/scale", {f"{theirs}{separator}{scale}": (width,)}, same),
-        Source(f"{ours}/bias", {f"{theirs}{separator}bias": (width,)}, same),
-    ]
+def _shapes(rows: list[Row], num_blocks: int, arrays: Arrays) -> dict[str, Shape]:
+    """Returns the shapes of the parameters, in the sizes that the arrays show."""
+    by_path = {row.ours: row for row in rows}
+
+    def size(path: str, rank: int, axis: int, usual: int) -> int:
+        # The usual size lets the check of all arrays report the error.
+        try:
+            row = by_path[path]
+            parts = [tables.empty(arrays[name].shape) for name in row.theirs]
+            shape = row.form.to_ours(*parts).shape
+        except (LookupError, ValueError):  # The array is missing or of another rank.
+            return usual
+        return shape[axis] if len(shape) == rank else usual
+
+    patches, fc1 = "vision/patch_embedding", "vision/encoder/block_0/mlp/fc1"
+    width = size(f"{patches}/kernel", 2, 1, size(CLASS_TOKEN, 3, 2, 768))
+    side = math.isqrt(size(f"{patches}/kernel", 2, 0, 3 * 16**2) // 3)
+    hidden = size(f"{fc1}/kernel", 2, 1, 4 * width)
+    shapes = {
+        CLASS_TOKEN: (1, 1, width),
+        POSITIONS: (1, size(POSITIONS, 3, 1, 197), width),
+        **_linear(patches, 3 * side**2, width),
+        **_norm("vision/norm", width),
+    }
+    for i in range(num_blocks):
+        block = f"vision/encoder/block_{i}"
+        shapes |= _norm(f"{block}/norm1", width) | _norm(f"{block}/norm2", width)
+        shapes |= _linear(f"{block}/attention/qkv", width, 3 * width)
+        shapes |= _linear(f"{block}/attention/out", width, width)
+        shapes |= _linear(f"{block}/mlp/fc1", width, hidden)
+        shapes |= _linear(f"{block}/mlp/fc2", hidden, width)
+    return shapes
 
 
-def torch_linear(ours: str, theirs: list[str], width: int, out: int) -> list[Source]:
-    """Lists the arrays of PyTorch's linears, which our linear concatenates.
-
-    Args:
-        ours: path of our linear.
-        theirs: names of their linears.
-        width: number of inputs.
-        out: number of outputs of each.
-    """
-    weights = {f"{name}.weight": (out, width) for name in theirs}
-    biases = {f"{name}.bias": (out,) for name in theirs}
-    return [
-        Source(f"{ours}/kernel", weights, lambda *parts: np.concatenate(parts).T),
-        Source(f"{ours}/bias", biases, lambda *parts: np.concatenate(parts)),
-    ]
+def _linear(path: str, inputs: int, outputs: int) -> dict[str, Shape]:
+    return {f"{path}/kernel": (inputs, outputs), f"{path}/bias": (outputs,)}
 
 
-def torch_patches(theirs: str, width: int, size: int) -> list[Source]:
-    """Lists the arrays of PyTorch's patch projection, a convolution."""
-    kernel = {f"{theirs}.weight": (width, 3, size, size)}
+def _norm(path: str, width: int) -> dict[str, Shape]:
+    return {f"{path}/scale": (width,), f"{path}/bias": (width,)}
 
-    def convert_kernel(x: np.ndarray) -> np.ndarray:
-        return x.transpose(2, 3, 1, 0).reshape(-1, width)
 
-    return [
-        Source("patch_embedding/kernel", kernel, convert_kernel),
-        Source("patch_embedding/bias", {f"{theirs}.bias": (width,)}, same),
-    ]
+def _grid(num_patches: int, grid: Grid | None) -> Grid:
+    if grid is None:
+        grid = (math.isqrt(num_patches),) * 2
+        remedy = "which is not a square number; set its grid with --source_grid"
+    else:
+        remedy = f"which are not {show(grid)}; set its grid with --source_grid"
+    if grid[0] * grid[1] != num_patches:
+        raise ValueError(f"The position table has {num_patches} patches, {remedy}.")
+    return grid

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jaxtyping import Float
 
-from restr_jax.models import ReSTR
+from restr_jax.models import parameters
 
 
 @flax.struct.dataclass
@@ -52,20 +52,6 @@ class Progress:
     window: tuple[dict[str, float], ...] = ()
 
 
-def init_params(model: ReSTR, max_words: int, seed: int) -> Any:
-    """Draws initial parameters; the padding row of the word table is zero."""
-    image = jnp.zeros((1, *model.vision.image_size, 3))
-    tokens = jnp.ones((1, 1, max_words), jnp.int32)
-
-    def init(key):
-        params = model.init(key, image, tokens, deterministic=True)["params"]
-        words = params["language"]["words"]
-        words["embedding"] = words["embedding"].at[0].set(0.0)
-        return params
-
-    return jax.jit(init)(jax.random.key(seed))
-
-
 def with_word_vectors(params: Any, table: Float[np.ndarray, "V E"]) -> Any:
     """Returns the parameters with another word table.
 
@@ -78,8 +64,7 @@ def with_word_vectors(params: Any, table: Float[np.ndarray, "V E"]) -> Any:
             f"The word table has shape {table.shape}, but the model needs {shape} "
             "(words, config.model.language.width)."
         )
-    language = dict(params["language"], words={"embedding": jnp.asarray(table)})
-    return dict(params, language=language)
+    return parameters.put(params, {parameters.WORDS: table})
 
 
 def with_frozen(params: Any, is_frozen: Callable[[tuple], bool]) -> Any:

@@ -30,36 +30,9 @@ def make_train_step(
     skipped, the step still counts, also for the learning rate, but changes nothing
     else. If they stop the run, the returned state is unusable.
     """
-    dtype = precision.compute_dtype(config.dtype)
     schedule = make_schedule(config.optimizer)
-    is_frozen = frozen_of(config.optimizer)
-
-    def loss_sum(params: Any, batch: dict, key: jax.Array):
-        image = inputs.normalise(batch["image"], batch["box"])
-        if is_frozen is not None:
-            params = with_frozen(params, is_frozen)  # Saves their backward pass.
-        params, image = precision.cast((params, image), dtype)
-        output = model.apply(
-            {"params": params},
-            image,
-            batch["tokens"],
-            deterministic=False,
-            rows=batch["row"],
-            rngs={"dropout": key},
-        )
-        sums = segmentation_losses(
-            output,
-            batch["mask"].astype(jnp.float32),
-            batch["valid"],
-            patch_size=config.model.patch_size,
-            patch_threshold=config.loss.patch_threshold,
-            patch_weight=config.loss.patch_weight,
-            dice_weight=config.loss.dice_weight,
-        )
-        sums["bad_images"] = jnp.sum(~batch["valid"].any(-1), dtype=jnp.float32)
-        return sums["loss"], sums
-
-    gradient_of = _in_parts(jax.grad(loss_sum, has_aux=True), config.accumulate_steps)
+    gradient_of = jax.grad(_make_loss(model, config), has_aux=True)
+    gradient_of = _in_parts(gradient_of, config.accumulate_steps)
 
     def step(state: TrainState, batch: dict, axis_name: str | None):
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
@@ -92,6 +65,39 @@ def make_train_step(
         return TrainState(state.step + 1, params, opt_state, average), sums
 
     return step
+
+
+def _make_loss(model: ReSTR, config) -> Callable:
+    """Returns ``loss(params, batch, key) -> (loss, sums)``, sums over a batch."""
+    dtype = precision.compute_dtype(config.dtype)
+    is_frozen = frozen_of(config.optimizer)
+
+    def loss_sum(params: Any, batch: dict, key: jax.Array):
+        image = inputs.normalise(batch["image"], batch["box"])
+        if is_frozen is not None:
+            params = with_frozen(params, is_frozen)  # Saves their backward pass.
+        params, image = precision.cast((params, image), dtype)
+        output = model.apply(
+            {"params": params},
+            image,
+            batch["tokens"],
+            deterministic=False,
+            rows=batch["row"],
+            rngs={"dropout": key},
+        )
+        sums = segmentation_losses(
+            output,
+            batch["mask"].astype(jnp.float32),
+            batch["valid"],
+            patch_size=config.model.patch_size,
+            patch_threshold=config.loss.patch_threshold,
+            patch_weight=config.loss.patch_weight,
+            dice_weight=config.loss.dice_weight,
+        )
+        sums["bad_images"] = jnp.sum(~batch["valid"].any(-1), dtype=jnp.float32)
+        return sums["loss"], sums
+
+    return loss_sum
 
 
 def _in_parts(gradient_of: Callable, parts: int) -> Callable:

@@ -14,10 +14,11 @@ import numpy as np
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
+from restr_jax.files import first_line
 from restr_jax.training.train_state import Progress, TrainState
 from restr_jax.version import __version__
-from restr_jax.workdir import fingerprint
-from restr_jax.workdir.checkpoint_errors import first_line, mute_echoes, not_written
+from restr_jax.workdir import choice, fingerprint
+from restr_jax.workdir.checkpoint_errors import mute_echoes, not_written
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ _STATE, _AVERAGE = "state", "average"
 METRIC = "oiou"  # defines "best": the validation split's cumulative IoU
 _NO_PROGRESS = Progress()
 _ASIDE = "damaged"  # folder of a workdir for unreadable checkpoints
+_LEAST_SLICED = 2**20  # bytes
 
 
 class DamagedCheckpointError(ValueError):
@@ -134,8 +136,12 @@ class Checkpoints:
                 keep_checkpoints_without_metrics=False,
             ),
         ]
+        context = ocp.Context()
+        # Every device writes a slice of a large array. A small one costs more to cut.
+        context.array.saving.min_slice_bytes_for_replica_parallel = _LEAST_SLICED
         self._checkpointer = ocp.training.Checkpointer(
             str(self._folder),
+            context=context,
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(
                 1
             ),
@@ -165,35 +171,7 @@ class Checkpoints:
         Raises:
             FileNotFoundError: if a named checkpoint does not exist.
         """
-        steps = self.steps()
-        if not steps:
-            raise FileNotFoundError(
-                f"There is no checkpoint in {self._folder}; train "
-                "first, or give the --workdir of a trained model."
-            )
-        if which == "all":
-            return steps
-        if which == "latest":
-            return steps[-1:]
-        if which == "best":
-            best = self.best_step()
-            if best is None:
-                raise FileNotFoundError(
-                    f"No checkpoint of {steps} was scored on a validation split; "
-                    "choose latest, all or a step."
-                )
-            return [best]
-        try:
-            wanted = [int(step) for step in which.split(",")]
-        except ValueError:
-            wanted = []
-        missing = [step for step in wanted if step not in steps]
-        if not wanted or missing:
-            raise FileNotFoundError(
-                f"Unknown checkpoints {which!r}; choose from {steps}, latest, best "
-                "and all."
-            )
-        return wanted
+        return choice.choose(which, self.steps(), self.best_step(), self._folder)
 
     def save(
         self,

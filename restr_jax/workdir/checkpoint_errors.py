@@ -6,6 +6,8 @@ import pathlib
 import sys
 import warnings
 
+from restr_jax.files import first_line
+
 _ECHOES = "Event loop is closed", "Encountered error while reading array"
 
 
@@ -66,8 +68,3 @@ def mute_echoes() -> None:
             before(raised)
 
     sys.unraisablehook = print_others
-
-
-def first_line(error: Exception) -> str:
-    """Returns the first line of an error message, or the type of an empty one."""
-    return str(error).partition("\n")[0][:400] or type(error).__name__

@@ -9,18 +9,15 @@ import logging
 import pathlib
 from typing import Any, NamedTuple
 
-import jax
 import ml_collections
 import numpy as np
 import safetensors
 import safetensors.numpy
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from restr_jax import shipped
 from restr_jax.data.text import Vocabulary
-from restr_jax.files import write_whole
-from restr_jax.models import ReSTR, build_model, strict
-from restr_jax.training import train_state
+from restr_jax.files import whole, write_whole
+from restr_jax.models import ReSTR, build_model, parameters, strict
 from restr_jax.version import __version__
 from restr_jax.workdir import checkpoint
 from restr_jax.workdir.checkpoint import Checkpoints
@@ -28,7 +25,6 @@ from restr_jax.workdir.checkpoint import Checkpoints
 logger = logging.getLogger(__name__)
 
 _WEIGHTS, _FORMAT = "weights.safetensors", "restr_jax weights 1"
-_WORDS = "language/words/embedding"
 _MOST_LAYERS = 1_000  # also of words; neither is the side of an array
 
 
@@ -63,20 +59,42 @@ def read(path: str | pathlib.Path, checkpoint_name: str = "best") -> Trained:
         FileNotFoundError: if there is no trained model.
         ValueError: if it is damaged, or of another version.
     """
-    name = str(path)
-    folder = shipped.folder(name) if name in shipped.NAMES else pathlib.Path(path)
+    folder = _folder(path)
     if is_export(folder):
-        home, params, origin = folder, _read_weights(folder / _WEIGHTS), str(path)
+        params, origin = _read_weights(folder / _WEIGHTS), str(path)
     else:
-        at = _find_checkpoint(folder, checkpoint_name)
-        home, origin = at.parent.parent, str(at)
+        origin = str(_find_checkpoint(folder, checkpoint_name))
         params = checkpoint.read_params(origin)
-    return _assemble(home, params, origin)
+    return _assemble(_home(folder), params, origin)
+
+
+def is_model(path: str | pathlib.Path) -> bool:
+    """Returns True for everything that `read` accepts, without reading it."""
+    return _folder(path).is_dir()
+
+
+def vocabulary_file(path: str | pathlib.Path) -> pathlib.Path:
+    """Returns the file of a trained model's words, see `read`."""
+    return _home(_folder(path)) / "vocabulary.txt"
 
 
 def is_export(folder: pathlib.Path) -> bool:
-    """Returns whether a folder is a folder of weights, as written by `write`."""
+    """Returns True for a folder of weights, as written by `write`."""
     return (folder / _WEIGHTS).is_file()
+
+
+def _folder(path: str | pathlib.Path) -> pathlib.Path:
+    name = str(path)
+    return shipped.folder(name) if name in shipped.NAMES else pathlib.Path(path)
+
+
+def _home(folder: pathlib.Path) -> pathlib.Path:
+    """Returns the folder of config.json and vocabulary.txt."""
+    return folder.parent.parent if _is_checkpoint(folder) else folder
+
+
+def _is_checkpoint(folder: pathlib.Path) -> bool:
+    return folder.parent.name == "checkpoints" and folder.is_dir()
 
 
 def write(trained: Trained, folder: pathlib.Path) -> None:
@@ -86,19 +104,20 @@ def write(trained: Trained, folder: pathlib.Path) -> None:
         ValueError: if a weight is too large for float16.
     """
     arrays = {}
-    for name, array in flatten_dict(trained.params, sep="/").items():
+    for name, array in parameters.flatten(trained.params).items():
         with np.errstate(over="ignore"):
             arrays[name] = np.asarray(array).astype(np.float16)
         strict.as_float32(name, arrays[name])  # Raises if one is infinite.
     folder.mkdir(parents=True, exist_ok=True)
     metadata = {"format": _FORMAT, "version": __version__}
-    (folder / _WEIGHTS).write_bytes(safetensors.numpy.save(arrays, metadata))
+    with whole(folder / _WEIGHTS) as partial:
+        partial.write_bytes(safetensors.numpy.save(arrays, metadata))
     write_whole(folder / "vocabulary.txt", trained.vocabulary.to_text())
     write_whole(folder / "config.json", trained.config.to_json(indent=2) + "\n")
 
 
 def _find_checkpoint(folder: pathlib.Path, name: str) -> pathlib.Path:
-    if folder.parent.name == "checkpoints" and folder.is_dir():
+    if _is_checkpoint(folder):
         return folder
     if not (folder / "checkpoints").is_dir():
         raise FileNotFoundError(
@@ -131,7 +150,7 @@ def _read_weights(path: pathlib.Path) -> Any:
         )
     try:
         arrays = {name: strict.as_float32(name, x) for name, x in arrays.items()}
-        return unflatten_dict(arrays, sep="/")
+        return parameters.unflatten(arrays)
     except (LookupError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not hold weights: {error}") from error
 
@@ -139,11 +158,11 @@ def _read_weights(path: pathlib.Path) -> Any:
 def _assemble(home: pathlib.Path, params: Any, origin: str) -> Trained:
     path = home / "config.json"
     text = path.read_bytes()
-    arrays = flatten_dict(params, sep="/")
+    arrays = parameters.flatten(params)
     try:
         config = ml_collections.ConfigDict(json.loads(text))
         # The vocabulary is checked separately, and its size does not bound the others.
-        shapes = (x.shape[name == _WORDS :] for name, x in arrays.items())
+        shapes = (x.shape[name == parameters.WORDS :] for name, x in arrays.items())
         _check_sizes(config, max(side for shape in shapes for side in shape))
         how = config.data.tokenizer, config.data.padding
         if not all(isinstance(name, str) for name in how):
@@ -153,17 +172,14 @@ def _assemble(home: pathlib.Path, params: Any, origin: str) -> Trained:
     vocabulary = Vocabulary.load(home / "vocabulary.txt", *how)
     try:
         model = build_model(config.model, len(vocabulary))
-        expected = jax.eval_shape(
-            lambda: train_state.init_params(model, config.data.max_words, seed=0)
-        )
+        expected = parameters.abstract(model, config.data.max_words)
     except Exception as error:  # Incompatible sizes fail anywhere in flax.
         raise _of_another_version(path, error) from error
-    shapes = [
-        {name: tuple(x.shape) for name, x in flatten_dict(tree, sep="/").items()}
-        for tree in (params, expected)
-    ]
     strict.check(
-        *shapes, origin, "It belongs to another version of restr_jax, or is damaged."
+        parameters.shapes(params),
+        parameters.shapes(expected),
+        origin,
+        "It belongs to another version of restr_jax, or is damaged.",
     )
     return Trained(config, vocabulary, model, params, origin)
 

@@ -2,7 +2,6 @@
 
 import tensorflow_datasets as tfds
 
-from tfds_builders import records
 from tfds_builders.refer.builder import ReferBuilder
 
 _DESCRIPTION = """
@@ -25,6 +24,9 @@ _CITATION = """
 class Builder(ReferBuilder):
     """Builds `gref` from a manual directory, whose layout README.md describes."""
 
+    DESCRIPTION = _DESCRIPTION
+    CITATION = _CITATION
+    HOMEPAGE = "https://github.com/mjhucla/Google_Refexp_toolbox"
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
     BUILDER_CONFIGS = [
@@ -37,17 +39,3 @@ class Builder(ReferBuilder):
     """
     FOLDER = "refcocog"
     SPLITS = {"google": ("train", "val"), "umd": ("train", "val", "test")}
-
-    def partition(self) -> tuple[str, tuple[str, ...]]:
-        """See the base class."""
-        name = self.builder_config.name
-        return name, self.SPLITS[name]
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return records.dataset_info(
-            self,
-            _DESCRIPTION,
-            image_source="mscoco",
-            homepage="https://github.com/mjhucla/Google_Refexp_toolbox",
-            citation=_CITATION,
-        )

@@ -8,7 +8,7 @@ import tqdm
 from PIL import Image
 from pycocotools import mask as mask_util
 
-from tfds_builders import masks
+from tfds_builders import rle
 from tfds_builders.storage.built import Built
 
 
@@ -69,7 +69,7 @@ def _check_record(record: dict, built: Built, split: str, i: int) -> Iterator[st
     for k, counts in enumerate(objects["mask"]):
         name = objects["object_id"][k].decode()
         try:
-            masks.check_rle({"size": list(size), "counts": counts}, *size)
+            rle.read_runs(counts, *size)
             if not mask_util.area({"size": list(size), "counts": counts}):
                 yield f"the mask of object {name} has no pixels"
         except ValueError as error:

@@ -5,7 +5,6 @@ import pathlib
 
 import tensorflow_datasets as tfds
 
-from tfds_builders import records
 from tfds_builders.annotations import Annotations, Problems
 from tfds_builders.refer.builder import ReferBuilder
 from tfds_builders.referit import text_objseg
@@ -30,6 +29,9 @@ _CITATION = """
 class Builder(ReferBuilder):
     """Builds `referit` from a manual directory, whose layout README.md describes."""
 
+    DESCRIPTION = _DESCRIPTION
+    CITATION = _CITATION
+    HOMEPAGE = "https://github.com/ronghanghu/text_objseg"
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
     BUILDER_CONFIGS = [
@@ -52,17 +54,14 @@ class Builder(ReferBuilder):
     )
     FOLDER = "refclef"
     IMAGES = "images/saiapr_tc-12"
+    # All three forms name an image by its number in SAIAPR TC-12.
+    IMAGE_SOURCE = "saiapr"
     TEXT_OBJSEG_FOLDER = "referit"
     SPLITS = {
         "text_objseg": ("train", "val", "trainval", "test"),
         "berkeley": ("train", "val", "test"),
         "unc": ("train", "val", "testA", "testB", "testC"),
     }
-
-    def partition(self) -> tuple[str, tuple[str, ...]]:
-        """See the base class."""
-        name = self.builder_config.name
-        return name, self.SPLITS[name]
 
     def files(self) -> tuple[str, ...]:
         """See the base class."""
@@ -79,13 +78,3 @@ class Builder(ReferBuilder):
             return super().read_annotations(root, problems)
         folder = root / self.TEXT_OBJSEG_FOLDER
         return text_objseg.read_annotations(folder, splits, problems)
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return records.dataset_info(
-            self,
-            _DESCRIPTION,
-            # All three forms name an image by its number in SAIAPR TC-12.
-            image_source="saiapr",
-            homepage="https://github.com/ronghanghu/text_objseg",
-            citation=_CITATION,
-        )
