@@ -10,7 +10,6 @@ resumes. The scores are written to --results and their tables to the terminal
 import argparse
 import concurrent.futures
 import functools
-import json
 import logging
 import multiprocessing
 import os
@@ -19,7 +18,9 @@ import time
 
 import numpy as np
 
+from benchmarks import reports
 from configs import ablations
+from tfds_builders.markdown import table
 
 # By name: arguments of `ablations.row`, and the paper's IoU on Gref val in Tables 3b
 # (fusions without a decoder) and 4.
@@ -81,36 +82,43 @@ def _take_core(cores) -> None:
     logging.getLogger("restr_jax").setLevel(logging.INFO)
 
 
-def describe(results: list[dict]) -> str:
+def describe(runs: list[dict]) -> str:
     """Formats results as Markdown: the scores by variant, then VME's seed."""
     header = ["variant", "oIoU", "spread", *KINDS, "text shuffled"]
     header += ["paper, Table 3b", "paper, Table 4"]
-    lines = [f"| {' | '.join(header)} |", f"| --- |{' ---: |' * (len(header) - 1)}"]
+    rows = []
     for variant, (_, paper) in VARIANTS.items():
-        runs = [r for r in results if r["variant"] == variant]
-        if not runs:
+        own = [r for r in runs if r["variant"] == variant]
+        if not own:
             continue
-        oious = [r["oiou"] for r in runs]
+        oious = [r["oiou"] for r in own]
         cells = [np.mean(oious), np.std(oious, ddof=1) if len(oious) > 1 else 0.0]
-        cells += [np.mean([r[k] for r in runs]) for k in (*KINDS, "oiou_shuffled_text")]
+        cells += [np.mean([r[k] for r in own]) for k in (*KINDS, "oiou_shuffled_text")]
         cells += [paper.get("table 3b"), paper.get("table 4")]
-        said = ["" if cell is None else f"{cell:.4f}" for cell in cells]
-        lines.append(f"| {variant} | {' | '.join(said)} |")
-    shares = [r["seed_attention"] for r in results if "seed_attention" in r]
+        rows.append([variant, *("" if c is None else f"{c:.4f}" for c in cells)])
+    lines = table(header, rows, "lr")
+    shares = [r["seed_attention"] for r in runs if "seed_attention" in r]
     if shares:
-        tokens = list(shares[0][0])
-        table = np.array([[[row[t] for t in tokens] for row in run] for run in shares])
-        lines += ["", f"| layer of VME | {' | '.join(tokens)} |"]
-        lines.append(f"| --- |{' ---: |' * len(tokens)}")
-        for i, (mean, low, high) in enumerate(
-            zip(table.mean(0), table.min(0), table.max(0), strict=True), start=1
-        ):
-            cells = [
+        lines += ["", *_shares_of_vme(shares)]
+    return "\n".join(lines)
+
+
+def _shares_of_vme(shares: list[list[dict]]) -> list[str]:
+    tokens = list(shares[0][0])
+    of_runs = np.array([[[row[t] for t in tokens] for row in run] for run in shares])
+    rows = [
+        [
+            i,
+            *(
                 f"{100 * m:.1f} ({100 * least:.1f} to {100 * most:.1f})"
                 for m, least, most in zip(mean, low, high, strict=True)
-            ]
-            lines.append(f"| {i} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+            ),
+        ]
+        for i, (mean, low, high) in enumerate(
+            zip(of_runs.mean(0), of_runs.min(0), of_runs.max(0), strict=True), start=1
+        )
+    ]
+    return table(["layer of VME", *tokens], rows, "lr")
 
 
 def main() -> None:
@@ -141,17 +149,15 @@ def main() -> None:
     with concurrent.futures.ProcessPoolExecutor(
         len(available), context, _take_core, (cores,)
     ) as pool:
-        results = list(pool.map(run, jobs))
+        runs = list(pool.map(run, jobs))
     record = {
         "steps": arguments.steps,
         "cores": len(available),
         "minutes": round((time.monotonic() - started) / 60, 1),
-        "runs": results,
+        "runs": runs,
     }
-    path = pathlib.Path(arguments.results)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=1) + "\n")
-    print(describe(results))
+    reports.write(arguments.results, record)
+    print(describe(runs))
     print(f"\n{record['minutes']} minutes on {record['cores']} cores")
 
 

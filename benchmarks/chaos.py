@@ -26,6 +26,7 @@ from benchmarks.chaos_run import Run, Scenario
 from restr_jax import experiment
 from restr_jax.workdir import checkpoint
 from restr_jax.workdir.config_checks import read_config
+from tfds_builders.markdown import table
 
 # Moments of a kill and their weights: any time, some time after a line of metrics,
 # while a checkpoint is written (between its first file and the final rename), or while
@@ -198,23 +199,22 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     where = ("start", "step", "save", "evaluation")
-    rows = [
+    title = (
         f"# {arguments.kills} kills\n\nMade by `python -m benchmarks.chaos "
         f"--kills={arguments.kills} --seed={arguments.seed}`: {chaos_data.WHAT} "
-        f"jax {jax.__version__}, Python {platform.python_version()}, CPU.\n",
-        "| | killed in all | " + " | ".join(where) + " | differs in the end |",
-        "| --- | ---: |" + " ---: |" * len(where) + " --- |",
-    ]
+        f"jax {jax.__version__}, Python {platform.python_version()}, CPU.\n"
+    )
+    header, rows = ["", "killed in all", *where, "differs in the end"], []
     with tempfile.TemporaryDirectory() as folder:
         for scenario in SCENARIOS:
             hit, differs, _ = torment(
                 scenario, pathlib.Path(folder), arguments.kills, arguments.seed
             )
-            counts = " | ".join(str(hit[w]) for w in where)
-            said = ", ".join(differs) or "nothing"
-            rows.append(f"| {scenario.name} | {hit.total()} | {counts} | {said} |")
-            print(rows[-1], flush=True)
-            arguments.output.write_text("\n".join(rows) + "\n")
+            counts = [hit.total(), *(hit[w] for w in where)]
+            rows.append([scenario.name, *counts, ", ".join(differs) or "nothing"])
+            lines = table(header, rows, "l" + "r" * len(counts) + "l")
+            print(lines[-1], flush=True)
+            arguments.output.write_text("\n".join([title, *lines]) + "\n")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.compile_ahead import VOCABULARY
 from configs import gref
-from restr_jax.models import build_model
+from restr_jax.models import build_model, parameters
 from restr_jax.training import train_state
 from restr_jax.training.optimizer import make_optimizer
 from restr_jax.workdir.checkpoint import Checkpoints
@@ -39,7 +39,7 @@ def random_state():
     )
     abstract = jax.eval_shape(
         lambda: train_state.create(
-            train_state.init_params(model, config.data.max_words, seed=0), optimizer
+            parameters.init(model, config.data.max_words, seed=0), optimizer
         )
     )
     rng = np.random.default_rng(0)

@@ -16,6 +16,8 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 
+from benchmarks.reports import write
+
 GIB = 2**30
 VOCABULARY = 12_112  # Gref's
 _COLLECTIVE = re.compile(
@@ -163,8 +165,8 @@ def main(
     )
     parser.add_argument("--cases", default="", help="regular expression; default: all")
     parser.add_argument("--one", help="internal: a single case, as JSON")
-    results = pathlib.Path("benchmarks/results") / f"{module.rpartition('.')[2]}.json"
-    parser.add_argument("--results", default=str(results))
+    default = f"benchmarks/results/{module.rpartition('.')[2]}.json"
+    parser.add_argument("--results", default=default)
     parser.add_argument("--table", action="store_true", help="print existing results")
     arguments = parser.parse_args()
     by_name = {case.name: case for case in cases}
@@ -172,7 +174,6 @@ def main(
         print(json.dumps(run(Case(**json.loads(arguments.one)))))
         return
     path = pathlib.Path(arguments.results)
-    path.parent.mkdir(parents=True, exist_ok=True)
     kept = json.loads(path.read_text()) if path.exists() else {}
     kept = {name: row for name, row in kept.items() if name in by_name}
 
@@ -183,10 +184,9 @@ def main(
     for name, case in by_name.items():
         if arguments.table or not re.search(arguments.cases, name):
             continue
-
         kept[name] = compiled(case) if case.batch else _largest(case, roomy, compiled)
         print(name, json.dumps(kept[name]), flush=True)
-        path.write_text(json.dumps(kept, indent=1) + "\n")
+        write(path, kept)
     print(to_markdown([kept[name] for name in by_name if name in kept]))
 
 

@@ -17,8 +17,6 @@ UNC has on average. The weights are random, and compilation is not timed.
 import argparse
 import json
 import os
-import pathlib
-import platform
 import time
 from collections.abc import Sequence
 
@@ -31,6 +29,7 @@ from PIL import Image
 from pycocotools import mask as mask_util
 from torch.nn import functional as F
 
+from benchmarks import reports
 from benchmarks.photographs import Photographs
 from benchmarks.torch_restr import TorchReSTR, load
 from configs import common
@@ -40,9 +39,8 @@ from restr_jax.data.splits import Split
 from restr_jax.data.text import Vocabulary
 from restr_jax.evaluation import metrics
 from restr_jax.evaluation.evaluator import Evaluator
-from restr_jax.models import build_model
+from restr_jax.models import build_model, parameters
 from restr_jax.parallel import Parallel
-from restr_jax.training import train_state
 
 UNC_RATIO = 142_210 / 19_994  # expressions per image
 
@@ -175,7 +173,7 @@ def main() -> None:
     config.eval.images_per_device = arguments.images_per_device
     evaluator = Evaluator(model, config, vocabulary, parallel)
     params = jax.tree.map(
-        np.array, train_state.init_params(model, config.data.max_words, seed=0)
+        np.array, parameters.init(model, config.data.max_words, seed=0)
     )
     _mixed(lambda s, p: list(evaluator.score(p, s, (0.5,))), params, split)
     on_device = parallel.replicate(params)
@@ -206,15 +204,9 @@ def main() -> None:
         "flipped_pixels": {n: flips(records[n], records["shared"]) for n in ways},
         "device": str(jax.devices()[0]),
         "cores": len(os.sched_getaffinity(0)),
-        "versions": {
-            "python": platform.python_version(),
-            "jax": jax.__version__,
-            "torch": torch.__version__,
-        },
+        "versions": reports.versions("jax", "torch"),
     }
-    path = pathlib.Path(arguments.results)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    reports.write(arguments.results, result)
     print(json.dumps(result, indent=1))
 
 

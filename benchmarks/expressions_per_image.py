@@ -17,8 +17,10 @@ import statistics
 import jax
 from absl import flags
 
+from benchmarks import reports
 from configs import shapes
 from restr_jax import train
+from tfds_builders.markdown import table
 
 PER_STEP, PER_SCENE = 32, 9
 
@@ -59,18 +61,20 @@ def run(k: int, expressions: int, data_dir: str, workdir: pathlib.Path) -> dict:
 
 def describe(equal: list[dict], timed: list[dict]) -> str:
     """Formats results as Markdown."""
-    lines = [
-        "| K | images a step | expressions/s | oIoU, equal expressions "
-        "| oIoU, equal time | expressions in it |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: |",
+    header = ["K", "images a step", "expressions/s", "oIoU, equal expressions"]
+    header += ["oIoU, equal time", "expressions in it"]
+    rows = [
+        [
+            one["k"],
+            one["batch_size"],
+            f"{one['expressions_per_second']:.0f}",
+            f"{one['oiou']:.3f}",
+            f"{other['oiou']:.3f}",
+            f"{other['expressions']:,}",
+        ]
+        for one, other in zip(equal, timed, strict=True)
     ]
-    for one, other in zip(equal, timed, strict=True):
-        lines.append(
-            f"| {one['k']} | {one['batch_size']} "
-            f"| {one['expressions_per_second']:.0f} | {one['oiou']:.3f} "
-            f"| {other['oiou']:.3f} | {other['expressions']:,} |"
-        )
-    return "\n".join(lines)
+    return "\n".join(table(header, rows, "r"))
 
 
 def main() -> None:
@@ -98,15 +102,13 @@ def main() -> None:
     for one in equal[1:]:
         more = round(seen * one["expressions_per_second"] / slowest)
         timed.append(run(one["k"], more, data_dir, folder / f"timed-{one['k']}"))
-    path = pathlib.Path(arguments.results)
-    path.parent.mkdir(parents=True, exist_ok=True)
     record = {
         "equal_expressions": equal,
         "equal_time": timed,
         "cores": len(os.sched_getaffinity(0)),
         "jax": jax.__version__,
     }
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    reports.write(arguments.results, record)
     print(describe(equal, timed))
 
 

@@ -24,6 +24,9 @@ import sys
 import tempfile
 import time
 
+from benchmarks.reports import write
+from tfds_builders.markdown import table
+
 ROOT = pathlib.Path(__file__).parent.parent
 CORPUS = ROOT / "tests" / "fuzz" / "corpus"
 _RAM = pathlib.Path("/dev/shm")
@@ -207,9 +210,17 @@ def _report(results: list[Result], given: argparse.Namespace) -> str:
     versions = ", ".join(f"{n} {importlib.metadata.version(n)}" for n in names)
     total = sum(r.executions for r in results)
     crashes = sum(len(r.crashes) for r in results)
+    header = ["target", "executions", "a second", "new crashes"]
+    header += ["longest input, ms", "MB"]
     rows = [
-        f"| {r.name} | {r.executions:,} | {r.executions / max(r.seconds, 1):,.0f} | "
-        f"{len(r.crashes)} | {1000 * r.longest:,.0f} | {r.memory:,} |"
+        [
+            r.name,
+            f"{r.executions:,}",
+            f"{r.executions / max(r.seconds, 1):,.0f}",
+            len(r.crashes),
+            f"{1000 * r.longest:,.0f}",
+            f"{r.memory:,}",
+        ]
         for r in results
     ]
     return "\n".join(
@@ -228,9 +239,7 @@ def _report(results: list[Result], given: argparse.Namespace) -> str:
             f"take {min(r.memory for r in results)} MB. Inputs of less than a "
             "millisecond are not recorded as the longest.",
             "",
-            "| target | executions | a second | new crashes | longest input, ms | MB |",
-            "| --- | ---: | ---: | ---: | ---: | ---: |",
-            *rows,
+            *table(header, rows, "lr"),
             "",
         ]
     )
@@ -259,9 +268,9 @@ def main() -> None:
             results[name] = _run(name, runs, pathlib.Path(folder), given)
             print(results[name], flush=True)
             kept = {name: dataclasses.asdict(r) for name, r in results.items()}
-            path.write_text(json.dumps(kept, indent=1) + "\n")
-            table = _report(list(results.values()), given)
-            pathlib.Path(given.output).write_text(table)
+            write(path, kept)
+            report = _report(list(results.values()), given)
+            pathlib.Path(given.output).write_text(report)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 
 from benchmarks import compile_ahead
 from benchmarks.compile_ahead import Case
+from tfds_builders.markdown import table
 
 CUDNN = 91000  # version 9.10.0
 
@@ -202,11 +203,9 @@ def environment(case: Case) -> dict[str, str]:
 
 def to_markdown(rows: list[dict]) -> str:
     """Returns a table of the results."""
-    lines = [
-        "| card | GPUs | program | preset | dtype | mode | batch | fits | GiB a GPU "
-        "| of it arguments | cuDNN attention | collectives |",
-        "| --- | ---: | --- | --- | --- | --- | ---: | --- | ---: | ---: | --- | --- |",
-    ]
+    header = ["card", "GPUs", "program", "preset", "dtype", "mode", "batch", "fits"]
+    header += ["GiB a GPU", "of it arguments", "cuDNN attention", "collectives"]
+    lines = []
     for row in rows:
         mode = row["mode"] + (f", fsdp {row['fsdp']}" if row["fsdp"] > 1 else "")
         if row["remat"] != "none":
@@ -218,8 +217,8 @@ def to_markdown(rows: list[dict]) -> str:
         cells += [f"{row['gib']:.2f} of {row['memory']}"]
         cells += [f"{row['arguments_gib']:.2f}", compile_ahead.in_words(kernels)]
         cells += [compile_ahead.in_words(row["collectives"])]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return "\n".join(table(header, lines, "lrllllrlrrll"))
 
 
 if __name__ == "__main__":

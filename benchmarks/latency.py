@@ -18,8 +18,7 @@ import restr_jax
 from configs import common
 from restr_jax.data.text import Vocabulary
 from restr_jax.inference.segmenter import Segmenter
-from restr_jax.models import build_model
-from restr_jax.training import train_state
+from restr_jax.models import build_model, parameters
 from restr_jax.workdir.model_files import Trained
 
 
@@ -29,7 +28,7 @@ def full_model(vocab_size: int = 12_112) -> Segmenter:
     words = ["<pad>", "<unk>", "circle"]
     words += [f"word{i}" for i in range(vocab_size - len(words))]
     model = build_model(config.model, vocab_size)
-    params = train_state.init_params(model, config.data.max_words, seed=0)
+    params = parameters.init(model, config.data.max_words, seed=0)
     vocabulary = Vocabulary(words)
     return Segmenter(Trained(config, vocabulary, model, params, "random weights"))
 

@@ -24,6 +24,8 @@ import jax
 import numpy as np
 import psutil
 
+from tfds_builders import markdown
+
 ROOT = pathlib.Path(__file__).parent.parent
 _EVERY_SECONDS = 1.0
 
@@ -82,8 +84,7 @@ def read(metrics: pathlib.Path) -> list[dict]:
 def table(samples: list[dict], steps: int) -> list[str]:
     """Returns the table of memory, descriptors and threads."""
     late = [s for s in samples if steps / 10 < s["step"] < steps]
-    lines = ["| | after a tenth | at the end | greatest | slope per 1,000 steps |"]
-    lines.append("| --- | ---: | ---: | ---: | ---: |")
+    rows = []
     for name, unit in (
         ("rss_mib", "memory, MiB"),
         ("descriptors", "file descriptors"),
@@ -91,11 +92,10 @@ def table(samples: list[dict], steps: int) -> list[str]:
     ):
         values = np.array([s[name] for s in late], float)
         slope = np.polyfit([s["step"] / 1000 for s in late], values, 1)[0]
-        lines.append(
-            f"| {unit} | {values[0]:.0f} | {values[-1]:.0f} | {values.max():.0f} | "
-            f"{slope:+.3f} |"
-        )
-    return lines
+        found = (values[0], values[-1], values.max())
+        rows.append([unit, *(f"{value:.0f}" for value in found), f"{slope:+.3f}"])
+    header = ["", "after a tenth", "at the end", "greatest", "slope per 1,000 steps"]
+    return markdown.table(header, rows, "lr")
 
 
 def costs(samples: list[dict], steps: int) -> list[float]:

@@ -26,14 +26,9 @@ from collections.abc import Callable
 import jax
 
 from configs import gref
-from restr_jax.cost import (
-    Product,
-    Trace,
-    TracedModel,
-    count_parameters,
-    trace,
-    trace_model,
-)
+from restr_jax.cost import Product, Trace, TracedModel, trace, trace_model
+from restr_jax.models.parameters import count
+from tfds_builders.markdown import table
 
 _MACS_PER_NORMALISED_VALUE = 5
 _FUSION_LINEARS = ("visual_linear", "language_linear")
@@ -77,10 +72,12 @@ def _table_3b(get_config: Callable) -> list[Figure]:
     ):
         config = get_config()
         config.model.fusion.update(kind=kind, share_weights=shared)
+        # The layers before the fusion do not change its costs.
+        config.model.vision.num_layers = config.model.language.num_layers = 0
         traced = trace_model(config.model, config.data.max_words)
         own = traced.variables["params"]["fusion"]
-        whole = count_parameters(own, lambda p: not p.startswith(_FUSION_LINEARS))
-        norms = count_parameters(own, lambda p: p.startswith("norm"))
+        whole = count(own, lambda p: not p.startswith(_FUSION_LINEARS))
+        norms = count(own, lambda p: p.startswith("norm"))
         name = f"Table 3b, {name}"
         found.append(_parameters(name, parameters, whole - norms, whole))
         reached = _as_printed(_fusion(traced, class_token=True))
@@ -100,8 +97,8 @@ def _table_5(get_config: Callable) -> list[Figure]:
         config.model.language.mlp_dim = 1200
         config.model.fusion.share_weights = shared
         params = trace_model(config.model, config.data.max_words).variables["params"]
-        ours = count_parameters(params, lambda p: not p.endswith("words/embedding"))
-        reached = count_parameters(params, _printed)
+        ours = count(params, lambda p: not p.endswith("words/embedding"))
+        reached = count(params, _printed)
         found.append(_parameters(name, parameters, reached, ours))
 
         config = get_config("released")
@@ -188,15 +185,19 @@ def describe(get_config: Callable) -> str:
     Args:
         get_config: the function of configs/gref.py.
     """
-    lines = [
-        "| figure | paper | reproduced | our model |",
-        "| --- | ---: | ---: | ---: |",
-    ]
-    for f in figures(get_config):
-        lines.append(
-            f"| {f.name} | {f.printed:.2f} {f.unit} | {f.reached:.2f} {f.unit} "
-            f"({f.reached:.4f}) | {f.executed:.2f} {f.unit} |"
-        )
+    lines = table(
+        ["figure", "paper", "reproduced", "our model"],
+        [
+            [
+                f.name,
+                f"{f.printed:.2f} {f.unit}",
+                f"{f.reached:.2f} {f.unit} ({f.reached:.4f})",
+                f"{f.executed:.2f} {f.unit}",
+            ]
+            for f in figures(get_config)
+        ],
+        "lr",
+    )
     reading = __doc__.split("\n\n", 2)[2].rstrip()
     return "\n".join([*lines, "", reading])
 

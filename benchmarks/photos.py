@@ -17,10 +17,12 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 import restr_jax
+from benchmarks.reports import write
 from restr_jax.data import preprocess, splits
 from restr_jax.data.splits import Split
 from restr_jax.evaluation import metrics
 from restr_jax.inference.segmenter import EncodedImage, Segmenter
+from tfds_builders.markdown import table
 
 SETS = ("animals", "coco")
 HERE = pathlib.Path(__file__).parent
@@ -149,7 +151,7 @@ def score_free(model: Segmenter, data_dir: str) -> dict[str, dict]:
     }
 
 
-def to_markdown(results: dict[str, dict]) -> str:
+def to_markdown(scores: dict[str, dict]) -> str:
     """Formats a table of the sets and one of the kinds."""
 
     def cell(value: float | int | None) -> str:
@@ -157,16 +159,17 @@ def to_markdown(results: dict[str, dict]) -> str:
 
     keys = ("expressions", "oiou", "miou", "right", "rivalled", "right_rivalled")
     keys += ("empty", "fit_nothing", "empty_of_nothing")
-    lines = ["| | " + " | ".join(keys) + " |", "| --- |" + " ---: |" * len(keys)]
-    for name, scores in results.items():
-        cells = [cell(scores[key]) for key in keys]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    lines += ["", "| | kind | expressions | oiou | right |"]
-    lines += ["| --- | --- | ---: | ---: | ---: |"]
-    for name, scores in results.items():
-        for kind, of_kind in scores["by_kind"].items():
-            cells = [cell(value) for value in of_kind.values()]
-            lines.append(f"| {name} | {kind or '-'} | " + " | ".join(cells) + " |")
+    lines = table(
+        ["", *keys],
+        [[name, *(cell(s[key]) for key in keys)] for name, s in scores.items()],
+        "lr",
+    )
+    rows = [
+        [name, kind or "-", *map(cell, of_kind.values())]
+        for name, s in scores.items()
+        for kind, of_kind in s["by_kind"].items()
+    ]
+    lines += ["", *table(["", "kind", "expressions", "oiou", "right"], rows, "llr")]
     return "\n".join(lines)
 
 
@@ -187,7 +190,7 @@ def main() -> None:
         results[f"{name}, texts shuffled"] = score_templates(model, shuffled)
     free = score_free(model, arguments.data_dir)
     results |= {f"sentences, {name}": scores for name, scores in free.items()}
-    pathlib.Path(arguments.output).write_text(json.dumps(results, indent=1) + "\n")
+    write(arguments.output, results)
     print(to_markdown(results))
 
 

@@ -10,7 +10,6 @@ results/real_size.json after every stage and prints the tables of real_size.md.
 """
 
 import argparse
-import json
 import os
 import pathlib
 import platform
@@ -24,6 +23,7 @@ import time
 import psutil
 
 from benchmarks import real_size_data
+from benchmarks.reports import write
 from tfds_builders.markdown import table
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -107,7 +107,7 @@ class Bench:
     def note(self, name: str, stage: str, row: dict) -> None:
         """Records a row."""
         self._results["rows"].append({"set": name, "stage": stage, **row})
-        RESULTS.write_text(json.dumps(self._results, indent=1) + "\n")
+        write(RESULTS, self._results)
         print(f"{name}, {stage}: {row}", flush=True)
 
     def start(self, *command) -> Stage:

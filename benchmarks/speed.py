@@ -20,8 +20,6 @@ import functools
 import gc
 import json
 import os
-import pathlib
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -32,11 +30,11 @@ import numpy as np
 import torch
 from absl import flags
 
+from benchmarks import reports
 from benchmarks.speed_ways import VOCABULARY, Jax, Torch, make_batch
 from configs import common
 from restr_jax import cost, precision
-from restr_jax.models import build_model
-from restr_jax.training import train_state
+from restr_jax.models import build_model, parameters
 
 Ways = dict[str, Callable[[], object]]
 
@@ -177,7 +175,7 @@ def main() -> None:
     config = make_config(arguments.image_size, arguments.dtype, arguments.remat)
     dtype = precision.compute_dtype(config.dtype)
     model = build_model(config.model, VOCABULARY)
-    params = train_state.init_params(model, config.data.max_words, seed=0)
+    params = parameters.init(model, config.data.max_words, seed=0)
     params = jax.tree.map(np.array, params)
     rate = matmul_rate(dtype, 2048 if jax.default_backend() == "cpu" else 8192)
     print(f"matrix product in {dtype}: {rate:.0f} GFLOP/s", flush=True)
@@ -191,21 +189,15 @@ def main() -> None:
         "image_size": arguments.image_size,
         "dtype": dtype.name,
         "remat": arguments.remat,
-        "parameters": cost.count_parameters(params, lambda path: True),
+        "parameters": parameters.count(params),
         "matmul_gflop_per_second": rate,
         "peak_bytes_in_use": stats.get("peak_bytes_in_use"),
         "rows": rows,
         "device": str(jax.devices()[0].device_kind),
         "cores": len(os.sched_getaffinity(0)),
-        "versions": {
-            "python": platform.python_version(),
-            "jax": jax.__version__,
-            "torch": torch.__version__,
-        },
+        "versions": reports.versions("jax", "torch"),
     }
-    path = pathlib.Path(arguments.results)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    reports.write(arguments.results, result)
 
 
 if __name__ == "__main__":

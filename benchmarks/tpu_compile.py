@@ -13,6 +13,7 @@ import dataclasses
 
 from benchmarks import compile_ahead
 from benchmarks.compile_ahead import Case
+from tfds_builders.markdown import table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,13 +74,10 @@ def environment(case: Case) -> dict[str, str]:
 
 def to_markdown(rows: list[dict]) -> str:
     """Returns a table of the results."""
-    lines = [
-        "| slice | chips | program | mode | remat | fusion layers | fsdp | batch "
-        "| fits | GiB a chip | of it arguments | TFLOP a chip | GB moved a chip "
-        "| collectives |",
-        "| --- | ---: | --- | --- | --- | ---: | ---: | ---: | --- | ---: | ---: "
-        "| ---: | ---: | --- |",
-    ]
+    header = ["slice", "chips", "program", "mode", "remat", "fusion layers", "fsdp"]
+    header += ["batch", "fits", "GiB a chip", "of it arguments", "TFLOP a chip"]
+    header += ["GB moved a chip", "collectives"]
+    lines = []
     for row in rows:
         cells = [row[k] for k in ("target", "chips", "program", "mode", "remat")]
         cells += [row[k] for k in ("layers", "fsdp", "batch")]
@@ -91,8 +89,8 @@ def to_markdown(rows: list[dict]) -> str:
         else:
             needs = f"{row['gib']:.1f}" if row["gib"] else "more"
             cells += ["no", f"{needs} of {row['memory']}", "", "", "", ""]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return "\n".join(table(header, lines, "lrlllrrrlrrrrl"))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ the run's vector or, as in earlier versions, a random untrained one.
 import argparse
 import dataclasses
 import itertools
-import json
 import logging
 import os
 import pathlib
@@ -22,12 +21,15 @@ import jax
 import numpy as np
 from absl import flags
 
+from benchmarks import reports
 from configs import shapes
 from restr_jax import experiment, train
 from restr_jax.data.splits import Split
 from restr_jax.data.text import Vocabulary
 from restr_jax.evaluation import metrics
 from restr_jax.evaluation.evaluator import Evaluator
+from restr_jax.models import parameters
+from tfds_builders.markdown import table
 
 SYNONYMS = {
     "red": "crimson",
@@ -96,7 +98,7 @@ def score(run: experiment.Experiment, split: Split) -> list[dict[str, float]]:
     config, known = run.config, run.vocabulary
     trained = {
         word
-        for of_record in run.open_training().sentences
+        for of_record in run.data.training.sentences
         for sentence in of_record
         for word in known.tokenize(sentence)
     }
@@ -130,8 +132,7 @@ def collect(run, params, unknown: np.ndarray, asked: list) -> list[float]:
     """Returns the oIoU of each (evaluator, split) pair, given the vector of `<unk>`."""
     table = np.array(params["language"]["words"]["embedding"])
     table[run.vocabulary.unknown_id] = unknown
-    language = dict(params["language"], words={"embedding": table})
-    placed = run.parallel.replicate(dict(params, language=language))
+    placed = run.parallel.replicate(parameters.put(params, {parameters.WORDS: table}))
     return [
         metrics.cumulative_iou(evaluator.collect(placed, split, 0.5))
         for evaluator, split in asked
@@ -140,14 +141,17 @@ def collect(run, params, unknown: np.ndarray, asked: list) -> list[float]:
 
 def describe(rows: list[dict]) -> str:
     """Formats results as Markdown."""
-    lines = [
-        "| word table | word dropout | `<unk>` | " + " | ".join(WAYS) + " |",
-        "| --- | ---: | --- |" + " ---: |" * len(WAYS),
+    header = ["word table", "word dropout", "`<unk>`", *WAYS]
+    cells = [
+        [
+            row["table"],
+            f"{row['dropout']:g}",
+            row["unknown"],
+            *(f"{row[way]:.3f}" for way in WAYS),
+        ]
+        for row in rows
     ]
-    for row in rows:
-        about = f"| {row['table']} | {row['dropout']:g} | {row['unknown']} | "
-        lines.append(about + " | ".join(f"{row[way]:.3f}" for way in WAYS) + " |")
-    return "\n".join(lines)
+    return "\n".join(table(header, cells, "lrlr"))
 
 
 def main() -> None:
@@ -172,20 +176,18 @@ def main() -> None:
         workdir = str(pathlib.Path(arguments.output) / f"{table}-{dropout}")
         train.train_and_evaluate(config, workdir)
         run = experiment.start(config, workdir, training=False)
-        scores = score(run, run.open_split("test"))
+        scores = score(run, run.data.scored("test"))
         for unknown, row in zip(("own", "random"), scores, strict=True):
             about = {"table": table, "dropout": dropout, "unknown": unknown}
             rows.append(about | row)
         print(describe(rows), flush=True)
-    path = pathlib.Path(arguments.results)
-    path.parent.mkdir(parents=True, exist_ok=True)
     record = {
         "rows": rows,
         "steps": arguments.steps,
         "cores": len(os.sched_getaffinity(0)),
         "jax": jax.__version__,
     }
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    reports.write(arguments.results, record)
 
 
 if __name__ == "__main__":
