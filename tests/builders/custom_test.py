@@ -17,9 +17,12 @@ from tfds_builders import prepare
 from tfds_builders.custom import custom_dataset_builder
 
 README = pathlib.Path(custom_dataset_builder.__file__).parent / "README.md"
-# Outline of the right meter in photos/meters.jpg, of 121 x 160 pixels.
-POLYGONS = [[147, 1, 159, 12, 157, 46, 152, 74, 133, 70, 132, 42, 128, 21, 133, 6]]
-SIZE = [121, 160]
+# Outline of the cup in photos/coffee.jpg, of 98 x 160 pixels.
+POLYGONS = [
+    [64, 0, 92, 0, 104, 8, 108, 21, 105, 38, 100, 52, 88, 64, 72, 66]
+    + [60, 73, 53, 70, 54, 60, 48, 42, 46, 21, 52, 7]
+]
+SIZE = [98, 160]
 
 
 @pytest.fixture
@@ -41,28 +44,30 @@ def write_lines(path, lines):
 
 def test_both_forms_are_built(manual, testdata):
     data_dir = build(manual)
-    meters, pizza = (
+    coffee, woman = (
         splits.open_split(data_dir, "custom", split) for split in ("train", "val")
     )
-    assert meters.images == ["custom/photos/meters.jpg"]
-    assert meters.sentences == [
-        ["meter on the right", "The one without a rag.", "meter on the left"]
+    assert coffee.images == ["custom/photos/coffee.jpg"]
+    assert coffee.sentences == [
+        ["cup in the middle", "The one with a handle.", "saucer under the cup"]
     ]
-    assert pizza.images == ["custom/photos/pizza.jpg"]
-    assert pizza.sentences == [["the slice that was cut off", "smaller piece of pizza"]]
-    record = meters.source[0]
-    image = (testdata / "custom/photos/meters.jpg").read_bytes()
+    assert woman.images == ["custom/photos/astronaut.jpg"]
+    assert woman.sentences == [
+        ["the rocket behind the woman", "smaller of the two things"]
+    ]
+    record = coffee.source[0]
+    image = (testdata / "custom/photos/coffee.jpg").read_bytes()
     assert record["image"] == image
-    assert list(record["objects"]["object_id"]) == [b"right", b"train.jsonl:3"]
-    assert list(record["objects"]["category"]) == [b"parking meter", b""]
+    assert list(record["objects"]["object_id"]) == [b"cup", b"train.jsonl:3"]
+    assert list(record["objects"]["category"]) == [b"coffee cup", b""]
     assert list(record["expressions"]["object"]) == [0, 0, 1]
-    drawn = np.asarray(Image.open(testdata / "custom/masks/left.png")) > 0
+    drawn = np.asarray(Image.open(testdata / "custom/masks/saucer.png")) > 0
     stored = preprocess.decode_mask(record["objects"]["mask"][1], drawn.shape)
     np.testing.assert_array_equal(stored, drawn)
-    (slice_,) = pizza.source[0]["objects"]["mask"]
+    (rocket,) = woman.source[0]["objects"]["mask"]
     # Left, top, width and height of the polygon in val.json.
-    box = mask_util.toBbox({"size": [160, 106], "counts": slice_})
-    np.testing.assert_allclose(box, [4, 100, 53, 42], atol=1)
+    box = mask_util.toBbox({"size": [161, 120], "counts": rocket})
+    np.testing.assert_allclose(box, [70, 0, 36, 89], atol=1)
 
 
 def test_every_form_of_a_mask_is_stored_alike(manual):
@@ -70,19 +75,19 @@ def test_every_form_of_a_mask_is_stored_alike(manual):
     runs = np.flatnonzero(np.diff(mask_util.decode(rle).ravel(order="F"))) + 1
     lengths = np.diff([0, *runs, SIZE[0] * SIZE[1]]).tolist()
     mask = Image.fromarray(mask_util.decode(rle) * 255)
-    mask.save(manual / "masks/right.png")
+    mask.save(manual / "masks/cup.png")
     forms = {
         "polygons": POLYGONS,
         "runs": {"size": SIZE, "counts": lengths},
         "string": {"size": SIZE, "counts": rle["counts"].decode()},
-        "file": "masks/right.png",
+        "file": "masks/cup.png",
     }
-    line = {"image": "photos/meters.jpg", "expression": "x"}
+    line = {"image": "photos/coffee.jpg", "expression": "x"}
     for name, form in forms.items():
         write_lines(manual / f"{name}.jsonl", [line | {"mask": form}])
         if name == "file":
             continue
-        entry = {"id": 1, "file_name": line["image"], "height": 121, "width": 160}
+        entry = {"id": 1, "file_name": line["image"], "height": 98, "width": 160}
         thing = {"id": 1, "image_id": 1, "segmentation": form, "expressions": ["x"]}
         content = {"images": [entry], "annotations": [thing]}
         (manual / f"coco_{name}.json").write_text(json.dumps(content))
@@ -107,9 +112,9 @@ def test_sets_of_different_names_are_kept_apart(manual):
             manual_dir=manual, register_checksums=False
         )
     )
-    assert splits.split_names(data_dir, "custom") == ["train", "val"]
-    assert splits.split_names(data_dir, "custom/mine") == ["train"]
-    assert splits.split_names(data_dir, "custom/more") == ["few", "train"]
+    assert list(splits.DataSet(data_dir, "custom").splits) == ["train", "val"]
+    assert list(splits.DataSet(data_dir, "custom/mine").splits) == ["train"]
+    assert list(splits.DataSet(data_dir, "custom/more").splits) == ["few", "train"]
     opened = splits.open_split(data_dir, "custom/mine", "train")
     assert opened.name == "custom/mine:train" and len(opened.source) == 1
 
@@ -137,21 +142,21 @@ def test_the_worked_example_matches_its_readme(testdata, tmp_path):
         (line,) = (p for p in printed if p.startswith(f"  {split}: "))
         assert f"\n    {line}\n" in text
     (record,) = splits.open_split(data_dir, "custom", "coco").source
-    assert list(record["objects"]["category"]) == [b"pizza"]
+    assert list(record["objects"]["category"]) == [b"model rocket"]
 
 
 # Each needs another file or entry; own_annotations_test.py has more cases.
-GOOD = {"image": "photos/meters.jpg", "expression": "good", "mask": POLYGONS}
+GOOD = {"image": "photos/coffee.jpg", "expression": "good", "mask": POLYGONS}
 FAULTS = [
-    (b'{"image": "photos/meters.jpg"', "it is not JSON"),
+    (b'{"image": "photos/coffee.jpg"', "it is not JSON"),
     ([1], "it is [1], expected {...}"),
-    ({"image": "photos/meters.jpg"}, "it lacks expression, mask"),
+    ({"image": "photos/coffee.jpg"}, "it lacks expression, mask"),
     (GOOD | {"expresion": "typo"}, "unknown field 'expresion'"),
     (b'{"image": "\xe9.jpg"}', "it is not UTF-8"),
     (GOOD | {"expression": " "}, "the expression is empty"),
     (GOOD | {"image": "absent.jpg"}, "absent.jpg: the image is missing"),
     (GOOD | {"image": "empty.jpg"}, "empty.jpg: the file has no bytes"),
-    (GOOD | {"image": "../meters.jpg"}, "leads out of the manual directory"),
+    (GOOD | {"image": "../coffee.jpg"}, "leads out of the manual directory"),
     (GOOD | {"mask": "masks/absent.png"}, "masks/absent.png: it is missing"),
     (GOOD | {"mask": "empty.png"}, "empty.png: it is missing, damaged"),
     (GOOD | {"mask": "small.png"}, "small.png: the mask is [9, 9] pixels"),
@@ -159,8 +164,8 @@ FAULTS = [
     (GOOD | {"mask": [[1, 1, 2, 2]]}, "a polygon has 2 points, fewer than 3"),
     (GOOD | {"mask": [[1, 1, 9e9, 2, 5, 5]]}, "a polygon lies far outside"),
     (
-        GOOD | {"mask": {"size": [160, 121], "counts": [19360]}},
-        "the mask is [160, 121] pixels",
+        GOOD | {"mask": {"size": [160, 98], "counts": [15680]}},
+        "the mask is [160, 98] pixels",
     ),
 ]
 
@@ -171,10 +176,10 @@ def faulty(manual):
     for name in ("empty.jpg", "empty.png"):
         (manual / name).touch()
     Image.new("1", (9, 9), 1).save(manual / "small.png")
-    Image.new("1", (160, 121)).save(manual / "black.png")
+    Image.new("1", (160, 98)).save(manual / "black.png")
     lines = [line for fault, _ in FAULTS for line in (GOOD, fault)]
     write_lines(manual / "train.jsonl", [*lines, GOOD])
-    whole = (manual / "photos/pizza.jpg").read_bytes()
+    whole = (manual / "photos/astronaut.jpg").read_bytes()
     (manual / "photos/cut.jpg").write_bytes(whole[:3000])
     content = json.loads((manual / "val.json").read_text())
     content["images"].append(content["images"][0] | {"id": 2})
@@ -210,7 +215,7 @@ def test_skip_bad_skips_and_lists_exactly_the_faults(faulty):
     numbers = range(1, 2 * len(FAULTS) + 2, 2)
     assert named == [f"train.jsonl:{n}".encode() for n in numbers]
     val = splits.open_split(data_dir, "custom", "val")
-    assert val.images == ["custom/photos/pizza.jpg"]
+    assert val.images == ["custom/photos/astronaut.jpg"]
     assert list(val.source[0]["objects"]["object_id"]) == [b"5"]
     info = tfds.builder_from_directory(f"{data_dir}/custom/1.0.0").info
     skipped = info.metadata["skipped"]
@@ -230,9 +235,9 @@ def test_skip_bad_skips_and_lists_exactly_the_faults(faulty):
 
 
 def test_a_single_truncated_image_is_named(manual):
-    image = manual / "photos/meters.jpg"
+    image = manual / "photos/coffee.jpg"
     image.write_bytes(image.read_bytes()[:3000])
-    with pytest.raises(ValueError, match=r"photos/meters\.jpg: it is truncated"):
+    with pytest.raises(ValueError, match=r"photos/coffee\.jpg: it is truncated"):
         build(manual)
     assert not list((manual.parent / "data").rglob("*.array_record*"))
 
@@ -278,8 +283,8 @@ def test_a_model_learns_the_expressions_of_a_custom_set(manual, tmp_path):
     lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
     losses = [m["loss"] for m in map(json.loads, lines) if "loss" in m]
     assert len(losses) == 3 and losses[2] < losses[0] / 3
-    # A model that ignores the text finds both meters each time: about 0.5.
+    # A model that ignores the text finds both objects each time: about 0.5.
     assert row["num_expressions"] == 3 and row["oiou"] >= 0.7
     predictions = (tmp_path / "run/eval/predictions").glob("*.jsonl")
     said = [json.loads(line) for p in predictions for line in p.open()]
-    assert {p["object_id"] for p in said} == {"right", "train.jsonl:3"}
+    assert {p["object_id"] for p in said} == {"cup", "train.jsonl:3"}

@@ -65,24 +65,24 @@ def test_trainval_of_referit_is_train_and_val():
 def test_a_card_has_the_right_counts(data_dir):
     card = data_card.describe(Built(data_dir, "unc"))
     train = card["splits"]["train"]
-    # man with black apron; dude in green shirt; front person mask covering mouth; very
-    # front botom; bottom of picture; bottom
+    # shirt with white collar; white stuff around black tie; cloth below her chin; very
+    # dark jaket; half at bottom; bottom
     assert train["words"]["histogram"] == {"1": 1, "3": 2, "4": 2, "5": 1}
     assert train["words"]["mean"] == 20 / 6 and train["words"]["longest"] == 5
     assert [b["count"] for b in train["words"]["buckets"]] == [1, 2, 3, 0]
     assert train["objects_per_image"] == {"2": 1}
     assert train["expressions_per_object"] == {"3": 2}
-    # 60,851 and 45,349 of 428 x 640 pixels: 22.2 % and 16.6 %.
+    # 1,990 and 29,527 of 273 x 320 pixels: 2.3 % and 33.8 %.
     areas = dict(zip(train["mask_area_edges"][1:], train["mask_area"], strict=True))
     assert {f"{edge:.3f}": n for edge, n in areas.items() if n} == {
-        "0.215": 1,
+        "0.046": 1,
         "0.464": 1,
     }
     assert card["vocabulary"]["split"] == "train"
     assert card["vocabulary"]["words"] == 20
-    assert card["vocabulary"]["most_frequent"]["front"] == 2
+    assert card["vocabulary"]["most_frequent"]["white"] == 2
     unknown = card["vocabulary"]["unknown"]
-    # person in red; far left cut off; person in yellow
+    # flag with stars; behind her at left; pole with stripes
     assert unknown["val"]["words"] == 10 and unknown["val"]["unknown"] == 6
     assert len(card["differences"]) == 12
 
@@ -99,7 +99,7 @@ def test_leakage_finds_the_images_that_train_and_val_share(data_dir):
     }
     assert ("unc:train", "gref/google:val") in rows
     assert ("gref/google:train", "unc:val") not in rows
-    # ReferIt's 10002 is in train and val; trainval contains val by definition.
+    # ReferIt's 91001 is in train and val; trainval contains val by definition.
     of_referit = "referit/text_objseg"
     assert (f"{of_referit}:train", f"{of_referit}:val") in rows
     assert (f"{of_referit}:trainval", f"{of_referit}:val") not in rows
@@ -167,8 +167,8 @@ def test_a_damaged_record_file_is_named(spoiled, damage):
 @pytest.mark.parametrize(
     ("key", "change", "message"),
     [
-        ("sentences", [["girl"]], "its sentences differ"),
-        ("image_ids", ["7"], "its image_id is 266240"),
+        ("sentences", [["lenses"]], "its sentences differ"),
+        ("image_ids", ["7"], "its image_id is 600002"),
         ("num_objects", [3], "objects, but 3 in the metadata"),
         ("image_ids", [], "1 records, 0 listed"),
     ],

@@ -5,6 +5,7 @@ import json
 import pathlib
 import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -33,6 +34,19 @@ def disk(monkeypatch):
     return leave
 
 
+@pytest.fixture
+def large(testdata, tmp_path):
+    """Returns a copy of the small sets with photographs of as many bytes as COCO's."""
+    folder = tmp_path / "large"
+    for name in set(filter(None, SETS.values())):
+        shutil.copytree(testdata / name, folder / name)
+    noise = np.random.default_rng(0).bytes(150_000)  # Records are compressed.
+    for path in folder.rglob("*.jpg"):
+        # Decoders ignore bytes after the end of an image.
+        path.write_bytes(path.read_bytes() + noise)
+    return folder
+
+
 def build(name, data_dir, manual_dir):
     """Builds a set; returns the estimated and the actual bytes."""
     builder = prepare.make_builder(name, str(data_dir))
@@ -44,12 +58,12 @@ def build(name, data_dir, manual_dir):
 
 @pytest.mark.parametrize("name", SETS)
 def test_the_estimate_covers_a_set_and_is_no_more_than_twice_it(
-    name, testdata, tmp_path, monkeypatch
+    name, large, tmp_path, monkeypatch
 ):
     few = {"train": 200, "val": 20, "test": 20}
     monkeypatch.setattr(shapes_dataset_builder.Builder, "SCENES", few)
     # Each split's last file is padded to 64 or 128 kB, so a few records look large.
-    needed, taken = build(name, tmp_path, testdata / (SETS[name] or "refer"))
+    needed, taken = build(name, tmp_path / "data", large / (SETS[name] or "refer"))
     assert taken <= needed <= 2 * taken
 
 
@@ -63,19 +77,19 @@ def test_the_estimate_includes_reencoded_images(testdata, tmp_path):
     for line in ("train.jsonl", "val.json"):
         (manual / line).unlink()
     square = [[10, 10, 90, 10, 90, 90]]
-    line = {"image": "photos/pizza.jpg", "expression": "noise", "mask": square}
+    line = {"image": "photos/astronaut.jpg", "expression": "noise", "mask": square}
     (manual / "train.jsonl").write_text(json.dumps(line))
     needed, taken = build("custom", tmp_path / "data", manual)
-    stored = (manual / "photos" / "pizza.jpg").stat().st_size
+    stored = (manual / "photos" / "astronaut.jpg").stat().st_size
     assert stored < taken / 3 and taken <= needed
 
 
 def test_a_disk_too_small_for_all_sets_is_reported_before_the_first(
-    disk, testdata, tmp_path
+    disk, large, tmp_path
 ):
     disk(1_500_000)  # Enough for one set, too little for both.
     options = {"skip_bad": False, "num_workers": None}
-    names, manual = ["unc", "gref"], str(testdata / "refer")
+    names, manual = ["unc", "gref"], str(large / "refer")
     with pytest.raises(OSError) as raised:
         list(prepare.prepare_all(names, str(tmp_path / "data"), manual, **options))
     message = str(raised.value)

@@ -42,7 +42,7 @@ def refused(monkeypatch, *arguments):
 
 @pytest.fixture
 def manual(testdata, tmp_path):
-    """Returns a copy of the real files that tests may damage."""
+    """Returns a copy of the files that tests may damage."""
     return pathlib.Path(shutil.copytree(testdata / "refer", tmp_path / "manual"))
 
 
@@ -101,18 +101,18 @@ def test_all_problems_of_all_sets_are_reported_before_the_first_build(manual):
 
 
 def test_with_skip_bad_the_command_lists_the_skipped_entries(manual):
-    image = manual / IMAGES / "COCO_train2014_000000266240.jpg"
+    image = manual / IMAGES / "COCO_train2014_000000600002.jpg"
     image.write_bytes(image.read_bytes()[:5000])
     data = manual.parent / "data"
     arguments = ("gref", f"--manual_dir={manual}", f"--data_dir={data}")
     result = run(*arguments)
-    assert result.returncode == 1 and "266240.jpg: it is truncated" in result.stderr
+    assert result.returncode == 1 and "600002.jpg: it is truncated" in result.stderr
     result = run(*arguments, "--skip_bad")
     assert result.returncode == 0
     assert "  1 problem skipped:" in result.stdout
-    assert "266240.jpg: it is truncated" in result.stdout
+    assert "600002.jpg: it is truncated" in result.stdout
     # A set that is built already is checked as well.
-    assert "266240.jpg: it is truncated" in run(*arguments).stdout
+    assert "600002.jpg: it is truncated" in run(*arguments).stdout
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ from tfds_builders.storage import streamed
 streamed.StreamedBuilder.SHARD_BYTES = 1
 read = images.read_image
 def slow(path):
-    while "266240" in str(path) and not path.with_name("go").exists():
+    while "600002" in str(path) and not path.with_name("go").exists():
         time.sleep(0.1)
     return read(path)
 images.read_image = slow

@@ -1,17 +1,16 @@
-"""Builds `gref`, `unc` and `unc_plus` from real and from damaged files."""
+"""Builds `gref`, `unc` and `unc_plus` from small and from damaged files."""
 
-import io
 import json
 import pathlib
 import pickle
 import shutil
 
-import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from built_objects import objects_of
 from PIL import Image
 
-from restr_jax.data import preprocess, splits
+from restr_jax.data import splits
 from tfds_builders import prepare
 
 EXPECTED = json.loads(
@@ -26,29 +25,6 @@ def data_dir(gref_dir, testdata):
     for name in EXPECTED:
         prepare.prepare(name, gref_dir, str(testdata / "refer"))
     return gref_dir
-
-
-def objects_of(record):
-    with Image.open(io.BytesIO(record["image"])) as image:
-        size = image.height, image.width
-    objects, expressions = record["objects"], record["expressions"]
-    for i, object_id in enumerate(objects["object_id"]):
-        mask = preprocess.decode_mask(objects["mask"][i], size)
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        said = zip(expressions["object"], expressions["sent"], strict=True)
-        yield {
-            "ann_id": int(object_id),
-            "ref_id": int(objects["ref_id"][i]),
-            "image_id": int(record["image_id"]),
-            "area_px": int(mask.sum()),
-            "bbox_xywh": [
-                int(columns[0]),
-                int(rows[0]),
-                int(columns[-1] - columns[0] + 1),
-                int(rows[-1] - rows[0] + 1),
-            ],
-            "expressions": [sent.decode() for o, sent in said if o == i],
-        }
 
 
 @pytest.mark.parametrize(
@@ -83,10 +59,10 @@ def test_a_record_has_the_documented_fields(data_dir):
 
 def test_a_record_keeps_the_names_of_the_source(data_dir):
     record = splits.open_split(data_dir, "gref/google", "train").source[0]
-    assert record["image_id"] == b"52461"
-    assert list(record["objects"]["category"]) == [b"parking meter"]
-    assert list(record["expressions"]["sent_id"]) == [b"2240"]
-    assert list(record["expressions"]["raw"]) == [b"meter on right"]
+    assert record["image_id"] == b"600001"
+    assert list(record["objects"]["category"]) == [b"coffee cup"]
+    assert list(record["expressions"]["sent_id"]) == [b"302"]
+    assert list(record["expressions"]["raw"]) == [b"cup on saucer"]
     assert list(record["expressions"]["kind"]) == [b""]
 
 
@@ -108,7 +84,7 @@ def test_metadata_follow_the_order_of_the_records(data_dir, split):
 
 @pytest.fixture
 def manual(testdata, tmp_path):
-    """Returns a copy of the real files that tests may damage."""
+    """Returns a copy of the files that tests may damage."""
     return pathlib.Path(shutil.copytree(testdata / "refer", tmp_path / "manual"))
 
 
@@ -155,16 +131,16 @@ def test_the_umd_partition_has_a_test_split(manual):
 
 def test_a_record_has_all_expressions_of_its_image(manual):
     def crowd(refs):
-        refs[2]["split"] = "train"  # a second object in the pizza's image
-        refs[2]["sentences"].append({"sent_id": 5, "sent": "table", "raw": "Table!"})
+        refs[2]["split"] = "train"  # a second object in the model's image
+        refs[2]["sentences"].append({"sent_id": 5, "sent": "woman", "raw": "Woman!"})
 
     edit_refs(manual, crowd)
     split = splits.open_split(build(manual), "gref/google", "train")
     assert list(map(len, split.sentences)) == [1, 3]
-    pizza = split.source[1]
-    assert list(pizza["objects"]["object_id"]) == [b"1072693", b"413852"]
-    assert list(pizza["expressions"]["object"]) == [0, 1, 1]
-    assert pizza["expressions"]["raw"][2] == b"Table!"
+    model = split.source[1]
+    assert list(model["objects"]["object_id"]) == [b"99000011", b"99000013"]
+    assert list(model["expressions"]["object"]) == [0, 1, 1]
+    assert model["expressions"]["raw"][2] == b"Woman!"
 
 
 def test_a_missing_annotation_file_is_named(manual):
@@ -182,13 +158,13 @@ def test_all_early_problems_are_reported_at_once(manual):
         refs[1]["ann_id"] = 5
 
     edit_refs(manual, spoil_refs)
-    (manual / IMAGES / "COCO_train2014_000000353701.jpg").unlink()
+    (manual / IMAGES / "COCO_train2014_000000600003.jpg").unlink()
     message = refused(
         manual,
         "3 problems",
-        "object 1072693, sentence 0: the expression is empty",
+        "object 99000011, sentence 0: the expression is empty",
         "ref 990002, object 5: object 5 has no entry in instances.json",
-        "000000353701.jpg: the image is missing",
+        "000000600003.jpg: the image is missing",
         "--skip_bad",
     )
     assert message.count("\n") == 4
@@ -196,18 +172,18 @@ def test_all_early_problems_are_reported_at_once(manual):
 
 def test_skip_bad_builds_the_rest_and_lists_the_problems(manual):
     edit_refs(manual, lambda refs: refs[0]["sentences"][0].update(sent=""))
-    image = manual / IMAGES / "COCO_train2014_000000266240.jpg"
+    image = manual / IMAGES / "COCO_train2014_000000600002.jpg"
     image.write_bytes(image.read_bytes()[:5000])
     data_dir = build(manual, skip_bad=True)
     train = splits.open_split(data_dir, "gref/google", "train")
-    assert train.sentences == [["meter on right"]]
+    assert train.sentences == [["cup on saucer"]]
     val = splits.open_split(data_dir, "gref/google", "val")
-    assert val.images == ["mscoco/353701"]
+    assert val.images == ["mscoco/600003"]
     info = tfds.builder_from_directory(f"{data_dir}/gref/google/1.0.0").info
     skipped = info.metadata["skipped"]
     assert len(skipped) == 2
-    assert "990001, object 1072693, sentence 0: the expression is empty" in skipped[0]
-    assert "000000266240.jpg: it is truncated" in skipped[1]
+    assert "990001, object 99000011, sentence 0: the expression is empty" in skipped[0]
+    assert "000000600002.jpg: it is truncated" in skipped[1]
 
 
 def test_skip_bad_refuses_an_empty_split(manual):
@@ -218,22 +194,22 @@ def test_skip_bad_refuses_an_empty_split(manual):
 
 def test_damage_found_on_opening_is_reported_at_once_too(manual):
     # One image of each split; the first split is written before the second is read.
-    for name in ("000000052461", "000000266240"):
+    for name in ("000000600001", "000000600002"):
         image = manual / IMAGES / f"COCO_train2014_{name}.jpg"
         image.write_bytes(image.read_bytes()[:5000])
-    named = (f"{name}.jpg: it is truncated" for name in ("052461", "266240"))
+    named = (f"{name}.jpg: it is truncated" for name in ("600001", "600002"))
     refused(manual, "2 problems", *named)
 
 
 def test_an_image_of_another_size_is_named(manual):
-    image = manual / IMAGES / "COCO_train2014_000000052461.jpg"
+    image = manual / IMAGES / "COCO_train2014_000000600001.jpg"
     Image.new("RGB", (64, 48)).save(image)
-    refused(manual, "052461.jpg: it is 48 x 64 pixels, but its annotations say 484")
+    refused(manual, "600001.jpg: it is 48 x 64 pixels, but its annotations say 197")
 
 
 def test_an_empty_image_file_is_named(manual):
-    (manual / IMAGES / "COCO_train2014_000000052461.jpg").write_bytes(b"")
-    refused(manual, "052461.jpg: the file has no bytes")
+    (manual / IMAGES / "COCO_train2014_000000600001.jpg").write_bytes(b"")
+    refused(manual, "600001.jpg: the file has no bytes")
 
 
 def test_a_file_of_another_partition_is_refused(manual):
@@ -244,12 +220,12 @@ def test_a_file_of_another_partition_is_refused(manual):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda refs: refs[1].update(ann_id=1084505), "it is on image 266240, not on"),
+        (lambda refs: refs[1].update(ann_id=99000005), "it is on image 600002, not on"),
         (lambda refs: refs[1].update(image_id=4), "image 4 has no entry in instances"),
         (lambda refs: refs[1].update(ref_id=990003), "2 entries have this id"),
         (
             lambda refs: refs[1]["sentences"].clear(),
-            "object 418266: it has no sentence",
+            "object 99000012: it has no sentence",
         ),
         *(
             (lambda refs, f=field: refs[1]["sentences"][0].pop(f), f"it lacks {field}")
@@ -273,12 +249,12 @@ def test_a_bad_ref_is_named(manual, change, message):
             "the mask is [10, 10] pixels",
         ),
         ("annotations", {"segmentation": None}, "the segmentation cannot be read"),
-        ("annotations", {"id": 413852}, "id 413852: 2 entries have this id"),
-        ("images", {"id": 353701}, "id 353701: 2 entries have this id"),
+        ("annotations", {"id": 99000013}, "id 99000013: 2 entries have this id"),
+        ("images", {"id": 600003}, "id 600003: 2 entries have this id"),
     ],
 )
 def test_a_bad_instance_is_named(manual, part, change, message):
-    wanted = {"annotations": 418266, "images": 52461}[part]
+    wanted = {"annotations": 99000012, "images": 600001}[part]
 
     def spoil(instances):
         (entry,) = (e for e in instances[part] if e["id"] == wanted)

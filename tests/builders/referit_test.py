@@ -1,7 +1,6 @@
-"""Builds the three forms of `referit` from a real sample and damaged files."""
+"""Builds the three forms of `referit` from a small sample and damaged files."""
 
 import hashlib
-import io
 import json
 import pathlib
 import pickle
@@ -11,9 +10,10 @@ import shutil
 import numpy as np
 import pytest
 import scipy.io
+from built_objects import masks_of, objects_of
 from PIL import Image
 
-from restr_jax.data import preprocess, splits
+from restr_jax.data import splits
 from tfds_builders import prepare
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -43,7 +43,7 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture
 def manual(tmp_path):
-    """Returns a copy of the real files that tests may damage."""
+    """Returns a copy of the files that tests may damage."""
     return lay_out(tmp_path / "manual")
 
 
@@ -54,32 +54,6 @@ def builder_of(form, manual):
 def problems_of(form, manual):
     _, problems = builder_of(form, manual).check(manual)
     return problems.lines
-
-
-def masks_of(record):
-    with Image.open(io.BytesIO(record["image"])) as image:
-        size = image.height, image.width
-    objects = record["objects"]
-    return {
-        name.decode(): preprocess.decode_mask(rle, size)
-        for name, rle in zip(objects["object_id"], objects["mask"], strict=True)
-    }
-
-
-def objects_of(record):
-    objects, expressions = record["objects"], record["expressions"]
-    for i, (name, mask) in enumerate(masks_of(record).items()):
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
-        said = zip(expressions["object"], expressions["sent"], strict=True)
-        yield {
-            "ref_id": objects["ref_id"][i].decode(),
-            "object_id": name,
-            "image_id": record["image_id"].decode(),
-            "area_px": int(mask.sum()),
-            "bbox_xywh": [int(v) for v in (columns[0], rows[0], width, height)],
-            "expressions": [sent.decode() for o, sent in said if o == i],
-        }
 
 
 @pytest.mark.parametrize(
@@ -97,7 +71,7 @@ def test_counts_areas_and_boxes_match_independent_measurements(data_dir, form, s
 
 @pytest.mark.parametrize("form", EXPECTED)
 def test_a_form_has_its_splits_and_no_other(data_dir, form):
-    names = splits.split_names(data_dir, f"referit/{form}")
+    names = list(splits.DataSet(data_dir, f"referit/{form}").splits)
     assert sorted(names) == sorted(EXPECTED[form])
 
 
@@ -109,13 +83,13 @@ def test_text_objseg_is_the_default_form(manual):
 def test_a_mask_whose_background_is_1_is_read_as_one_whose_background_is_minus_1(
     data_dir,
 ):
-    content = scipy.io.loadmat(TESTDATA / "referit/referit/mask/10002_2.mat")
+    content = scipy.io.loadmat(TESTDATA / "referit/referit/mask/91001_2.mat")
     assert content["segimg_t"].dtype == np.uint8
     assert np.unique(content["segimg_t"]).tolist() == [0, 1]
     (record,) = splits.open_split(data_dir, "referit/text_objseg", "val").source
     (of_refclef,) = splits.open_split(data_dir, "referit/berkeley", "val").source
-    mask, others = masks_of(record)["10002_2"], masks_of(of_refclef)["10002_2"]
-    assert mask.sum() == 5308
+    mask, others = masks_of(record)["91001_2"], masks_of(of_refclef)["91001_2"]
+    assert mask.sum() == 1014
     np.testing.assert_array_equal(mask, others)
     np.testing.assert_array_equal(mask, content["segimg_t"] == 0)
 
@@ -129,7 +103,7 @@ def test_all_forms_give_an_image_the_same_name(data_dir):
         }
         for form in EXPECTED
     }
-    assert names == dict.fromkeys(EXPECTED, {"saiapr/10002", "saiapr/38100"})
+    assert names == dict.fromkeys(EXPECTED, {"saiapr/91001", "saiapr/92002"})
 
 
 def test_a_ref_of_two_splits_is_in_both(data_dir):
@@ -146,24 +120,24 @@ def test_a_ref_of_two_splits_is_in_both(data_dir):
 
 def test_a_record_of_text_objseg_has_its_own_names(data_dir):
     (record,) = splits.open_split(data_dir, "referit/text_objseg", "test").source
-    assert record["image_id"] == b"38100"
-    regions = [b"38100_1", b"38100_2", b"38100_3", b"38100_4"]
+    assert record["image_id"] == b"92002"
+    regions = [b"92002_1", b"92002_2", b"92002_3", b"92002_4"]
     assert list(record["objects"]["object_id"]) == regions
     assert list(record["objects"]["ref_id"]) == regions
     assert list(record["objects"]["category"]) == [b""] * 4
     assert list(record["expressions"]["sent_id"]) == [r + b"_0" for r in regions]
     # The text is kept unchanged; cleaning is left to the tokenisers.
     sentences = list(record["expressions"]["sent"])
-    assert sentences[:2] == [b"-bridge", b"Sky above the bridge"]
+    assert sentences[:2] == [b"-cat", b"Blur behind the cat"]
 
 
 def test_a_record_of_refclef_has_its_own_names(data_dir):
     (record,) = splits.open_split(data_dir, "referit/berkeley", "test").source
-    assert record["objects"]["category"][1] == b"sky"
+    assert record["objects"]["category"][1] == b"background"
     assert record["objects"]["ref_id"][1] == b"993011"
     assert record["expressions"]["sent_id"][1] == b"9920012"
-    assert record["expressions"]["sent"][0] == b"bridge"
-    assert record["expressions"]["raw"][0] == b"-bridge"
+    assert record["expressions"]["sent"][0] == b"cat"
+    assert record["expressions"]["raw"][0] == b"-cat"
 
 
 @pytest.mark.parametrize("form", EXPECTED)
@@ -194,7 +168,7 @@ def test_a_form_needs_only_its_own_files(manual, form, folder, count):
 
 
 def test_a_missing_mask_of_two_splits_is_named_once(manual):
-    mask = manual / "referit/mask/10002_3.mat"
+    mask = manual / "referit/mask/91001_3.mat"
     mask.unlink()
     assert problems_of("text_objseg", manual) == [f"{mask}: the mask is missing"]
 
@@ -207,17 +181,17 @@ def test_a_folder_without_masks_is_one_problem(manual):
 
 
 def test_a_missing_image_is_named_once(manual):
-    image = manual / "referit/images/10002.jpg"
+    image = manual / "referit/images/91001.jpg"
     image.unlink()
     assert problems_of("text_objseg", manual) == [f"{image}: the image is missing"]
 
 
 def test_an_image_of_another_size_is_named(manual):
-    image = manual / "referit/images/38100.jpg"
-    Image.new("RGB", (360, 480)).save(image)
+    image = manual / "referit/images/92002.jpg"
+    Image.new("RGB", (213, 320)).save(image)
     (line,) = problems_of("text_objseg", manual)
     assert (
-        "38100.jpg: it is 480 x 360 pixels, but its annotations say 360 x 480" in line
+        "92002.jpg: it is 320 x 213 pixels, but its annotations say 213 x 320" in line
     )
 
 
@@ -230,39 +204,39 @@ def spoil_mask(path, **content):
     [
         (lambda path: path.write_bytes(b""), "missing, damaged or not a mask"),
         (lambda path: path.write_bytes(path.read_bytes()[:300]), "or not a mask"),
-        (lambda path: spoil_mask(path, other=np.zeros((360, 480))), "no variable"),
+        (lambda path: spoil_mask(path, other=np.zeros((213, 320))), "no variable"),
         (
-            lambda path: spoil_mask(path, segimg_t=np.zeros((480, 360))),
-            r"the mask is \[480, 360\] pixels .* its image \[360, 480\]",
+            lambda path: spoil_mask(path, segimg_t=np.zeros((320, 213))),
+            r"the mask is \[320, 213\] pixels .* its image \[213, 320\]",
         ),
         (
             # 255 does not mark the object: it is neither 1 nor -1, and not 0 either.
-            lambda path: spoil_mask(path, segimg_t=np.full((360, 480), 255, np.uint8)),
+            lambda path: spoil_mask(path, segimg_t=np.full((213, 320), 255, np.uint8)),
             "the mask has no pixel",
         ),
     ],
     ids=["empty", "truncated", "other variable", "turned", "no object"],
 )
 def test_an_invalid_mask_is_named(manual, spoil, message):
-    spoil(manual / "referit/mask/38100_4.mat")
-    with pytest.raises(ValueError, match=rf"38100_4\.mat.*{message}"):
+    spoil(manual / "referit/mask/92002_4.mat")
+    with pytest.raises(ValueError, match=rf"92002_4\.mat.*{message}"):
         prepare.prepare("referit", str(manual.parent / "data"), str(manual))
     with pytest.raises(FileNotFoundError, match="There is no data set"):
         splits.open_split(str(manual.parent / "data"), "referit/text_objseg", "train")
 
 
 def test_bad_entries_can_be_skipped_and_are_listed(manual):
-    (manual / "referit/mask/38100_4.mat").unlink()
+    (manual / "referit/mask/92002_4.mat").unlink()
     query = manual / "referit/referit_query_val.json"
-    query.write_text(query.read_text().replace("bottom left", " "))
+    query.write_text(query.read_text().replace("left corner", " "))
     found = problems_of("text_objseg", manual)
     assert len(found) == 2
     data = str(manual.parent / "data")
     prepare.prepare("referit", data, str(manual), skip_bad=True)
     (record,) = splits.open_split(data, "referit/text_objseg", "test").source
-    assert list(masks_of(record)) == ["38100_1", "38100_2", "38100_3"]
+    assert list(masks_of(record)) == ["92002_1", "92002_2", "92002_3"]
     (record,) = splits.open_split(data, "referit/text_objseg", "val").source
-    assert list(masks_of(record)) == ["10002_8"]
+    assert list(masks_of(record)) == ["91001_8"]
     assert builder_of("text_objseg", manual).info.metadata["skipped"] == found
 
 
@@ -276,20 +250,20 @@ def test_refs_of_the_other_partition_are_refused(manual):
 def test_an_rle_of_another_image_is_named(manual):
     path = manual / "refclef/instances.json"
     instances = json.loads(path.read_text())
-    instances["annotations"][0]["segmentation"][0]["size"] = [480, 360]
+    instances["annotations"][0]["segmentation"][0]["size"] = [320, 213]
     path.write_text(json.dumps(instances))
     (line,) = problems_of("unc", manual)
-    assert line.startswith("ref 993001, object 10002_1: the mask is [480, 360] pixels")
+    assert line.startswith("ref 993001, object 91001_1: the mask is [320, 213] pixels")
 
 
 def test_a_ref_without_its_object_is_named(manual):
     path = manual / "refclef/refs(unc).p"
     refs = pickle.loads(path.read_bytes())
-    refs[0]["ann_id"] = "10002_77"
+    refs[0]["ann_id"] = "91001_77"
     path.write_bytes(pickle.dumps(refs, protocol=2))
     # testA loses its only ref and is empty; the build reports that.
     (line,) = problems_of("unc", manual)
-    assert line.startswith("ref 993001, object 10002_77: object 10002_77 has no entry")
+    assert line.startswith("ref 993001, object 91001_77: object 91001_77 has no entry")
 
 
 # Facts about the published files.

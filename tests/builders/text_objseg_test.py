@@ -15,7 +15,6 @@ from tfds_builders.annotations import Problems, ReferredObject, Sentence
 from tfds_builders.referit import text_objseg
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
-FULL = ROOT.parent / "shared" / "data" / "real" / "referit"
 
 QUERY = "referit_query_val.json"
 LISTED = "referit_val_imlist.txt"
@@ -226,11 +225,9 @@ LENGTHS = {
 
 
 @pytest.fixture(scope="module")
-def full(tmp_path_factory):
-    if not FULL.is_dir():
-        pytest.skip("the full ReferIt query files are not beside this checkout")
+def full(real_samples, tmp_path_factory):
     folder = tmp_path_factory.mktemp("referit")
-    for packed in FULL.glob("referit_*.gz"):
+    for packed in (real_samples / "real/referit").glob("referit_*.gz"):
         (folder / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
     return folder
 
