@@ -40,7 +40,9 @@ def module(name):
 
 
 def parameters_of(config):
-    """Returns the shapes of a model's parameters without computing them."""
+    """Returns the shapes of fusion and decoder, after encoders of one layer."""
+    config = config.copy_and_resolve_references()
+    config.model.vision.num_layers = config.model.language.num_layers = 1
     model = build_model(config.model, vocab_size=10)
     init = functools.partial(model.init, jax.random.key(0), deterministic=True)
     image = jax.ShapeDtypeStruct((1, *config.model.image_size, 3), jnp.float32)

@@ -47,8 +47,18 @@ def compiled():
 
 @pytest.fixture(scope="session")
 def testdata():
-    """Returns the folder of small files from real data sets."""
+    """Returns the folder of small data sets and golden numbers."""
     return pathlib.Path(__file__).parent / "testdata"
+
+
+@pytest.fixture(scope="session")
+def real_samples():
+    """Returns the folder of samples of the published sets; skips if there is none."""
+    beside = ROOT.parent / "shared" / "data"
+    folder = pathlib.Path(os.environ.get("RESTR_REAL_SAMPLES", beside))
+    if not folder.is_dir():
+        pytest.skip("there are no samples of the published sets (tests/testdata)")
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +77,7 @@ def shapes_dir(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def gref_dir(tmp_path_factory, testdata):
-    """Returns a data_dir with `gref` built from the real sample."""
+    """Returns a data_dir with `gref` built from the small sample."""
     from tfds_builders import prepare
 
     folder = str(tmp_path_factory.mktemp("gref"))
@@ -91,7 +101,7 @@ def tiny_config(shapes_dir, gref_dir):
         for part in ("vision", "language", "fusion"):
             config.model[part].width = 32
             config.model[part].mlp_dim = 64
-        config.model.vision.num_layers = 2
+        config.model.vision.num_layers = config.model.fusion.num_layers = 2
         config.optimizer.total_steps = 8
         config.optimizer.warmup_steps = 2
         config.optimizer.learning_rate = 1e-3
@@ -109,11 +119,14 @@ def tiny_config(shapes_dir, gref_dir):
 @pytest.fixture(scope="session")
 def trained_once(tiny_config, tmp_path_factory):
     """Returns the config and workdir of a finished run."""
+    import runs
+
     from restr_jax import train
 
     config = tiny_config("shapes")
     workdir = tmp_path_factory.mktemp("trained")
-    train.train_and_evaluate(config, str(workdir))
+    with runs.shared_steps():
+        train.train_and_evaluate(config, str(workdir))
     return config, workdir
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from restr_jax.evaluation import score_run
 from restr_jax.inference import predict
@@ -103,6 +104,10 @@ def test_predicting_and_scoring_need_a_trained_workdir(tiny_config, tmp_path):
         score_run.score_workdir(config, str(tmp_path))
     with pytest.raises(ValueError, match="at least one image"):
         predict.predict_workdir(config, str(tmp_path), [], ["red circle"], "out")
+    image = tmp_path / "image.png"
+    Image.new("RGB", (8, 8)).save(image)
+    with pytest.raises(FileNotFoundError, match="holds no trained model"):
+        predict.predict_workdir(config, str(tmp_path), [str(image)], ["dog"], "out")
 
 
 def test_the_command_line_reports_errors_without_a_traceback(tmp_path):

@@ -2,16 +2,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import runs
 
 from restr_jax import experiment
 from restr_jax.data import pipeline
 from restr_jax.data.loader import make_loader
 from restr_jax.parallel import Parallel
-from restr_jax.training.train_step import make_train_step
 
 
 def batch_of(run, size):
-    loader = make_loader(run.config, run.open_split("train"), run.vocabulary)
+    loader = make_loader(run.config, run.data.scored("train"), run.vocabulary)
     stream = pipeline.train_batches(loader, size, seed=0, start_step=0, num_workers=0)
     batch = next(stream)
     stream.close()
@@ -28,6 +28,7 @@ def start(tiny_config, tmp_path_factory):
 
     def make(rate=0.5, **changes):
         config = tiny_config("shapes")
+        config.model.fusion.kind = "vme"  # One encoder, so its last layer is dropped.
         config.model.vision.drop_path_rate = config.model.fusion.drop_path_rate = rate
         config.update(changes)
         folder = str(tmp_path_factory.mktemp("run"))
@@ -46,13 +47,13 @@ def one(start):
 
 def five_steps(run, parallel, batch):
     """Returns losses, the last parameters and the last step's count."""
-    step = make_train_step(run.model, run.optimizer, run.config)
+    step = runs.step_of(run.model, run.optimizer, run.config)
     state = jax.device_get(run.fresh_state())
     if parallel is None:
         take, fed = jax.jit(lambda s, b: step(s, b, None)), batch
     else:
         abstract = parallel.describe(jax.eval_shape(lambda: state))
-        take = parallel.train_step(step, abstract)
+        take = runs.compile_once(parallel, step, abstract)
         state, fed = parallel.place(state), parallel.feed(batch)
     losses = []
     for _ in range(5):
@@ -119,7 +120,7 @@ def test_random_draws_need_no_communication_between_devices(start):
     def collectives(rate):
         run, parallel = start(rate), Parallel("jit")
         batch = batch_of(run, 16)
-        step = make_train_step(run.model, run.optimizer, run.config)
+        step = runs.step_of(run.model, run.optimizer, run.config)
         state = run.abstract_state
         lowered = parallel.train_step(step, state).lower(state, parallel.feed(batch))
         text = lowered.compile().as_text()

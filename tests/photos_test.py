@@ -6,10 +6,11 @@ import pathlib
 
 import numpy as np
 import pytest
+import runs
 
 import restr_jax
 from configs import common, photos
-from restr_jax import experiment, train
+from restr_jax import experiment
 from restr_jax.data import splits
 from restr_jax.pretrained import load
 from restr_jax.workdir import model_files
@@ -34,12 +35,13 @@ def shrink(config):
     config.model.image_size = (32, 32)
     for part in ("vision", "fusion"):
         config.model[part].update(width=32, num_heads=2, mlp_dim=64, num_layers=2)
+    config.model.language.num_layers = 1
     config.batch_size = 8
     config.log_every_steps = 1
     config.optimizer.total_steps, config.optimizer.warmup_steps = 3, 1
     config.checkpoint_every_steps = config.eval.every_steps = 2
     config.eval.images_per_device = 1
-    config.eval.num_figures = 1
+    config.eval.num_figures = 0
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,7 @@ def run(shapes_dir, glove_file, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run") / "photos"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(splits._Records, "__getitem__", without_some)
-        rows = train.train_and_evaluate(config, str(workdir))
+        rows = runs.finish(config, workdir)
     return config, workdir, rows
 
 

@@ -30,8 +30,8 @@ def test_the_expression_selects_the_object(model):
     cat = model.encode(EXAMPLES / "chelsea.jpg")
     found = cat.segment("the cat")
     assert 0.3 < found.mask.mean() < 0.95 and found.found
+    assert not model.encode(EXAMPLES / "two_women.jpg").segment("zebra").found
     astronaut = model.encode(EXAMPLES / "astronaut.jpg")
-    assert not astronaut.segment("elephant").found
     woman = astronaut.segment("the woman")
     # Her face and suit are marked, the shuttle beside her is not.
     assert woman.mask[100:200, 190:250].mean() > 0.9

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import runs
 
 from restr_jax import experiment, train
 from restr_jax.data import pipeline
@@ -32,11 +33,15 @@ def final_state(config, workdir):
     return jax.device_get(state)
 
 
-def quick(tiny_config):
-    """Returns the config of a run scored without pictures and shuffled texts."""
+@pytest.fixture(scope="module")
+def straight(tiny_config, tmp_path_factory):
+    """Returns config, workdir and rows of an uninterrupted run."""
     config = tiny_config("shapes")
     config.eval.num_figures, config.eval.shuffled_text = 0, False
-    return config
+    # Stochastic depth is on: its randomness must resume too.
+    config.model.vision.drop_path_rate = 0.2
+    workdir = tmp_path_factory.mktemp("straight")
+    return config, workdir, runs.finish(config, workdir)
 
 
 class Killed(Exception):
@@ -58,52 +63,45 @@ def kill_after(monkeypatch, batches):
 
 
 def test_a_killed_run_continues_to_bit_identical_weights(
-    tiny_config, tmp_path, monkeypatch
+    straight, tmp_path, monkeypatch
 ):
-    config = quick(tiny_config)
-    # Stochastic depth is on: its randomness must resume too.
-    config.model.fusion.drop_path_rate = 0.2
-    straight, broken = tmp_path / "straight", tmp_path / "broken"
-    rows = train.train_and_evaluate(config, str(straight))
+    config, whole, rows = straight
     with monkeypatch.context() as patch:
         kill_after(patch, 5)
         with pytest.raises(Killed):
-            train.train_and_evaluate(config, str(broken))
+            runs.finish(config, tmp_path)
     # Checkpoint 4 is the last one; step 5 is lost and repeated.
-    again = train.train_and_evaluate(config, str(broken))
-    assert_equal_trees(final_state(config, straight), final_state(config, broken))
-    history = without_speed(read_metrics(straight))
-    assert without_speed(read_metrics(broken)) == history
+    again = runs.finish(config, tmp_path)
+    assert_equal_trees(final_state(config, whole), final_state(config, tmp_path))
+    history = without_speed(read_metrics(whole))
+    assert without_speed(read_metrics(tmp_path)) == history
     assert [r["step"] for r in history if "loss" in r] == [2, 4, 6, 8]
     assert [r["oiou"] for r in again] == [r["oiou"] for r in rows]
 
 
-def test_a_finished_run_is_only_scored_again(tiny_config, tmp_path):
-    config = quick(tiny_config)
-    rows = train.train_and_evaluate(config, str(tmp_path))
-    history = (tmp_path / "metrics.jsonl").read_text()
-    assert train.train_and_evaluate(config, str(tmp_path)) == rows
-    assert (tmp_path / "metrics.jsonl").read_text() == history
+def test_a_finished_run_is_only_scored_again(straight):
+    config, workdir, rows = straight
+    history = (workdir / "metrics.jsonl").read_text()
+    assert train.train_and_evaluate(config, str(workdir)) == rows
+    assert (workdir / "metrics.jsonl").read_text() == history
 
 
-def test_the_initial_weights_are_scored_and_kept(
-    tiny_config, trained, tmp_path, monkeypatch
-):
-    _, source = trained
-    config = quick(tiny_config)
+def test_the_initial_weights_are_scored_and_kept(straight, tmp_path, monkeypatch):
+    first, source, _ = straight
+    config = first.copy_and_resolve_references()
     config.init_from = str(source)
     config.data.vocabulary = str(source / "vocabulary.txt")
     config.eval.at_start, config.eval.checkpoints = True, "0"
     with monkeypatch.context() as patch:
         kill_after(patch, 2)
         with pytest.raises(Killed):
-            train.train_and_evaluate(config, str(tmp_path))
-    (row,) = train.train_and_evaluate(config, str(tmp_path))
+            runs.finish(config, tmp_path)
+    (row,) = runs.finish(config, tmp_path)
     key = "shapes:val/oiou"
     scored = [(r["step"], r[key]) for r in read_metrics(tmp_path) if key in r]
     assert [step for step, _ in scored] == [0, 4, 8]
     run = experiment.start(config, str(tmp_path), training=False)
-    given = experiment.start(trained[0], str(source), training=False)
+    given = experiment.start(first, str(source), training=False)
     assert_equal_trees(run.params(0), given.params(8))
     assert (row["step"], row["oiou"]) == (0, pytest.approx(scored[0][1], abs=1e-6))
 
@@ -169,20 +167,20 @@ def test_an_invalid_config_is_refused(tiny_config, tmp_path, key, value, message
 def test_glove_vectors_initialise_the_word_table(tiny_config, tmp_path, testdata):
     config = tiny_config("gref/google")
     config.model.language.width = 300
-    config.data.glove = str(testdata / "glove_subset.300d.txt.gz")
+    config.data.glove = str(testdata / "vectors.300d.txt.gz")
     run = experiment.start(config, str(tmp_path), training=True)
     table = run.fresh_state().params["language"]["words"]["embedding"]
     row = table[run.vocabulary.words.index("of")]
     drawn = run.abstract_state.params["language"]["words"]["embedding"]
     assert table.shape == drawn.shape
-    # The first values of "of" in glove.6B.300d.
-    np.testing.assert_allclose(row[:3], [-0.076947, -0.021211, 0.21271], atol=1e-6)
+    # The first values of "of" in the file.
+    np.testing.assert_allclose(row[:3], [-0.22811, 0.32354, 0.4377], atol=1e-6)
     assert not jnp.any(table[0])
 
 
 @pytest.mark.slow  # Takes a minute on two cores.
-def test_two_real_photographs_can_be_overfitted(tiny_config, tmp_path):
-    # The whole pipeline on real input: a model that cannot overfit two photographs has
+def test_two_photographs_can_be_overfitted(tiny_config, tmp_path):
+    # The whole pipeline on photographs: a model that cannot overfit two photographs has
     # mixed up images, masks or words.
     config = tiny_config("gref/google")
     config.model.vision.drop_path_rate = config.model.fusion.drop_path_rate = 0.0

@@ -12,8 +12,8 @@ WORDS = ("<pad>", "<unk>", "cat", "chair", "zebra")
 
 @pytest.fixture
 def vectors(testdata):
-    """Returns the text of a GloVe file of 24 words and 300 values."""
-    return gzip.decompress((testdata / "glove_subset.300d.txt.gz").read_bytes())
+    """Returns a text in GloVe's format: 24 words and 300 made-up values each."""
+    return gzip.decompress((testdata / "vectors.300d.txt.gz").read_bytes())
 
 
 def test_a_zip_gives_the_same_vectors_as_the_text(vectors, tmp_path):
@@ -61,15 +61,25 @@ def cosine(a, b):
     return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
 
 
-def test_real_glove_vectors_land_in_their_rows(testdata):
-    words = ["dog", "cat", "couch", "bed", "qwertzuiop"]
-    vocabulary = Vocabulary(["<pad>", "<unk>", *words])
-    path = testdata / "glove_subset.300d.txt.gz"
+def test_real_glove_vectors_are_as_similar_as_published(real_samples):
+    vocabulary = Vocabulary(["<pad>", "<unk>", "dog", "cat", "couch", "bed"])
+    path = real_samples / "real/glove/glove.6B.300d.subset.txt.gz"
     table, absent = glove.read(path, vocabulary, 300, seed=0)
-    assert table.shape == (7, 300) and table.dtype == np.float32
     # Reference values from glove.6B.300d.
     assert round(float(cosine(table[2], table[3])), 3) == 0.682
     assert round(float(cosine(table[4], table[5])), 3) == 0.483
+    assert absent == []
+
+
+def test_vectors_land_in_their_rows(testdata):
+    words = ["dog", "cat", "couch", "bed", "qwertzuiop"]
+    vocabulary = Vocabulary(["<pad>", "<unk>", *words])
+    path = testdata / "vectors.300d.txt.gz"
+    table, absent = glove.read(path, vocabulary, 300, seed=0)
+    assert table.shape == (7, 300) and table.dtype == np.float32
+    # As in the file, computed apart from it.
+    assert round(float(cosine(table[2], table[3])), 3) == -0.069
+    assert round(float(cosine(table[4], table[5])), 3) == 0.003
     assert absent == ["qwertzuiop"]
     assert not table[0].any() and table[6].any()
     again, _ = glove.read(path, vocabulary, 300, seed=0)
@@ -106,7 +116,7 @@ def test_vectors_of_another_width_are_refused(tmp_path):
 
 
 def test_rows_of_the_table_are_lines_of_the_file(testdata):
-    path = testdata / "glove_subset.300d.txt.gz"
+    path = testdata / "vectors.300d.txt.gz"
     with gzip.open(path, "rt", encoding="utf-8") as file:
         lines = [line.split() for line in file]
     words = [line[0] for line in lines]
@@ -121,7 +131,7 @@ def test_vectors_wider_than_the_model_are_refused(testdata):
     # Without this check, every word would start at random.
     vocabulary = Vocabulary(["<pad>", "<unk>", "dog"])
     with pytest.raises(ValueError, match="line 1"):
-        glove.read(testdata / "glove_subset.300d.txt.gz", vocabulary, 100, seed=0)
+        glove.read(testdata / "vectors.300d.txt.gz", vocabulary, 100, seed=0)
 
 
 def test_words_come_in_the_order_of_the_file(tmp_path):

@@ -3,8 +3,8 @@ import pickle
 import pytest
 
 from configs import combined
-from restr_jax import experiment
 from restr_jax.data import splits
+from restr_jax.data.data_sets import DataSets
 from restr_jax.data.splits import Split
 from tfds_builders import prepare
 
@@ -70,16 +70,17 @@ def test_the_combined_run_excludes_all_scored_images(all_sets):
     data.data_dir = all_sets
     data.dataset = "unc,unc_plus,gref/google,referit/text_objseg"
     data.exclude = data.dataset
-    # In the samples, 266240 is in train and val of UNC and UNC+, 353701 in train and
-    # val of Gref, and 10002 in train and val of ReferIt; 52461 is in Gref's train only.
-    assert experiment.open_training(data).images == ["mscoco/52461"]
+    # In the samples, 600002 is in train and val of UNC and UNC+, 600003 in train and
+    # val of Gref, and 91001 in train and val of ReferIt; 600001 is in Gref's train
+    # only.
+    assert DataSets(data).training.images == ["mscoco/600001"]
     data.exclude = ""
-    assert sorted(experiment.open_training(data).images) == [
-        "mscoco/266240",
-        "mscoco/266240",
-        "mscoco/353701",
-        "mscoco/52461",
-        "saiapr/10002",
+    assert sorted(DataSets(data).training.images) == [
+        "mscoco/600001",
+        "mscoco/600002",
+        "mscoco/600002",
+        "mscoco/600003",
+        "saiapr/91001",
     ]
 
 
@@ -88,8 +89,27 @@ def test_a_split_of_several_sets_must_be_named(all_sets, tiny_config):
     config.data.data_dir = all_sets
     config.data.dataset = "unc,unc_plus"
     with pytest.raises(ValueError, match="could belong to any .* as in unc:val"):
-        experiment.open_split(config.data, "val")
-    assert experiment.open_split(config.data, "unc_plus:val").name == "unc_plus:val"
+        DataSets(config.data).scored("val")
+    assert DataSets(config.data).scored("unc_plus:val").name == "unc_plus:val"
+
+
+def test_a_set_is_opened_once(shapes_dir, tiny_config, monkeypatch):
+    opened = []
+
+    class Counting(splits.DataSet):
+        def __init__(self, data_dir, name):
+            opened.append(name)
+            super().__init__(data_dir, name)
+
+        def __getitem__(self, split):
+            opened.append(split)
+            return super().__getitem__(split)
+
+    monkeypatch.setattr(splits, "DataSet", Counting)
+    data = DataSets(tiny_config("shapes").data)
+    assert data.training is data.training
+    assert data.scored("val") is data.scored("shapes:val")
+    assert opened == ["shapes", "train", "val"]
 
 
 def test_a_set_that_is_missing_is_named(tmp_path, shapes_dir):

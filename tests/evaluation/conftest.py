@@ -5,11 +5,13 @@ import contextlib
 import jax
 import numpy as np
 import pytest
+from compiled import apply
 from pycocotools import mask as mask_util
 
 from restr_jax import experiment
 from restr_jax.data import pipeline
 from restr_jax.data.loader import Loader
+from restr_jax.evaluation import score_run
 from restr_jax.evaluation.evaluator import Evaluator
 from restr_jax.training import train_state
 
@@ -52,13 +54,13 @@ def save(run, checkpoints, step):
 
 
 def mean_logit(run, params):
-    config, split = run.config, run.open_split("val")
+    config, split = run.config, run.data.scored("val")
     size, words = tuple(config.model.image_size), config.data.max_words
     loader = Loader(split, run.vocabulary, size, config.data.resize, words, 3)
     with contextlib.closing(pipeline.eval_batches(loader, 3)) as batches:
         batch, _ = next(batches)
     given = {"params": params}, batch["image"], batch["tokens"]
-    output = jax.jit(lambda *x: run.model.apply(*x, deterministic=True))(*given)
+    output = apply(run.model, *given)
     return float(output.pixel_logits.mean())
 
 
@@ -66,6 +68,12 @@ def mean_logit(run, params):
 def save_checkpoint():
     """Returns a function that saves one more checkpoint of a run."""
     return save
+
+
+@pytest.fixture
+def no_plots(monkeypatch):
+    """Scores without the two plots of all rows."""
+    monkeypatch.setattr(score_run, "_plot", lambda folder, rows: None)
 
 
 @pytest.fixture(scope="session")

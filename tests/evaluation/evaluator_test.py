@@ -9,16 +9,16 @@ from pycocotools import mask as mask_util
 from restr_jax.data import preprocess, splits
 from restr_jax.data.masks import to_mask
 from restr_jax.evaluation import metrics
-from restr_jax.evaluation.evaluator import Evaluator
+from restr_jax.evaluation.evaluator import Evaluator, _bound
 from restr_jax.parallel import Parallel
 
 
 @pytest.fixture(scope="module")
 def gref(gref_workdir, opened):
-    """Opens the real photographs: expressions of several images of several sizes."""
+    """Opens `gref`: expressions of several images of several sizes."""
     config, workdir = gref_workdir
     run, evaluator, params = opened(config, workdir)
-    split = run.open_split("val")
+    split = run.data.scored("val")
     return config, run, split, evaluator.collect(params, split, 0.5), params
 
 
@@ -97,7 +97,7 @@ def test_one_device_gives_the_masks_of_eight(gref, count_flips):
 
 def test_all_thresholds_come_from_one_pass(shapes_workdir, opened):
     run, evaluator, params = opened(*shapes_workdir)
-    split = run.open_split("val")
+    split = run.data.scored("val")
     thresholds = (0.5, 0.35, 0.9)
     scored = sorted(
         evaluator.score(params, split, thresholds), key=lambda s: s.position
@@ -117,7 +117,7 @@ def test_a_letterbox_is_scored_stretched_too(gref_workdir, opened, mode):
     changed = copy.deepcopy(config)
     changed.data.resize = mode
     evaluator = Evaluator(run.model, changed, run.vocabulary, run.parallel)
-    for scored in evaluator.score(params, run.open_split("val"), (0.5,)):
+    for scored in evaluator.score(params, run.data.scored("val"), (0.5,)):
         (record,) = scored.records
         assert "stretched_mask" not in record
         mask = mask_util.decode(record["mask"]).astype(bool)
@@ -146,10 +146,10 @@ def with_counts(split, counts):
 def test_two_programs_transfer_little_more_than_they_use(
     shapes_workdir, opened, monkeypatch, compiled
 ):
-    run, evaluator, params = opened(*shapes_workdir)
+    run, _, params = opened(*shapes_workdir)
     # As in ReferIt: six expressions per image on average, at most 45.
     counts = np.random.default_rng(0).geometric(1 / 6, 160).clip(1, 44).tolist()
-    split = with_counts(run.open_split("val"), [45, *counts])
+    split = with_counts(run.data.scored("val"), [45, *counts])
     moved, real = [], jax.device_get
 
     def count(tree):
@@ -157,6 +157,8 @@ def test_two_programs_transfer_little_more_than_they_use(
         return real(tree)
 
     monkeypatch.setattr(jax, "device_get", count)
+    _bound.cache_clear()  # Another test may have compiled the programs already.
+    evaluator = Evaluator(run.model, run.config, run.vocabulary, run.parallel)
     before = len(compiled)
     records = evaluator.collect(params, split, 0.5)
     assert len(records) == 45 + sum(counts)
@@ -172,7 +174,7 @@ def test_two_programs_transfer_little_more_than_they_use(
 
 def test_the_sum_needs_no_encoded_mask(shapes_workdir, opened, monkeypatch):
     run, evaluator, params = opened(*shapes_workdir)
-    split = run.open_split("val")
+    split = run.data.scored("val")
     records = evaluator.collect(params, split, 0.35)
 
     def refuse(*_):
@@ -193,7 +195,7 @@ def test_an_image_is_encoded_once(shapes_workdir, opened, monkeypatch):
         return real(params, batch)
 
     monkeypatch.setattr(evaluator, "_encode", encode)
-    split = with_counts(run.open_split("val"), [9, 2, 1, 30, 5, 5, 9, 1, 7, 7])
+    split = with_counts(run.data.scored("val"), [9, 2, 1, 30, 5, 5, 9, 1, 7, 7])
     assert len(evaluator.collect(params, split, 0.5)) == 76
     assert encoded == [8, 8]  # Eight devices; the last ones get padding.
 

@@ -13,7 +13,7 @@ NUMBERS = ("num_images", "num_expressions", "oiou", "miou", "precision", "ci95")
 
 @pytest.fixture(scope="module")
 def scored(gref_workdir):
-    """Returns a scored workdir of the real sample: config, row, file of predictions."""
+    """Returns a scored workdir of the sample: config, row, file of predictions."""
     config, workdir = gref_workdir
     (row,) = score_run.score_workdir(config, str(workdir))
     (path,) = (workdir / "eval" / "predictions").glob("*.jsonl")

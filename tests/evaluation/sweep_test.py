@@ -13,13 +13,18 @@ from restr_jax.evaluation.evaluator import Evaluator
 
 
 @pytest.fixture
-def run_of(shapes_workdir, tmp_path):
+def run_with_plots(shapes_workdir, tmp_path):
     """Returns a config and a copy of the workdir to score in."""
     config, workdir = shapes_workdir
     folder = shutil.copytree(
         workdir, tmp_path / "run", ignore=shutil.ignore_patterns("eval")
     )
     return copy.deepcopy(config), folder
+
+
+@pytest.fixture
+def run_of(run_with_plots, no_plots):
+    return run_with_plots
 
 
 @pytest.fixture
@@ -40,8 +45,8 @@ def without_places(rows):
     return [{k: v for k, v in row.items() if k != "checkpoint"} for row in rows]
 
 
-def test_a_sweep_runs_the_model_once_for_all_thresholds(run_of, passes, capsys):
-    config, workdir = run_of
+def test_a_sweep_runs_the_model_once_for_all_thresholds(run_with_plots, passes, capsys):
+    config, workdir = run_with_plots
     config.eval.checkpoints = "all"
     config.eval.splits = "val,test"
     config.eval.thresholds = (0.35, 0.5, 0.65)
@@ -73,7 +78,7 @@ def test_a_row_records_its_inputs(run_of):
     run = experiment.start(config, str(workdir), training=False)
     assert row["checkpoint"] == str(workdir / "checkpoints" / "8")
     assert row["checkpoint_id"] == identity.of_params(run.params(8))
-    assert row["dataset_id"] == identity.of_split(run.open_split("val"))
+    assert row["dataset_id"] == identity.of_split(run.data.scored("val"))
     assert row["version"] == identity.of_code()
     assert (row["preset"], row["resize"], row["threshold"]) == ("paper", "stretch", 0.5)
     assert row["empty_rule"] == "an empty prediction has IoU 0"
@@ -220,7 +225,7 @@ def test_a_folder_of_workdirs_is_compared(make_workdir, tmp_path, caplog):
 
 
 def test_a_folder_of_workdirs_is_scored_on_the_available_devices(
-    shapes_workdir, tmp_path
+    shapes_workdir, no_plots, tmp_path
 ):
     config, workdir = shapes_workdir
     config, folder = copy.deepcopy(config), tmp_path / "runs"
@@ -275,9 +280,9 @@ def test_names_depend_on_every_value(shapes_workdir, opened):
     array = params["fusion"]["seed"]
     array[0, 0] = np.nextafter(array[0, 0], np.inf)
     assert identity.of_params(params) != name
-    names = {identity.of_split(run.open_split(split)) for split in ("val", "test")}
+    names = {identity.of_split(run.data.scored(split)) for split in ("val", "test")}
     assert len(names) == 2
-    assert identity.of_split(run.open_split("val")) in names
+    assert identity.of_split(run.data.scored("val")) in names
 
 
 def test_the_version_names_a_commit_in_a_checkout_only(monkeypatch, tmp_path):

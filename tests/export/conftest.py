@@ -4,8 +4,7 @@ import pytest
 
 from configs import common
 from restr_jax.data.text import Vocabulary
-from restr_jax.models import build_model
-from restr_jax.training import train_state
+from restr_jax.models import build_model, parameters
 from restr_jax.workdir import model_files
 
 
@@ -23,7 +22,7 @@ def small():
     config.model.vision.num_layers = 1
     config.model.fusion.num_layers = 2
     model = build_model(config.model, len(words))
-    params = train_state.init_params(model, config.data.max_words, seed=0)
+    params = parameters.init(model, config.data.max_words, seed=0)
     return model_files.Trained(config, Vocabulary(words), model, params, "nowhere")
 
 

@@ -8,6 +8,7 @@ import time
 import jax
 import numpy as np
 import pytest
+import runs
 
 from restr_jax import experiment, files, train
 from restr_jax.data import pipeline
@@ -43,14 +44,14 @@ def config(tiny_config):
     config.eval.shuffled_text, config.eval.num_figures = False, 0
     # No metrics line coincides with an evaluation or a checkpoint.
     config.log_every_steps = 3
-    config.model.fusion.drop_path_rate = 0.2
+    config.model.vision.drop_path_rate = 0.2
     return config
 
 
 @pytest.fixture(scope="module")
 def straight(config, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("straight")
-    train.train_and_evaluate(config, str(workdir))
+    runs.finish(config, workdir)
     return workdir
 
 
@@ -80,10 +81,10 @@ def test_a_run_that_received_sigterm_saves_the_step_and_resumes(
     with monkeypatch.context() as patch:
         at_batch(patch, number, terminate)
         with pytest.raises(preemption.PreemptedError, match=f"Step {number + 1} is"):
-            train.train_and_evaluate(config, str(tmp_path))
+            runs.finish(config, tmp_path)
     assert (tmp_path / "checkpoints" / str(number + 1)).is_dir()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    train.train_and_evaluate(config, str(tmp_path))
+    runs.finish(config, tmp_path)
     assert_equal_runs(config, straight, tmp_path)
 
 
@@ -100,12 +101,12 @@ def test_a_run_that_received_sigterm_while_scoring_scores_later(
     with monkeypatch.context() as patch:
         patch.setattr(Evaluator, "_batches", told)
         with pytest.raises(preemption.PreemptedError, match="Step 4 is saved"):
-            train.train_and_evaluate(config, str(tmp_path))
+            runs.finish(config, tmp_path)
     run = experiment.start(config, str(tmp_path), training=False)
     checkpoints = run.checkpoints()
     assert checkpoints.steps() == [4] and checkpoints.best_step() is None
     checkpoints.close()
-    train.train_and_evaluate(config, str(tmp_path))
+    runs.finish(config, tmp_path)
     assert_equal_runs(config, straight, tmp_path)
 
 
@@ -159,15 +160,15 @@ def test_a_clock_that_goes_back_has_no_effect(config, straight, tmp_path, monkey
     now, real = time.time(), time.time
     monkeypatch.setattr(time, "time", lambda: now - 86_400 * (real() - now))
     monkeypatch.setattr(time, "time_ns", lambda: int(1e9 * time.time()))
-    train.train_and_evaluate(config, str(tmp_path))
+    runs.finish(config, tmp_path)
     assert_equal_runs(config, straight, tmp_path)
 
 
 def test_a_second_trainer_is_refused(config, straight):
     with files.locked(straight / ".training", "the first"):
         with pytest.raises(BlockingIOError, match="Another process is training in"):
-            train.train_and_evaluate(config, str(straight))
-    train.train_and_evaluate(config, str(straight))
+            runs.finish(config, straight)
+    runs.finish(config, straight)
 
 
 def test_an_unwritable_folder_is_reported(config, tmp_path):

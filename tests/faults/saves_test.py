@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import runs
 
 from benchmarks import chaos, chaos_data
-from restr_jax import experiment, train
+from restr_jax import experiment
 from restr_jax.data import pipeline
 from restr_jax.training import preemption
 from restr_jax.training.train_state import TrainState
@@ -26,7 +27,9 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 
 @pytest.fixture
 def config(trained):
-    return trained[0]
+    config = trained[0]
+    config.eval.num_figures, config.eval.shuffled_text = 0, False
+    return config
 
 
 def restored(config, workdir, step):
@@ -78,9 +81,9 @@ def at_batch(monkeypatch, number, act):
 
 
 def test_training_continues_while_a_checkpoint_is_unwritten(
-    trained, tmp_path, monkeypatch
+    config, trained, tmp_path, monkeypatch
 ):
-    config, straight = trained
+    _, straight = trained
     hold = Hold(monkeypatch, 4)
 
     def release():
@@ -89,15 +92,17 @@ def test_training_continues_while_a_checkpoint_is_unwritten(
         hold.released.set()
 
     at_batch(monkeypatch, 6, release)
-    train.train_and_evaluate(config, str(tmp_path))
+    runs.finish(config, tmp_path)
     assert hold.released.is_set()
     for step in (4, 8):
         assert_equal_checkpoints(config, straight, tmp_path, step)
 
 
 @pytest.mark.slow
-def test_sigterm_waits_for_the_checkpoint_in_progress(trained, tmp_path, monkeypatch):
-    config, straight = trained
+def test_sigterm_waits_for_the_checkpoint_in_progress(
+    config, trained, tmp_path, monkeypatch
+):
+    _, straight = trained
     with monkeypatch.context() as patch:
         hold = Hold(patch, 4)
 
@@ -107,10 +112,10 @@ def test_sigterm_waits_for_the_checkpoint_in_progress(trained, tmp_path, monkeyp
 
         at_batch(patch, 5, terminate)
         with pytest.raises(preemption.PreemptedError, match="Step 6 is saved"):
-            train.train_and_evaluate(config, str(tmp_path))
+            runs.finish(config, tmp_path)
     found = {path.name for path in (tmp_path / "checkpoints").iterdir()}
     assert found == {"4", "6"}
-    train.train_and_evaluate(config, str(tmp_path))
+    runs.finish(config, tmp_path)
     assert_equal_checkpoints(config, straight, tmp_path, 8)
 
 
@@ -232,7 +237,7 @@ def test_an_error_of_the_loop_still_completes_the_pending_checkpoint(
 
     at_batch(monkeypatch, 5, fail)
     with pytest.raises(FloatingPointError, match="of step 6"):
-        train.train_and_evaluate(config, str(tmp_path))
+        runs.finish(config, tmp_path)
     monkeypatch.undo()
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["4"]
     assert restored(config, tmp_path, 4)[0].step == 4

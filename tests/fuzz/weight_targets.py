@@ -7,7 +7,6 @@ import sys
 import zipfile
 from unittest import mock
 
-import jax
 import ml_collections
 import numpy as np
 import safetensors.numpy
@@ -27,9 +26,8 @@ from pretrained.conftest import VIT_FILES, TorchFile
 
 from configs import common
 from restr_jax import command_line, shipped
-from restr_jax.models import build_model
+from restr_jax.models import build_model, parameters
 from restr_jax.pretrained import convert, load, weight_files
-from restr_jax.training import train_state
 from restr_jax.workdir import config_checks, model_files
 
 _ARRAYS = {
@@ -145,9 +143,7 @@ _METADATA = {"grid": [2, 2], "resize": "bicubic", "num_heads": {"vision": 4}}
 def _shipped():
     """Returns the shipped model's weights, and the shapes of its arrays."""
     trained = model_files.read("shapes")
-    return trained, jax.eval_shape(
-        lambda: train_state.init_params(trained.model, 10, seed=0)
-    )
+    return trained, parameters.abstract(trained.model, 10)
 
 
 @target(*(json.dumps(m).encode() for m in (_METADATA, {}, [], {"grid": [8, 8]})))
@@ -210,7 +206,7 @@ def folder_config(content):
     trained, like = _shipped()
     write("config.json", content)
     write("vocabulary.txt", trained.vocabulary.to_text().encode())
-    with mock.patch.object(model_files.jax, "eval_shape", lambda make: like):
+    with mock.patch.object(parameters, "abstract", lambda model, words: like):
         with documented("config.json", "vocabulary.txt"):
             read = model_files._assemble(FOLDER, trained.params, "folder")
             assert len(read.vocabulary) == len(trained.vocabulary)

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from restr_jax.models import build_model
-from restr_jax.models.layers import sinusoidal_positions
-from restr_jax.models.vision import resize_grid
+from restr_jax.models.positions import resize_grid, sinusoidal_positions
 from restr_jax.training.losses import patch_labels
 
 VARIANTS = (

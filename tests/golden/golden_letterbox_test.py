@@ -1,6 +1,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import apply
 
 from restr_jax.data import preprocess
 from restr_jax.data.masks import to_mask
@@ -96,11 +97,11 @@ def test_an_image_becomes_the_published_mask(of, variant, assert_close):
         image, _ = opened(of, case)
         fitted.append(preprocess.fit_image(image, TARGET, "released"))
         tokens.append(of(case, "e2e/tokens")[None])
-    output = published.model.apply(
+    output = apply(
+        published.model,
         {"params": published.params},
         jnp.asarray(np.stack(fitted)),
         jnp.asarray(np.stack(tokens), jnp.int32),
-        deterministic=True,
     )
     for case, logits in zip(END_TO_END, output.pixel_logits[:, 0], strict=True):
         assert_close(logits, of(case, "e2e/pixel_logits"), 3e-5, case)

@@ -140,18 +140,3 @@ def test_l2_normalize_keeps_zero_with_a_finite_gradient():
         layers.l2_normalize(x), [[0.6, 0.8], [0.0, 0.0]], rtol=1e-6
     )
     assert jnp.isfinite(jax.grad(lambda x: layers.l2_normalize(x).sum())(x)).all()
-
-
-def test_sinusoids_alternate_sine_and_cosine():
-    table = layers.sinusoidal_positions(3, 4)
-    angles = [2 * 1.0, 2 * 10000 ** (-2 / 4)]
-    expected = [
-        np.sin(angles[0]),
-        np.cos(angles[0]),
-        np.sin(angles[1]),
-        np.cos(angles[1]),
-    ]
-    np.testing.assert_allclose(table[2], expected, rtol=1e-6)
-    assert table[0].tolist() == [0, 1, 0, 1]
-    with pytest.raises(ValueError, match="even width, not 5"):
-        layers.sinusoidal_positions(3, 5)

@@ -17,6 +17,7 @@ def small():
     config.image_size, config.patch_size = (32, 64), 8
     for part in ("vision", "language", "fusion"):
         config[part].width, config[part].mlp_dim = 16, 32
+    config.vision.num_layers, config.fusion.num_layers = 1, 2
     model = build_model(config, VOCAB)
     image = jax.random.normal(jax.random.key(1), (2, 32, 64, 3))
     tokens = jnp.array(

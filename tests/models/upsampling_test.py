@@ -5,7 +5,7 @@ import pytest
 from flax import linen as nn
 
 from restr_jax.models import decoder, upsampling
-from restr_jax.models.upsampling import double_leaky, interpolation_matrix, upsample
+from restr_jax.models.upsampling import aligned_matrix, double_leaky, upsample
 
 SHAPES = [(3, 2), (1, 5), (16, 30)]
 
@@ -17,8 +17,8 @@ def random(*shape, seed=0):
 def test_interpolation_aligns_the_corners():
     signal = np.array([1.0, 5.0, 2.0])
     expected = np.interp(np.linspace(0, 2, 6), np.arange(3), signal)
-    np.testing.assert_allclose(interpolation_matrix(3, 6) @ signal, expected, rtol=1e-6)
-    np.testing.assert_allclose(interpolation_matrix(1, 4), np.ones((4, 1)))
+    np.testing.assert_allclose(aligned_matrix(3, 6) @ signal, expected, rtol=1e-6)
+    np.testing.assert_allclose(aligned_matrix(1, 4), np.ones((4, 1)))
 
 
 @pytest.mark.parametrize("factor", [2, 4])

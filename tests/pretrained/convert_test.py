@@ -3,18 +3,16 @@ import subprocess
 import sys
 
 import flax.traverse_util
-import jax
 import numpy as np
 import pytest
 import safetensors.numpy
 
 from configs import common
-from restr_jax.models import build_model
+from restr_jax.data.text import Vocabulary
+from restr_jax.models import build_model, parameters
 from restr_jax.pretrained import __main__, convert, load, weight_files
 from restr_jax.training import train_state
 from restr_jax.workdir.checkpoint import Checkpoints
-
-WORDS = ["<pad>", "<go>", "<eos>", "<unk>", "red", "circle"]
 
 
 def run(monkeypatch, capsys, *arguments):
@@ -36,9 +34,11 @@ def workdir(tmp_path_factory, random_params):
         config.model.update(changes)
         folder = tmp_path_factory.mktemp(preset)
         (folder / "config.json").write_text(config.to_json())
-        (folder / "vocabulary.txt").write_text("\n".join(WORDS) + "\n")
-        model = build_model(config.model, len(WORDS))
-        shapes = jax.eval_shape(lambda: train_state.init_params(model, 5, 0))
+        how = config.data.tokenizer, config.data.padding
+        vocabulary = Vocabulary.from_sentences(["red circle"], *how)
+        (folder / "vocabulary.txt").write_text(vocabulary.to_text())
+        model = build_model(config.model, len(vocabulary))
+        shapes = parameters.abstract(model, 5)
         params = random_params(shapes)
         checkpoints = Checkpoints(str(folder), 1)
         checkpoints.save(7, train_state.TrainState(7, params, ()), None)
@@ -154,6 +154,6 @@ def test_only_models_of_the_released_program_are_exported(workdir, tmp_path):
     folder, _ = workdir("released", sigmoid_gate=True)
     with pytest.raises(ValueError, match="sigmoid_gate is True, expected False"):
         convert.export(folder, output)
-    with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
+    with pytest.raises(FileNotFoundError, match="There is no trained model in"):
         convert.export(tmp_path, output)
     assert not output.exists()

@@ -171,6 +171,20 @@ def test_a_run_can_start_from_an_export(trained, tmp_path):
         assert found[path].dtype == np.float32
 
 
+def test_a_run_has_the_words_of_its_initial_model(trained, tmp_path):
+    config, workdir, _ = trained
+    other = tmp_path / "other"
+    shutil.copytree(workdir, other)
+    words = (other / "vocabulary.txt").read_text().splitlines()
+    words[2:4] = words[3:1:-1]  # Another order than the training split gives.
+    (other / "vocabulary.txt").write_text("\n".join(words) + "\n")
+    config = config.copy_and_resolve_references()
+    for which in ("", "checkpoints/8"):
+        config.init_from = str(other / which)
+        run = experiment.start(config, str(tmp_path / f"run{which[:1]}"), training=True)
+        assert run.vocabulary.to_text().splitlines() == words
+
+
 def test_a_run_can_start_from_one_with_smaller_images(trained, tmp_path):
     config, workdir, saved = trained
     config = config.copy_and_resolve_references()
@@ -190,6 +204,7 @@ def test_vocabulary_and_glove_of_another_run_are_compared(trained, tmp_path):
     (other / "vocabulary.txt").write_text("\n".join(words) + "\n")
     config = config.copy_and_resolve_references()
     config.init_from = str(other)
+    config.data.vocabulary = str(workdir / "vocabulary.txt")
     with pytest.raises(ValueError, match="belong to another vocabulary"):
         experiment.start(config, str(tmp_path / "run"), training=True)
     glove = tmp_path / "glove.txt"
@@ -200,7 +215,7 @@ def test_vocabulary_and_glove_of_another_run_are_compared(trained, tmp_path):
 
 
 def test_folders_without_a_checkpoint_are_named(trained, tmp_path):
-    with pytest.raises(FileNotFoundError, match="holds no checkpoint; give"):
+    with pytest.raises(FileNotFoundError, match="There is no trained model in"):
         load.read(tmp_path)
     _, workdir, _ = trained
     other = tmp_path / "other"

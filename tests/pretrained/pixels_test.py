@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from restr_jax.models import parameters
 from restr_jax.models.vision import VisionEncoder
 from restr_jax.pretrained import convert, load, pixels
 
@@ -65,7 +66,7 @@ def test_folded_weights_give_the_same_output(deit, grid):
 
     def encode(arrays, image):
         weights = load.Weights("deit", arrays, converted.grid, "bicubic", {})
-        params = load.put({}, weights.on_grid(grid).arrays)["vision"]
+        params = parameters.put({}, weights.on_grid(grid).arrays)["vision"]
         apply = jax.jit(lambda p, x: module.apply({"params": p}, x, deterministic=True))
         return apply(params, jnp.asarray(image[None], jnp.float32))
 

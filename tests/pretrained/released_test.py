@@ -6,9 +6,8 @@ import pytest
 import safetensors.numpy
 
 from configs import common, gref
-from restr_jax.models import build_model
+from restr_jax.models import build_model, parameters
 from restr_jax.pretrained import released
-from restr_jax.training import train_state
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +63,7 @@ def test_initial_weights_have_the_published_spread(published):
         config[part].num_layers = 1
     config.fusion.num_layers = 2
     model = build_model(config, vocab_size=4)
-    params = train_state.init_params(model, max_words=20, seed=0)
+    params = parameters.init(model, max_words=20, seed=0)
     ours = released.to_released(params)
     expected = published["init_statistics_default"]
     assert len(expected) == 14
@@ -161,7 +160,7 @@ def test_a_position_table_that_is_not_square_needs_its_size(tiny):
 
 def test_a_model_of_the_paper_preset_has_no_released_layout():
     model = build_model(common.get_config("tiny").model, 5)
-    shapes = jax.eval_shape(lambda: train_state.init_params(model, 4, 0))
+    shapes = parameters.abstract(model, 4)
     with pytest.raises(ValueError) as error:
         released.to_released(jax.tree.map(lambda x: np.zeros(x.shape), shapes))
     message = str(error.value)

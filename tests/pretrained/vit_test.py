@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs import common
-from restr_jax.models import build_model, layers
+from restr_jax.models import build_model, layers, parameters
 from restr_jax.models.vision import VisionEncoder
 from restr_jax.pretrained import convert, load, vit
 
@@ -70,7 +70,8 @@ def test_the_encoder_matches_hugging_face(
     read_vit, golden, monkeypatch, layout, epsilon, suffix
 ):
     monkeypatch.setattr(layers, "LAYER_NORM_EPSILON", epsilon)
-    params = load.put({}, convert.convert(read_vit(layout), layout).arrays)["vision"]
+    arrays = convert.convert(read_vit(layout), layout).arrays
+    params = parameters.put({}, arrays)["vision"]
     found = tokens_of(encoder(), params, golden["in/pixel_values"])
     assert_close(found, golden[f"out/last_hidden_state{suffix}"])
 
@@ -78,7 +79,7 @@ def test_the_encoder_matches_hugging_face(
 def test_an_image_of_another_size_uses_resized_positions(tiny_vit, golden, monkeypatch):
     monkeypatch.setattr(layers, "LAYER_NORM_EPSILON", 1e-12)
     weights = load.Weights("vit", tiny_vit.arrays, (4, 4), "bicubic", {})
-    params = load.put({}, weights.on_grid((6, 5)).arrays)["vision"]
+    params = parameters.put({}, weights.on_grid((6, 5)).arrays)["vision"]
     image = golden["in/pixel_values_other_size"]
     found = tokens_of(encoder((96, 80)), params, image)
     assert_close(found, golden["out/last_hidden_state_other_size_bicubic"])

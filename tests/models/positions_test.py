@@ -4,8 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from restr_jax.models.vision import resize_grid
-from restr_jax.pretrained import positions
+from restr_jax.models import positions
 
 KEPT = 256  # The golden file keeps at most this many values per array.
 
@@ -32,7 +31,7 @@ def test_tables_are_resized_as_in_the_released_program(
         table = golden[f"{kind}/in/pos_embed_{old[0]}x{old[1]}"]
         for new in news:
             expected = golden[f"{kind}/out/pos_embed_{new[0]}x{new[1]}"]
-            found = positions.resize(table, old, new, method)
+            found = positions.resize_table(table, old, new, method)
             assert found.dtype == np.float32
             assert found.shape == (1, 1 + new[0] * new[1], table.shape[-1])
             np.testing.assert_array_equal(found[:, 0], table[:, 0])
@@ -43,28 +42,43 @@ def test_tables_are_resized_as_in_the_released_program(
 def test_interpolation_matches_a_computation_by_hand():
     # The centres lie at -1/6, 1/2 and 7/6.
     np.testing.assert_allclose(
-        positions.interpolation_matrix(2, 3, "bilinear"),
+        positions.half_pixel_matrix(2, 3, "bilinear"),
         [[1, 0], [0.5, 0.5], [0, 1]],
     )
     np.testing.assert_allclose(
-        positions.interpolation_matrix(2, 4, "bilinear"),
+        positions.half_pixel_matrix(2, 4, "bilinear"),
         [[1, 0], [0.75, 0.25], [0.25, 0.75], [0, 1]],
     )
     # Without smoothing: the outer values have no weight.
     np.testing.assert_allclose(
-        positions.interpolation_matrix(4, 1, "bilinear"), [[0, 0.5, 0.5, 0]]
+        positions.half_pixel_matrix(4, 1, "bilinear"), [[0, 0.5, 0.5, 0]]
     )
     # Halfway, Keys's kernel gives a / 8 to the far neighbours, 1 / 2 - a / 8 to the
     # near ones.
     np.testing.assert_allclose(
-        positions.interpolation_matrix(4, 1, "bicubic"),
+        positions.half_pixel_matrix(4, 1, "bicubic"),
         [[-0.09375, 0.59375, 0.59375, -0.09375]],
     )
 
 
 @pytest.mark.parametrize("new", [(5, 3), (2, 2), (7, 9)])
-def test_the_model_resizes_positions_the_same_way_at_run_time(new, random_arrays):
-    table = random_arrays(table=(1, 12, 6))["table"]
-    found = positions.resize(table, (3, 4), new, "bilinear")
-    expected = resize_grid(jnp.asarray(table), (3, 4), new)
+def test_the_model_resizes_positions_the_same_way_at_run_time(new):
+    table = np.random.default_rng(0).normal(size=(1, 12, 6)).astype(np.float32)
+    found = positions.resize_table(table, (3, 4), new, "bilinear")
+    expected = positions.resize_grid(jnp.asarray(table), (3, 4), new)
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_sinusoids_alternate_sine_and_cosine():
+    table = positions.sinusoidal_positions(3, 4)
+    angles = [2 * 1.0, 2 * 10000 ** (-2 / 4)]
+    expected = [
+        np.sin(angles[0]),
+        np.cos(angles[0]),
+        np.sin(angles[1]),
+        np.cos(angles[1]),
+    ]
+    np.testing.assert_allclose(table[2], expected, rtol=1e-6)
+    assert table[0].tolist() == [0, 1, 0, 1]
+    with pytest.raises(ValueError, match="even width, not 5"):
+        positions.sinusoidal_positions(3, 5)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from configs import common
-from restr_jax.models import build_model
+from restr_jax.models import build_model, parameters
 from restr_jax.training import train_state
 from restr_jax.training.optimizer import make_optimizer
 from restr_jax.training.train_step import make_train_step
@@ -29,7 +29,7 @@ def lowered(config):
     averaged = bool(config.optimizer.ema_decay)
     state = jax.eval_shape(
         lambda: train_state.create(
-            train_state.init_params(model, 4, seed=0), optimizer, averaged=averaged
+            parameters.init(model, 4, seed=0), optimizer, averaged=averaged
         )
     )
     shapes = {

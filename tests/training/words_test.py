@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import runs
 import safetensors.numpy
 
 import restr_jax
-from restr_jax import experiment, shipped, train
-from restr_jax.models import build_model
+from restr_jax import experiment, shipped
+from restr_jax.models import build_model, parameters
 from restr_jax.training import train_state
 from restr_jax.training.optimizer import frozen_of, make_optimizer
 from restr_jax.training.train_step import make_train_step
@@ -71,7 +72,7 @@ def test_training_words_come_first_and_additional_glove_words_after(
 
 
 def test_a_word_absent_from_training_uses_its_own_vector(config, vectors, tmp_path):
-    train.train_and_evaluate(config, str(tmp_path))
+    runs.finish(config, tmp_path)
     model = restr_jax.load(tmp_path)
     path, table = vectors
     vocabulary, found = model.trained.vocabulary, table_of(model.trained.params)
@@ -129,8 +130,9 @@ def small_step(frozen, words):
         "row": np.arange(2, dtype=np.int32),
         "mask": rng.random((2, 1, 16, 16)) < 0.5,
     }
-    params = train_state.init_params(model, 4, seed=0)
-    state = train_state.create(params, optimizer)
+    state = jax.jit(
+        lambda: train_state.create(parameters.init(model, 4, seed=0), optimizer)
+    )()
     run = jax.jit(lambda state, batch: step(state, batch, None), donate_argnums=0)
     return run.lower(state, batch).compile(), state, batch
 

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,8 +7,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from configs import common
-from restr_jax.models import build_model
-from restr_jax.training import train_state
+from restr_jax.models import build_model, parameters
 from restr_jax.training.optimizer import make_optimizer, make_schedule
 
 
@@ -89,18 +90,30 @@ def test_decay_can_be_limited_to_matrices():
     np.testing.assert_allclose(difference, [-0.01 * 5e-4], rtol=1e-3)
 
 
+def of_one_layer_each(preset):
+    """Returns a configuration and its model, with a layer of each kind."""
+    config = common.get_config("tiny", preset)
+    for part, layers in (("vision", 1), ("language", 1), ("fusion", 2)):
+        config.model[part].num_layers = layers
+    return config, build_model(config.model, vocab_size=3)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def first_update(optimizer, gradient, params):
+    return optimizer.update(gradient, optimizer.init(params), params)
+
+
 @pytest.mark.parametrize("preset", common.PRESETS)
 def test_only_the_weights_of_linear_maps_are_matrices(preset):
-    config = common.get_config("tiny", preset)
-    model = build_model(config.model, vocab_size=3)
-    shapes = jax.eval_shape(lambda: train_state.init_params(model, 2, seed=0))
+    config, model = of_one_layer_each(preset)
+    shapes = parameters.abstract(model, 2)
     # The gradient is zero, so only decayed arrays shrink.
-    ones = jax.tree.map(lambda x: jnp.ones(x.shape), shapes)
-    nothing = jax.tree.map(jnp.zeros_like, ones)
+    ones = jax.tree.map(lambda x: np.ones(x.shape, np.float32), shapes)
+    nothing = jax.tree.map(np.zeros_like, ones)
     settings = config.optimizer
     settings.warmup_steps, settings.decay_mask = 0, "matrices"
     optimizer = make_optimizer(settings)
-    updates, _ = optimizer.update(nothing, optimizer.init(ones), ones)
+    updates, _ = first_update(optimizer, nothing, ones)
     named = flatten_dict(updates, sep="/")
     decayed = {path for path, update in named.items() if update.any()}
     assert decayed == {path for path in named if path.endswith("/kernel")}
@@ -130,11 +143,10 @@ def test_muon_updates_are_orthogonal_with_the_scale_of_adamw():
 
 
 def test_muon_is_for_the_matrices_between_the_first_and_the_last_layer():
-    config = common.get_config("tiny")
-    model = build_model(config.model, vocab_size=3)
-    shapes = jax.eval_shape(lambda: train_state.init_params(model, 2, seed=0))
+    config, model = of_one_layer_each("paper")
+    shapes = parameters.abstract(model, 2)
     gradient = jax.tree.map(
-        lambda x: jnp.sin(jnp.arange(x.size, dtype=jnp.float32) + 1).reshape(x.shape),
+        lambda x: np.sin(np.arange(x.size, dtype=np.float32) + 1).reshape(x.shape),
         shapes,
     )
     config.optimizer.warmup_steps = 0
@@ -142,7 +154,7 @@ def test_muon_is_for_the_matrices_between_the_first_and_the_last_layer():
     for rule in ("adamw", "muon"):
         config.optimizer.rule = rule
         optimizer = make_optimizer(config.optimizer)
-        update, _ = optimizer.update(gradient, optimizer.init(shapes), gradient)
+        update, _ = first_update(optimizer, gradient, gradient)
         updates[rule] = flatten_dict(update, sep="/")
     same = {
         path

@@ -3,12 +3,13 @@ import json
 import jax
 import numpy as np
 import pytest
+from compiled import apply
 from PIL import Image
 
 import restr_jax
 from restr_jax.data import preprocess
+from restr_jax.data.data_sets import DataSets
 from restr_jax.evaluation.evaluator import Evaluator
-from restr_jax.experiment import open_split
 from restr_jax.inference import predict
 from restr_jax.inference.segmenter import Segmenter
 from restr_jax.parallel import Parallel
@@ -101,7 +102,7 @@ def test_the_score_of_an_empty_mask_is_its_highest_probability(shipped, scene):
 def test_a_loaded_workdir_reproduces_the_scores(trained):
     config, folder = trained
     model = restr_jax.load(folder, checkpoint="8")
-    split = open_split(config.data, "val")
+    split = DataSets(config.data).scored("val")
     parallel = Parallel("jit", devices=jax.devices()[:1])
     trained = model.trained
     evaluator = Evaluator(trained.model, config, trained.vocabulary, parallel)
@@ -185,11 +186,8 @@ def test_letterbox_margins_are_not_part_of_the_answer(shipped):
     fitted = preprocess.fit_image(wide, (64, 64), "letterbox")
     trained = model.trained
     tokens = trained.vocabulary.encode("square", 10)
-    output = trained.model.apply(
-        {"params": jax.device_put(trained.params)},
-        jax.numpy.asarray(fitted[None]),
-        jax.numpy.asarray(tokens[None, None]),
-        deterministic=True,
+    output = apply(
+        trained.model, {"params": trained.params}, fitted[None], tokens[None, None]
     )
     np.testing.assert_allclose(logits, output.pixel_logits[0, 0, 24:40], atol=1e-4)
 
