@@ -50,7 +50,7 @@ def test_only_ime_isolates_the_classifier_from_the_image():
 
 def test_fusion_layers_have_the_paper_s_parameters():
     def encoders(share_weights):
-        full = {"width": 768, "num_layers": 4, "num_heads": 12, "mlp_dim": 3072}
+        full = {"width": 768, "num_heads": 12, "mlp_dim": 3072}
         model = fusion("cme", num_layers=4, share_weights=share_weights, **full)
         visual, words = jnp.zeros((1, 4, 768)), jnp.zeros((1, 1, 3, 300))
         mask = jnp.ones((1, 1, 3), bool)
