@@ -17,8 +17,9 @@ import subprocess
 import sys
 
 import restr_jax
-from benchmarks import photos
+from benchmarks import photos, reports
 from restr_jax.data import splits
+from tfds_builders.markdown import table
 
 HERE = pathlib.Path(__file__).parent
 
@@ -94,16 +95,15 @@ def to_markdown(rows: dict[str, dict]) -> str:
     header = ["", "training loss"]
     for name in photos.SETS:
         header += [f"{name} oIoU", "right", "rivalled", "nothing empty", "empty"]
-    lines = ["| " + " | ".join(header) + " |"]
-    lines.append("| --- |" + " ---: |" * (len(header) - 1))
+    lines = []
     for variant, row in rows.items():
         cells = [variant, f"{row['loss']:.3f}"]
         for name in photos.SETS:
             cells.append(f"{row[name]['oiou']:.3f}")
             keys = ("right", "right_rivalled", "empty_of_nothing", "empty")
             cells += [f"{100 * row[name][key]:.0f} %" for key in keys]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return "\n".join(table(header, lines, "lr"))
 
 
 def main() -> None:
@@ -142,8 +142,7 @@ def main() -> None:
         subprocess.run(command(changed, workdir, arguments), check=True)
         rows[variant] = {"changed": changed, "loss": last_loss(workdir)}
         rows[variant] |= score(workdir, arguments.data_dir, arguments.images)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"budget": budget, "rows": rows}, indent=1) + "\n")
+        reports.write(path, {"budget": budget, "rows": rows})
         print(to_markdown(rows), flush=True)
 
 

@@ -44,7 +44,7 @@ _SETS = ("pasted", "things", "pairs", "animals", "coco", "singles", *("several",
 
 
 def get_config(words: str = "") -> ml_collections.ConfigDict:
-    """Returns the configuration; ``words`` may name the first stage and a size."""
+    """Returns the configuration; ``words`` may name a stage and a size."""
     sizes = ("Ti/16", *(size for size in common.SIZES if size != "Ti/16"))
     stages = ("large", "small", "fine_tune")
     chosen = common.choose(words, {"stage": stages, "size": sizes})

@@ -99,10 +99,6 @@ def _train(
             done = Progress(writer.lines, window.sums_so_far(step))
             checkpoints.save(step, run.parallel.to_save(state), oiou, done)
 
-        def stopped() -> PreemptedError:
-            checkpoints.wait()  # A write may still be running.
-            return _stopped(run, step)
-
         for step in range(first, total + 1):
             is_new, is_last = step > first, step == total
             if is_new and (step % config.log_every_steps == 0 or is_last):
@@ -119,7 +115,7 @@ def _train(
                 except PreemptedError as error:
                     if is_new:
                         save()
-                    raise stopped() from error
+                    raise _stopped(run, checkpoints, step) from error
                 writer.write(step, {f"{val_split.name}/oiou": oiou})
                 save(oiou)
                 window.restart_clock()
@@ -130,7 +126,7 @@ def _train(
             if preemption.reached(step):
                 if is_new and step % config.checkpoint_every_steps:
                     save()
-                raise stopped()
+                raise _stopped(run, checkpoints, step)
             # A step is only queued: the next batch is made and sent while the device
             # works on it. The loop waits only to keep the queue short.
             profiler.before(step)
@@ -179,7 +175,8 @@ def _bar(first: int, total: int) -> tqdm:
     )
 
 
-def _stopped(run: Experiment, step: int) -> PreemptedError:
+def _stopped(run: Experiment, checkpoints, step: int) -> PreemptedError:
+    checkpoints.wait()  # A write may still be running.
     saved = (
         f"Step {step} is saved in {run.workdir}" if step else "No step was completed"
     )

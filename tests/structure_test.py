@@ -10,8 +10,8 @@ from configs import common, gref, shapes
 
 ROOT = pathlib.Path(__file__).parent.parent
 # Ratchets: lower them when the longest file or function gets shorter.
-MAX_FILE_LINES = 350
-MAX_FUNCTION_LINES = 80
+MAX_FILE_LINES = 330
+MAX_FUNCTION_LINES = 70
 
 
 def imports_of(folder):
@@ -55,7 +55,9 @@ def test_imports_follow_the_layers(folder, forbidden):
     assert wrong == []
 
 
-@pytest.mark.parametrize("folder", ["restr_jax", "tfds_builders", "benchmarks"])
+@pytest.mark.parametrize(
+    "folder", ["restr_jax", "tfds_builders", "configs", "benchmarks"]
+)
 def test_files_and_functions_stay_short(folder):
     long = []
     for path in sorted((ROOT / folder).rglob("*.py")):

@@ -19,7 +19,7 @@ from restr_jax.data.masks import to_mask, to_rle
 from restr_jax.data.splits import Split
 from restr_jax.data.text import Vocabulary, tokenize
 from restr_jax.evaluation import metrics
-from restr_jax.models import ReSTR, Segmentation
+from restr_jax.models import ReSTR, Segmentation, bound
 from restr_jax.parallel import Parallel
 
 # Segmentation calls dispatched ahead of the oldest unfetched one: enough to keep the
@@ -78,12 +78,6 @@ def segment(
     return apply(model.segment, visual, *words)
 
 
-@functools.lru_cache
-def _bound(program: Callable, model: ReSTR, dtype: jnp.dtype) -> Callable:
-    """Binds the model: JAX traces and compiles the same object only once."""
-    return functools.partial(program, model, dtype)
-
-
 class Evaluator:
     """Scores parameters on splits.
 
@@ -115,7 +109,7 @@ class Evaluator:
         self._parallel = parallel
         dtype = precision.compute_dtype(config.dtype)
         self._encode, self._segment = (
-            parallel.predict_step(_bound(program, model, dtype))
+            parallel.predict_step(bound(program, model, dtype))
             for program in (encode, segment)
         )
 

@@ -13,6 +13,7 @@ from restr_jax.export import artifact
 from restr_jax.files import write_whole
 from restr_jax.inference import segmenter
 from restr_jax.inference.segmenter import Segmenter
+from restr_jax.models import bound
 from restr_jax.workdir.model_files import Trained
 
 logger = logging.getLogger(__name__)
@@ -73,10 +74,10 @@ def _outputs(trained: Trained, loaded: Any, b: int, k: int) -> list[dict]:
     images = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
     sentences = _sentences(trained.vocabulary, b * k)
     tokens = np.stack([loaded.read_words(s) for s in sentences]).reshape(b, k, -1)
-    expected = jax.jit(segmenter.bound(segmenter.encode, model))(params, images)
+    expected = jax.jit(bound(segmenter.encode, model))(params, images)
     visual = loaded.encode(images)
     rows = [_differences("visual", b, k, expected, visual)]
-    run = jax.jit(segmenter.bound(segmenter.segment, model))
+    run = jax.jit(bound(segmenter.segment, model))
     given = loaded.run(visual, tokens)
     for name, array in zip(given, run(params, expected, tokens), strict=True):
         rows.append(_differences(name, b, k, array, given[name]))

@@ -12,7 +12,7 @@ An image is encoded once for all of its expressions.
 import functools
 import logging
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -21,7 +21,7 @@ import numpy as np
 from restr_jax import precision, shipped
 from restr_jax.data import masks, photograph, preprocess
 from restr_jax.data.photograph import ImageLike
-from restr_jax.models import seed_attention
+from restr_jax.models import bound, seed_attention
 from restr_jax.workdir import model_files
 from restr_jax.workdir.model_files import Trained
 
@@ -271,12 +271,6 @@ def segment(model, params: Any, visual, tokens):
     )
     attention = seed_attention.of_words(model, captured, tokens)
     return output.pixel_logits, output.patch_logits, attention
-
-
-@functools.lru_cache
-def bound(program: Callable, model) -> Callable:
-    """Binds the model: JAX traces and compiles the same object only once."""
-    return functools.partial(program, model)
 
 
 def _only(output: tuple, count: int, pads_left: bool) -> tuple:

@@ -56,7 +56,7 @@ The preset `released` changes some of them; docs/presets.md lists the difference
 from restr_jax.models.decoder import Decoder
 from restr_jax.models.fusion import FusionEncoder
 from restr_jax.models.language import LanguageEncoder
-from restr_jax.models.restr import ReSTR, Segmentation, build_model
+from restr_jax.models.restr import ReSTR, Segmentation, bound, build_model
 from restr_jax.models.vision import VisionEncoder
 
 __all__ = [
@@ -66,5 +66,6 @@ __all__ = [
     "ReSTR",
     "Segmentation",
     "VisionEncoder",
+    "bound",
     "build_model",
 ]

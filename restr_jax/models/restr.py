@@ -1,6 +1,8 @@
 """ReSTR: predicts the mask of the object that an expression refers to."""
 
-from typing import NamedTuple
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -157,6 +159,12 @@ class ReSTR(nn.Module):
             image_size=image.shape[-3:-1],
             rows=rows,
         )
+
+
+@functools.lru_cache
+def bound(program: Callable, model: ReSTR, *fixed: Any) -> Callable:
+    """Binds a program to a model: JAX traces and compiles the same object only once."""
+    return functools.partial(program, model, *fixed)
 
 
 def build_model(config, vocab_size: int) -> ReSTR:

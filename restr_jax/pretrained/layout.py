@@ -60,7 +60,9 @@ def same(ours: str, theirs: str) -> Row:
     return Row(ours, (theirs,), SAME)
 
 
-def norm(ours: str, theirs: str, scale: str = ".weight", bias: str = ".bias"):
+def norm(
+    ours: str, theirs: str, scale: str = ".weight", bias: str = ".bias"
+) -> list[Row]:
     """Returns the rows of a LayerNorm."""
     return [same(f"{ours}/scale", theirs + scale), same(f"{ours}/bias", theirs + bias)]
 

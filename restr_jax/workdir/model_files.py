@@ -74,8 +74,16 @@ def is_model(path: str | pathlib.Path) -> bool:
 
 
 def vocabulary_file(path: str | pathlib.Path) -> pathlib.Path:
-    """Returns the file of a trained model's words, see `read`."""
-    return _home(_folder(path)) / "vocabulary.txt"
+    """Returns the file of a trained model's words, see `read`.
+
+    Raises:
+        FileNotFoundError: if there is no trained model.
+    """
+    folder = _folder(path)
+    words = _home(folder) / "vocabulary.txt"
+    if not words.is_file():
+        raise _no_model(folder)
+    return words
 
 
 def is_export(folder: pathlib.Path) -> bool:
@@ -120,11 +128,7 @@ def _find_checkpoint(folder: pathlib.Path, name: str) -> pathlib.Path:
     if _is_checkpoint(folder):
         return folder
     if not (folder / "checkpoints").is_dir():
-        raise FileNotFoundError(
-            f"There is no trained model in {folder}; give the workdir of a "
-            "trained model, one of its checkpoints, a folder of weights, or one of "
-            f"{shipped.NAMES}."
-        )
+        raise _no_model(folder)
     checkpoints = Checkpoints(str(folder), 1, read_only=True)
     try:
         if name == "best" and checkpoints.best_step() is None:
@@ -134,6 +138,13 @@ def _find_checkpoint(folder: pathlib.Path, name: str) -> pathlib.Path:
     finally:
         checkpoints.close()
     return folder / "checkpoints" / str(step)
+
+
+def _no_model(folder: pathlib.Path) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"There is no trained model in {folder}; give the workdir of a trained model, "
+        f"one of its checkpoints, a folder of weights, or one of {shipped.NAMES}."
+    )
 
 
 def _read_weights(path: pathlib.Path) -> Any:

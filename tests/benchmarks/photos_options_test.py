@@ -32,3 +32,18 @@ def test_the_loss_is_the_mean_of_the_last_lines(tmp_path):
     rows = [{"loss": 9.0}, {"loss": 2.0}, {"loss": 4.0}, {"oiou": 0.5}]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     assert photos_options.last_loss(tmp_path, lines=2) == 3.0
+
+
+def test_the_table_has_a_row_per_variant():
+    scores = {
+        "oiou": 0.5,
+        "right": 0.75,
+        "right_rivalled": 0.5,
+        "empty_of_nothing": 1.0,
+        "empty": 0.0,
+    }
+    text = photos_options.to_markdown(
+        {"all options": {"loss": 1.25, "animals": scores, "coco": scores}}
+    )
+    cells = "0.500 | 75 % | 50 % | 100 % | 0 %"
+    assert text.splitlines()[-1] == f"| all options | 1.250 | {cells} | {cells} |"

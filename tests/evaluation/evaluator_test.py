@@ -9,7 +9,8 @@ from pycocotools import mask as mask_util
 from restr_jax.data import preprocess, splits
 from restr_jax.data.masks import to_mask
 from restr_jax.evaluation import metrics
-from restr_jax.evaluation.evaluator import Evaluator, _bound
+from restr_jax.evaluation.evaluator import Evaluator
+from restr_jax.models import bound
 from restr_jax.parallel import Parallel
 
 
@@ -157,7 +158,7 @@ def test_two_programs_transfer_little_more_than_they_use(
         return real(tree)
 
     monkeypatch.setattr(jax, "device_get", count)
-    _bound.cache_clear()  # Another test may have compiled the programs already.
+    bound.cache_clear()  # Another test may have compiled the programs already.
     evaluator = Evaluator(run.model, run.config, run.vocabulary, run.parallel)
     before = len(compiled)
     records = evaluator.collect(params, split, 0.5)

@@ -11,6 +11,7 @@ import pytest
 
 from restr_jax.export import artifact, parity
 from restr_jax.inference import segmenter
+from restr_jax.models import bound
 
 PROGRAMS = {
     "stablehlo": ["encode.stablehlo", "segment.stablehlo", "weights.npz"],
@@ -43,7 +44,7 @@ def test_any_number_of_images_and_expressions_is_accepted(small, folder, b, k):
     tokens = random.integers(1, len(small.vocabulary), (b, k, 6)).astype(np.int32)
     tokens[..., 4:] = 0
     visual = loaded.encode(images)
-    encode = jax.jit(segmenter.bound(segmenter.encode, small.model))
+    encode = jax.jit(bound(segmenter.encode, small.model))
     expected = encode(small.params, images)
     np.testing.assert_allclose(visual, expected, atol=1e-5)
     outputs = loaded.run(visual, tokens)
@@ -53,7 +54,7 @@ def test_any_number_of_images_and_expressions_is_accepted(small, folder, b, k):
         "patch_logits": (b, k, 4, 6),
         "word_attention": (b, k, 6),
     }
-    segment = jax.jit(segmenter.bound(segmenter.segment, small.model))
+    segment = jax.jit(bound(segmenter.segment, small.model))
     wanted = segment(small.params, expected, tokens)
     for given, array in zip(outputs.values(), wanted, strict=True):
         np.testing.assert_allclose(given, array, atol=1e-5)

@@ -128,5 +128,6 @@ def test_a_started_run_outlives_its_data_folder_and_the_next_start_reports_it(
     config.eval.splits = "test"
     (row,) = train.train_and_evaluate(config, str(tmp_path / "run"))
     assert row["split"] == "test"
+    assert (tmp_path / "run" / "checkpoints" / "4").exists()
     with pytest.raises(FileNotFoundError, match="There is no data set 'shapes'"):
         train.train_and_evaluate(config, str(tmp_path / "run"))

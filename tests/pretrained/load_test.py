@@ -185,6 +185,14 @@ def test_a_run_has_the_words_of_its_initial_model(trained, tmp_path):
         assert run.vocabulary.to_text().splitlines() == words
 
 
+def test_a_folder_without_a_model_is_not_started_from(trained, tmp_path):
+    config = trained[0].copy_and_resolve_references()
+    config.init_from = str(tmp_path)
+    with pytest.raises(FileNotFoundError, match="There is no trained model in"):
+        experiment.start(config, str(tmp_path / "run"), training=True)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_can_start_from_one_with_smaller_images(trained, tmp_path):
     config, workdir, saved = trained
     config = config.copy_and_resolve_references()
