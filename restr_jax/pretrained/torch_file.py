@@ -1,18 +1,20 @@
 """Reads tensors from PyTorch's `.pth`, `.bin` and `.pt` files without PyTorch.
 
 Such a file is a zip archive of a pickle and of the tensors' raw bytes. Unpickling runs
-any function that the file names; this reader calls none. It interprets the few
-operations with which `torch.save` builds a state dict, and rejects all others.
+any function that the file names; this reader calls none. It allows the few operations
+with which `torch.save` builds a state dict, and rejects all others.
 """
 
 import math
 import pathlib
-import pickletools
 import zipfile
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
+
+from tfds_builders.restricted_pickle import RestrictedUnpickler
 
 _LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46"  # first bytes of files of PyTorch < 1.6
 _REMEDY = "In PyTorch, save only the model's state_dict(), or use a .safetensors file."
@@ -21,27 +23,23 @@ _MAX_PICKLE_BYTES = 8 * 2**20
 _MAX_RANK = 32
 
 _STORAGES = {
-    "torch DoubleStorage": np.float64,
-    "torch FloatStorage": np.float32,
-    "torch HalfStorage": np.float16,
-    "torch BFloat16Storage": ml_dtypes.bfloat16,
-    "torch LongStorage": np.int64,
-    "torch IntStorage": np.int32,
-    "torch ShortStorage": np.int16,
-    "torch CharStorage": np.int8,
-    "torch ByteStorage": np.uint8,
-    "torch BoolStorage": np.bool_,
+    "DoubleStorage": np.float64,
+    "FloatStorage": np.float32,
+    "HalfStorage": np.float16,
+    "BFloat16Storage": ml_dtypes.bfloat16,
+    "LongStorage": np.int64,
+    "IntStorage": np.int32,
+    "ShortStorage": np.int16,
+    "CharStorage": np.int8,
+    "ByteStorage": np.uint8,
+    "BoolStorage": np.bool_,
 }
-_DICT = "collections OrderedDict"
-_TENSOR = "torch._utils _rebuild_tensor_v2"
-_PARAMETER = "torch._utils _rebuild_parameter"
-_NAMES = {*_STORAGES, _DICT, _TENSOR, _PARAMETER}
-
-
-class _Name(NamedTuple):
-    """A name that a pickle imports; it is never imported here."""
-
-    name: str
+_OPERATIONS = (
+    "PROTO STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT "
+    "BINUNICODE EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS "
+    "EMPTY_DICT SETITEM SETITEMS BINPUT LONG_BINPUT BINGET LONG_BINGET GLOBAL "
+    "BINPERSID REDUCE BUILD"
+).split()
 
 
 class _Storage(NamedTuple):
@@ -123,7 +121,7 @@ class _Archive:
 
     def __init__(self, archive: zipfile.ZipFile):
         self._archive = archive
-        self._storages: dict[tuple[str, str], _Storage] = {}
+        self._storages: dict[tuple[np.dtype, str], _Storage] = {}
         names = [n for n in archive.namelist() if n.split("/")[1:] == ["data.pkl"]]
         if len(names) != 1:
             raise ValueError(
@@ -141,7 +139,7 @@ class _Archive:
             if order != b"little":
                 raise ValueError(f"Its values are in the byte order {order}. {_REMEDY}")
         try:
-            return _run(pickle, self._storage)
+            return _StateDictUnpickler(pickle, self._storage).load()
         except (LookupError, TypeError, AttributeError, UnicodeError) as error:
             raise ValueError(
                 "Its data.pkl is damaged; download the file again."
@@ -172,121 +170,30 @@ class _Archive:
 
     def _storage(self, reference: Any) -> _Storage:
         """Reads a storage: ("storage", type, key, device, number of values)."""
-        kind, type_name, key, _, size = reference
+        kind, dtype, key, _, size = reference
         if kind != "storage" or not isinstance(key, str) or type(size) is not int:
             raise TypeError(kind)
-        if type_name.name not in _STORAGES:
-            raise ValueError(f"It has a storage of type {type_name.name!r}. {_REMEDY}")
-        known = type_name.name, key
+        if not isinstance(dtype, np.dtype):
+            raise TypeError(type(dtype))
+        known = dtype, key
         if known not in self._storages:
-            dtype = np.dtype(_STORAGES[type_name.name])
             values = self._read(f"data/{key}", size * dtype.itemsize)
             self._storages[known] = _Storage(key, dtype, values)
         return self._storages[known]
 
 
-def _run(pickle: bytes, storage: Any) -> Any:
-    """Interprets a pickle's operations on a stack."""
-    stack: list[Any] = []
-    marks: list[int] = []
-    memo: dict[int, Any] = {}
-
-    def pop_to_mark() -> list[Any]:
-        start = marks.pop()
-        items = stack[start:]
-        del stack[start:]
-        return items
-
-    for operation, argument, _ in pickletools.genops(pickle):
-        match operation.name:
-            case "PROTO":
-                pass
-            case "STOP":
-                return stack.pop()
-            case "MARK":
-                marks.append(len(stack))
-            case "BINPUT" | "LONG_BINPUT":
-                memo[argument] = stack[-1]
-            case "BINGET" | "LONG_BINGET":
-                stack.append(memo[argument])
-            case "BINUNICODE" | "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT":
-                stack.append(argument)
-            case "NONE":
-                stack.append(None)
-            case "NEWTRUE" | "NEWFALSE":
-                stack.append(operation.name == "NEWTRUE")
-            case "EMPTY_TUPLE":
-                stack.append(())
-            case "TUPLE":
-                stack.append(tuple(pop_to_mark()))
-            case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                count = int(operation.name[-1])
-                stack[-count:] = [tuple(stack[-count:])]
-            case "EMPTY_LIST":
-                stack.append([])
-            case "APPEND":
-                stack[-2].append(stack.pop())
-            case "APPENDS":
-                items = pop_to_mark()
-                stack[-1].extend(items)
-            case "EMPTY_DICT":
-                stack.append({})
-            case "SETITEM":
-                _set_items(stack[-3], [stack[-2], stack[-1]])
-                del stack[-2:]
-            case "SETITEMS":
-                items = pop_to_mark()
-                _set_items(stack[-1], items)
-            case "GLOBAL":
-                stack.append(_named(argument))
-            case "BINPERSID":
-                stack.append(storage(stack.pop()))
-            case "REDUCE":
-                arguments = stack.pop()
-                stack.append(_build(stack.pop().name, arguments))
-            case "BUILD":
-                stack.pop()  # a state dict's _metadata: versions of modules
-            case unknown:
-                raise ValueError(
-                    f"Its data.pkl has the operation {unknown}, which a state dict "
-                    f"does not need. {_REMEDY}"
-                )
-    raise ValueError("Its data.pkl has no end; download the file again.")
-
-
-def _set_items(target: dict, items: list[Any]) -> None:
-    keys = items[::2]
-    # Other key types are rejected, because hashing them could take forever.
-    if type(target) is not dict or not all(type(k) in (str, int) for k in keys):
-        raise TypeError(type(target))
-    target.update(zip(keys, items[1::2], strict=True))
-
-
-def _named(name: str) -> _Name:
-    if name not in _NAMES:
-        raise ValueError(
-            f"It names {'.'.join(name.split(' '))!r}, which weights do not need; no "
-            f"code was run. {_REMEDY}"
-        )
-    return _Name(name)
-
-
-def _build(name: str, arguments: Any) -> Any:
-    """Emulates the function of a name."""
-    if name == _DICT and arguments == ():
-        return {}
-    if name == _TENSOR:
-        return _tensor(*arguments[:4])
-    if name == _PARAMETER and isinstance(arguments[0], np.ndarray):
-        return arguments[0]
-    raise TypeError(name)
+def _parameter(array: Any, *_) -> np.ndarray:
+    """Stands in for a trained tensor, which wraps its values."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(type(array))
+    return array
 
 
 def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
-def _tensor(storage: _Storage, offset: int, size: Any, stride: Any) -> np.ndarray:
+def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_) -> np.ndarray:
     """Returns a tensor as a view of its storage."""
     if not isinstance(storage, _Storage) or len(size) != len(stride):
         raise TypeError(type(storage))
@@ -313,3 +220,28 @@ def _tensor(storage: _Storage, offset: int, size: Any, stride: Any) -> np.ndarra
         offset * width if count else 0,
         [step * width for step in stride] if count else None,
     )
+
+
+class _StateDictUnpickler(RestrictedUnpickler):
+    """Unpickles a state dict: dicts, lists, tuples, numbers and arrays."""
+
+    OPCODES = tuple(_OPERATIONS)
+    NAMES = {
+        ("collections", "OrderedDict"): lambda: {},
+        ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+        ("torch._utils", "_rebuild_parameter"): _parameter,
+        **{("torch", name): np.dtype(kind) for name, kind in _STORAGES.items()},
+    }
+    KEYS = (str, int)
+
+    def __init__(self, content: bytes, storage: Callable[[Any], _Storage]):
+        super().__init__(content)
+        self.persistent_load = storage
+
+    def refuse(self, what):
+        raise ValueError(
+            f"{what}, which weights do not need; no code was run. {_REMEDY}"
+        )
+
+    def load_build(self):
+        self.stack.pop()  # A state dict's _metadata: versions of modules.

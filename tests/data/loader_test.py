@@ -1,5 +1,6 @@
 import io
 import threading
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -13,11 +14,18 @@ from tfds_builders import masks
 
 
 def test_masks_belong_to_their_expressions(shapes_dir):
-    loader = make_loader(shapes_dir, 9)
+    loader, counted = make_loader(shapes_dir, 9), Counter()
     example = loader.load(3, np.array([4, 0, 8]))
     assert example.valid.tolist() == [True] * 3 + [False] * 6
+    for record in range(24):
+        chosen = np.random.default_rng(record).permutation(9)
+        check_masks(loader.load(record, chosen), chosen, loader, counted)
+    assert min(counted[key] for key in ("named", "red", "blue")) > 5
+
+
+def check_masks(example, chosen, loader, counted):
     stored = example.fields
-    for k, i in enumerate((4, 0, 8)):
+    for k, i in enumerate(chosen):
         sentence = stored["expressions"]["sent"][i].decode()
         encoded = loader.vocabulary.encode(sentence, 10)
         np.testing.assert_array_equal(example.tokens[k], encoded)
@@ -27,8 +35,10 @@ def test_masks_belong_to_their_expressions(shapes_dir):
         noun = sentence.split(" the ")[0].removeprefix("the ").split()
         named = set(noun) & {"small", "large", "red", "green", "blue", "yellow"}
         assert named <= set(category)
+        counted["named"] += len(named)
         # ... and so is the color under the mask.
         color = example.image[example.masks[k]].mean(0)
+        counted.update({"red", "blue"} & set(category))
         if "red" in category:
             assert color[0] > 1.5 * color[2]
         if "blue" in category:

@@ -55,7 +55,8 @@ def test_epochs_have_different_orders(shapes_dir):
 # 49: the last batch of an epoch.
 @pytest.mark.parametrize(
     ("start_step", "num_workers", "process_count"),
-    [(start, 0, count) for start in (0, 49) for count in (1, 2, 4)] + [(49, 2, 2)],
+    [(start, 0, count) for start in (0, 49) for count in (1, 2, 4)]
+    + [(49, 1, 2), pytest.param(49, 2, 2, marks=pytest.mark.slow)],
 )
 def test_processes_share_one_stream_whatever_their_number(
     shapes_dir, start_step, num_workers, process_count

@@ -69,7 +69,16 @@ def test_several_masks_are_drawn_side_by_side(tmp_path):
     assert np.count_nonzero(pixels[..., 0] - pixels[..., 2] > 60) > 5000
 
 
-def test_plots_show_every_split(tmp_path):
+def test_plots_show_every_split(tmp_path, monkeypatch):
+    shown = []
+
+    def save(figure, path, dpi):
+        (axis,) = figure.axes
+        shown.append(axis.get_legend_handles_labels()[1])
+        real(figure, path, dpi)
+
+    real = panels._save
+    monkeypatch.setattr(panels, "_save", save)
     row = {"dataset": "unc", "checkpoint": "runs/a/checkpoints/8", "threshold": 0.5}
     rows = [
         row | {"split": split, "step": step, "oiou": step / 20}
@@ -80,6 +89,9 @@ def test_plots_show_every_split(tmp_path):
     bucket = {"min": 1, "max": 2, "count": 9, "oiou": 0.5, "paper": 0.7238}
     rows[0]["by_length"] = [bucket | {"ci95": [0.51, 0.6]}]
     panels.plot_by_length(tmp_path / "length.png", rows[0])
+    of_splits = [f"a, unc:{split}, threshold 0.5" for split in ("val", "testA")]
+    # The bars come last in the order of drawing.
+    assert shown == [of_splits, ["the paper", "this checkpoint"]]
     for name in ("step.png", "length.png"):
         with Image.open(tmp_path / name) as drawn:
             assert len(set(drawn.convert("L").get_flattened_data())) > 10

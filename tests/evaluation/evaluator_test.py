@@ -60,7 +60,9 @@ def test_every_expression_is_scored_as_if_it_were_alone(gref):
 def test_stretched_scores_use_the_output_of_the_network(gref, opened, gref_workdir):
     config, run, split, _, params = gref
     _, evaluator, _ = opened(*gref_workdir)
-    for scored in evaluator.score(params, split, (0.5,)):
+    every = list(evaluator.score(params, split, (0.5,)))
+    assert len(every) == sum(map(len, split.sentences)) > 0
+    for scored in every:
         (record,) = scored.records
         own = mask_util.decode(record["stretched_mask"]).astype(bool)
         assert own.shape == tuple(config.model.image_size)
@@ -118,7 +120,9 @@ def test_a_letterbox_is_scored_stretched_too(gref_workdir, opened, mode):
     changed = copy.deepcopy(config)
     changed.data.resize = mode
     evaluator = Evaluator(run.model, changed, run.vocabulary, run.parallel)
-    for scored in evaluator.score(params, run.data.scored("val"), (0.5,)):
+    every = list(evaluator.score(params, run.data.scored("val"), (0.5,)))
+    assert every
+    for scored in every:
         (record,) = scored.records
         assert "stretched_mask" not in record
         mask = mask_util.decode(record["mask"]).astype(bool)

@@ -5,24 +5,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from golden.variants import QUICK, VARIANTS
 
 from restr_jax.models import build_model
 from restr_jax.models.positions import resize_grid, sinusoidal_positions
 from restr_jax.training.losses import patch_labels
 
-VARIANTS = (
-    "released_tiny",
-    "released_tiny_shared",
-    "released_tiny_nodecoder",
-    "released_tiny_vme",
-    "released_tiny_ime",
-)
 # float32 against float32, relative to an array's largest value. A single wrong choice
 # (epsilon, GELU, order of positions ...) shifts the outputs at least ten times as far.
 TOLERANCE = 3e-5
 PATCHES, WORDS = 16, 20
-# Halves the compile time.
-QUICK = {"xla_backend_optimization_level": 0}
 
 
 def run(model, params, image, tokens):

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from golden.variants import QUICK, VARIANTS
 
 from configs import common
 from restr_jax.pretrained import released
@@ -13,16 +14,6 @@ from restr_jax.training import train_state
 from restr_jax.training.losses import patch_labels, segmentation_losses
 from restr_jax.training.optimizer import make_optimizer, make_schedule
 from restr_jax.training.train_step import make_train_step
-
-VARIANTS = (
-    "released_tiny",
-    "released_tiny_shared",
-    "released_tiny_nodecoder",
-    "released_tiny_vme",
-    "released_tiny_ime",
-)
-# Halves the compile time.
-QUICK = {"xla_backend_optimization_level": 0}
 
 
 def released_config(published):

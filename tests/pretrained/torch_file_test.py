@@ -83,7 +83,7 @@ def test_a_file_that_would_run_code_is_refused(
     make, proof = torch_file_writer, tmp_path / "it-ran"
     call = make.name(module, name) + make.tuple(make.text(f"touch {proof}")) + b"R"
     path = make.write(tmp_path / "a.pth", make.ordered_dict({"x": call}))
-    with pytest.raises(ValueError, match=rf"a.pth: It names '{module}\.{name}'"):
+    with pytest.raises(ValueError, match=rf"a.pth: It refers to {module}\.{name}"):
         torch_file.read(path)
     assert not proof.exists()
 
@@ -98,7 +98,7 @@ def test_code_that_pickle_would_run_is_refused(torch_file_writer, tmp_path):
         path = tmp_path / f"{protocol}.pth"
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("a/data.pkl", pickle.dumps(Harmful(), protocol))
-        with pytest.raises(ValueError, match="It names|has the operation"):
+        with pytest.raises(ValueError, match="It refers to|has an operation"):
             torch_file.read(path)
 
 
@@ -193,7 +193,7 @@ def test_nesting_without_end_is_refused(torch_file_writer, tmp_path):
         torch_file.read(path)
     # As a key: hashing it would exhaust the C stack.
     path = make.write(tmp_path / "b.pth", b"}" + deep + b"Ns")
-    with pytest.raises(ValueError, match="data.pkl is damaged"):
+    with pytest.raises(ValueError, match="a key of another type"):
         torch_file.read(path)
     # A dict that contains itself.
     path = make.write(tmp_path / "c.pth", b"}q\x00" + make.text("x") + b"h\x00s")

@@ -1,6 +1,5 @@
 import json
 
-import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
@@ -201,14 +200,7 @@ def test_googles_full_file_fits_the_full_model(testdata, grid, dropped, preset):
     values = sum(x.size for x in converted.arrays.values())
     assert values == 85_798_656 + 768 * (grid**2 - 196)
     model = build_model(common.get_config("B/16", preset).model, 20)
-    shapes = jax.eval_shape(
-        lambda: model.init(
-            jax.random.key(0),
-            jnp.zeros((1, 480, 480, 3)),
-            jnp.ones((1, 1, 20), jnp.int32),
-            deterministic=True,
-        )["params"]
-    )
+    shapes = parameters.abstract(model, 20)
     weights = load.Weights(
         "vit", converted.arrays, converted.grid, "bilinear", converted.num_heads
     )

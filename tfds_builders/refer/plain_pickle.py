@@ -1,14 +1,10 @@
-"""Reads pickles of plain containers, text and numbers from untrusted files.
-
-The base is pickle's reader in Python. In the C reader, ten bytes of a file can allocate
-any amount of memory, and keys of nested tuples can take any time to hash.
-"""
+"""Reads pickles of plain containers, text and numbers from untrusted files."""
 
 import codecs
-import collections
-import io
 import pickle
 from typing import Any
+
+from tfds_builders.restricted_pickle import RestrictedUnpickler
 
 # Opcodes of all protocols that make plain containers, text and numbers.
 _PLAIN = (
@@ -57,55 +53,34 @@ class _Memo:
             self._others[number] = value
 
 
-class _PlainUnpickler(pickle._Unpickler):
-    """Unpickles allowed objects; methods override those of the base class.
+class _PlainUnpickler(RestrictedUnpickler):
+    """Turns bytes into text; equal strings share one object.
 
-    Equal strings share one object, because published files repeat most of theirs.
+    Published files repeat most of their strings.
     """
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+    OPCODES = tuple(_PLAIN)
+    NAMES = {("_codecs", "encode"): _encode_latin1}
+
+    def __init__(self, content):
+        super().__init__(content, encoding="utf-8", errors="surrogateescape")
         self.memo, self._words = _Memo(), {}
 
-    def _decode_string(self, value):
-        text = super()._decode_string(value)
-        return self._words.setdefault(text, text)
-
-    def load_binunicode(self):
-        super().load_binunicode()
-        self.stack[-1] = self._words.setdefault(self.stack[-1], self.stack[-1])
-
-    def load_short_binunicode(self):
-        super().load_short_binunicode()
-        self.stack[-1] = self._words.setdefault(self.stack[-1], self.stack[-1])
-
-    def find_class(self, module, name):
-        if (module, name) == ("_codecs", "encode"):
-            return _encode_latin1
-        self.load_refused(f"it refers to {module}.{name}")
-
-    def load_refused(self, what="it has an opcode that is not allowed"):
+    def refuse(self, what):
         raise pickle.UnpicklingError(
             f"{what}; only plain lists, dicts, strings and numbers are allowed"
         )
 
-    def load_dict(self):
-        items = self.pop_mark()
-        self.append({})
-        self._set(items)
+    def _decode_string(self, value):
+        return self._shared(super()._decode_string(value))
 
-    def load_setitem(self):
-        value, key = self.stack.pop(), self.stack.pop()
-        self._set([key, value])
+    def load_binunicode(self):
+        super().load_binunicode()
+        self.append(self._shared(self.stack.pop()))
 
-    def load_setitems(self):
-        self._set(self.pop_mark())
-
-    def _set(self, items):
-        keys, target = items[::2], self.stack[-1]
-        if type(target) is not dict or not all(type(key) is str for key in keys):
-            self.load_refused("it has a key that is not text")
-        target.update(zip(keys, items[1::2], strict=True))
+    def load_short_binunicode(self):
+        super().load_short_binunicode()
+        self.append(self._shared(self.stack.pop()))
 
     def load_binbytes(self):
         super().load_binbytes()
@@ -119,15 +94,8 @@ class _PlainUnpickler(pickle._Unpickler):
         super().load_binbytes8()
         self.append(_text(self.stack.pop()))
 
-
-_PlainUnpickler.dispatch = collections.defaultdict(
-    lambda: _PlainUnpickler.load_refused,
-    {
-        code: getattr(_PlainUnpickler, load.__name__)
-        for code, load in pickle._Unpickler.dispatch.items()
-        if code in b"".join(getattr(pickle, name) for name in _PLAIN)
-    },
-)
+    def _shared(self, text: str) -> str:
+        return self._words.setdefault(text, text)
 
 
 def load(content: bytes) -> Any:
@@ -137,11 +105,10 @@ def load(content: bytes) -> Any:
     cannot be encoded.
 
     Args:
-        content: the whole file, so that lengths in it cannot allocate more memory.
+        content: the whole file.
 
     Raises:
         Exception: of nearly any type, if the pickle is damaged or holds other objects.
             No class or function that the pickle names is called.
     """
-    how = {"encoding": "utf-8", "errors": "surrogateescape"}
-    return _PlainUnpickler(io.BytesIO(content), **how).load()
+    return _PlainUnpickler(content).load()
