@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--output", default="runs/options", help="for the workdirs")
     results = HERE / "results" / "photos_options.json"
     parser.add_argument("--results", default=str(results))
-    parser.add_argument("--steps", type=int, default=200, help="steps of each run")
+    parser.add_argument("--steps", type=int, default=100, help="steps of each run")
     parser.add_argument("--images", type=int, default=100, help="scored, of each set")
     arguments = parser.parse_args()
 
