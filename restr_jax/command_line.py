@@ -4,6 +4,7 @@ import argparse
 import difflib
 import functools
 import logging
+import os
 import pathlib
 import sys
 from collections.abc import Callable
@@ -56,7 +57,7 @@ def _without_trace(record: logging.LogRecord) -> bool:
 def _parse_flags(argv: list[str]) -> list[str]:
     """Parses the command line; errors print one line."""
     config_file = _config_file(argv)
-    if config_file is not None and not pathlib.Path(config_file).is_file():
+    if config_file is not None and not os.path.isfile(config_file):
         known = map(str, pathlib.Path("configs").glob("*.py"))
         close = difflib.get_close_matches(config_file, known, 1, cutoff=0.85)
         hint = f" Is it {close[0]}?" if close else ""

@@ -100,6 +100,16 @@ def test_all_problems_of_all_sets_are_reported_before_the_first_build(manual):
     assert not list(data.rglob("*.array_record*"))
 
 
+def test_skipping_is_advised_only_where_it_helps(testdata, tmp_path):
+    arguments = ["unc"], str(tmp_path / "data")
+    manual = tmp_path / "manual"
+    manual.mkdir()
+    with pytest.raises(ValueError, match="Nothing was built. Fix these.$"):
+        list(
+            prepare.prepare_all(*arguments, str(manual), skip_bad=False, num_workers=1)
+        )
+
+
 def test_with_skip_bad_the_command_lists_the_skipped_entries(manual):
     image = manual / IMAGES / "COCO_train2014_000000600002.jpg"
     image.write_bytes(image.read_bytes()[:5000])
