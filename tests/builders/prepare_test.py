@@ -100,14 +100,11 @@ def test_all_problems_of_all_sets_are_reported_before_the_first_build(manual):
     assert not list(data.rglob("*.array_record*"))
 
 
-def test_skipping_is_advised_only_where_it_helps(testdata, tmp_path):
-    arguments = ["unc"], str(tmp_path / "data")
-    manual = tmp_path / "manual"
-    manual.mkdir()
-    with pytest.raises(ValueError, match="Nothing was built. Fix these.$"):
-        list(
-            prepare.prepare_all(*arguments, str(manual), skip_bad=False, num_workers=1)
-        )
+def test_skipping_is_not_advised_where_it_cannot_help(tmp_path):
+    (tmp_path / "manual").mkdir()
+    folders = str(tmp_path / "data"), str(tmp_path / "manual")
+    with pytest.raises(ValueError, match=r"Nothing was built\. Fix these\.$"):
+        list(prepare.prepare_all(["unc"], *folders, skip_bad=False, num_workers=1))
 
 
 def test_with_skip_bad_the_command_lists_the_skipped_entries(manual):
