@@ -261,7 +261,7 @@ def main() -> None:
             name: Result(**r) for name, r in json.loads(path.read_text()).items()
         }
     with tempfile.TemporaryDirectory(dir=_RAM if _RAM.is_dir() else None) as folder:
-        names = given.targets.split(",") if given.targets else []
+        names = [x.strip() for x in given.targets.split(",")] if given.targets else []
         rates = _prepare(names, pathlib.Path(folder))
         shares = _share(rates, given.executions, given.least)
         for name, runs in shares.items():

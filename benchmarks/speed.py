@@ -168,7 +168,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="per way and round")
     parser.add_argument("--results", default="benchmarks/results/speed.json")
     arguments = parser.parse_args()
-    arguments.torch = [name for name in arguments.torch.split(",") if name]
+    ways = map(str.strip, arguments.torch.split(","))
+    arguments.torch = [name for name in ways if name]
     arguments.expressions = [int(k) for k in arguments.expressions.split(",") if k]
     flags.FLAGS.mark_as_parsed()
 
@@ -180,7 +181,7 @@ def main() -> None:
     rate = matmul_rate(dtype, 2048 if jax.default_backend() == "cpu" else 8192)
     print(f"matrix product in {dtype}: {rate:.0f} GFLOP/s", flush=True)
     rows = []
-    for given in arguments.batch_sizes.split(","):
+    for given in map(str.strip, arguments.batch_sizes.split(",")):
         size = largest_batch(config, params) if given == "max" else int(given)
         rows += compare(config, params, size, arguments, rate)
         gc.collect()

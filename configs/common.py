@@ -99,7 +99,7 @@ def choose(words: str, allowed: dict[str, tuple[str, ...]]) -> dict[str, str]:
         ValueError: if a word is unknown, or two words share a subject.
     """
     chosen: dict[str, str] = {}
-    for word in filter(None, words.split(",")):
+    for word in filter(None, map(str.strip, words.split(","))):
         subject = next((s for s, all_of in allowed.items() if word in all_of), None)
         if subject is None or subject in chosen:
             raise ValueError(

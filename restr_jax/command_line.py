@@ -1,9 +1,14 @@
 """Flag parsing and one-line errors for all commands with a --config."""
 
+import argparse
+import difflib
 import functools
 import logging
+import os
+import pathlib
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from absl import app, flags
 from absl import logging as absl_logging
@@ -51,24 +56,54 @@ def _without_trace(record: logging.LogRecord) -> bool:
 
 def _parse_flags(argv: list[str]) -> list[str]:
     """Parses the command line; errors print one line."""
+    config_file = _config_file(argv)
+    if config_file is not None and not os.path.isfile(config_file):
+        known = map(str, pathlib.Path("configs").glob("*.py"))
+        close = difflib.get_close_matches(config_file, known, 1, cutoff=0.85)
+        hint = f" Is it {close[0]}?" if close else ""
+        sys.exit(
+            f"FileNotFoundError: --config={config_file} is not a file; expected a "
+            f"config file such as configs/gref.py.{hint}"
+        )
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
         # A config file's own error comes as a traceback, with the message last.
         said = str(error).rstrip().splitlines()[-1].strip()
         sys.exit(f"{said}\nPass --helpshort or --helpfull to see help on flags.")
-    except (AttributeError, KeyError) as error:
-        # The text is a quoted key and, on its own line, a suggested one. The whole may
-        # be quoted again.
-        said = str(error.args[0]).replace("\\n", "\n")
-        key, hint = (part.strip("\"'\\") for part in said.partition("\n")[::2])
+    except (AttributeError, SyntaxError) as error:
+        if isinstance(error, AttributeError) and "get_config" not in str(error):
+            _refuse_key(error)
         sys.exit(
-            f"ValueError: There is no config key {key!r}; configs/common.py lists "
-            f"every key with its meaning. {hint}".rstrip()
+            f"ValueError: --config={config_file} is not a config file ({error}); "
+            "expected Python with a function get_config, as in configs/gref.py."
         )
+    except KeyError as error:
+        _refuse_key(error)
     except (IndexError, RecursionError, TypeError) as error:
         # A part of a value, such as config.model.image_size[0], or endless nesting.
         sys.exit(
             f"ValueError: An override of --config cannot be read ({error}); "
             "configs/common.py lists every key with its meaning."
         )
+
+
+def _config_file(argv: list[str]) -> str | None:
+    """Returns the file that --config names, or None."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", "-config", nargs="?")
+    given = parser.parse_known_args(argv)[0].config
+    # Words for `get_config` follow a colon.
+    return given and given.partition(":")[0]
+
+
+def _refuse_key(error: AttributeError | KeyError) -> NoReturn:
+    """Ends the command with an unknown config key and the closest known one."""
+    # The text is a quoted key and, on its own line, a suggested one. The whole may be
+    # quoted again.
+    said = str(error.args[0]).replace("\\n", "\n")
+    key, hint = (part.strip("\"'\\") for part in said.partition("\n")[::2])
+    sys.exit(
+        f"ValueError: There is no config key {key!r}; configs/common.py lists every "
+        f"key with its meaning. {hint}".rstrip()
+    )

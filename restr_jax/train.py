@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from restr_jax import experiment
 from restr_jax.data import pipeline
+from restr_jax.data.data_sets import listed
 from restr_jax.data.loader import make_loader
 from restr_jax.data.splits import Split
 from restr_jax.evaluation import score_run
@@ -48,7 +49,7 @@ def train_and_evaluate(config, workdir: str) -> list[dict]:
         # All data are opened now: an error after hours would come too late.
         train_split = run.data.training
         val_split = run.data.scored(config.data.val_split)
-        for split in config.eval.splits.split(","):
+        for split in listed(config.eval.splits):
             run.data.scored(split)
         evaluator = Evaluator(
             run.model, config, run.vocabulary, run.parallel, preemption.check

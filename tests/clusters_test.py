@@ -72,6 +72,28 @@ def test_other_ids_are_refused_in_one_line(ids):
     assert said in str(ended.value).splitlines()[0]
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("configs/shape.py", "configs/shape.py is not a file; expected a config file"),
+        ("configs/shapes:tiny", "--config=configs/shapes is not a file"),
+        ("configs", "--config=configs is not a file"),
+        ("", "--config= is not a file"),
+        ("README.md", "README.md is not a config file ("),
+        ("restr_jax/version.py", "expected Python with a function get_config"),
+    ],
+)
+def test_a_file_that_is_no_config_file_is_named(given, said, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    argv = [main.__file__, f"--config={given}", "--config.batch_size=4"]
+    monkeypatch.setattr(sys, "argv", argv)  # Overrides are read from there.
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as ended:
+        command_line._parse_flags(argv)
+    assert said in str(ended.value) and "\n" not in str(ended.value)
+    is_close = "configs/shape" in given
+    assert ("Is it configs/shapes.py?" in str(ended.value)) == is_close
+
+
 def test_the_cluster_commands_train_as_many_images_as_the_paper():
     text = (ROOT / "docs" / "scaling.md").read_text().replace("\\\n", "")
     commands = re.findall(r"^ +.*main\.py.*config=configs/gref.*$", text, re.MULTILINE)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from configs import ablations, common
 from restr_jax import experiment
 
 
@@ -47,3 +48,14 @@ def test_words_of_the_training_split_make_a_released_vocabulary(tiny_config, tmp
     again = experiment.start(config, str(tmp_path / "run"), training=False)
     assert again.vocabulary.words == run.vocabulary.words
     assert not again.vocabulary.unknown("red circle")
+
+
+def test_a_configuration_without_a_data_set_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"config\.data\.dataset is None; name"):
+        experiment.start(common.get_config("tiny"), str(tmp_path), training=True)
+
+
+def test_blanks_between_words_of_a_config_file_have_no_meaning():
+    assert common.config_of("tiny, released") == common.config_of("tiny,released")
+    make = ablations.row("vme", 2)
+    assert make("shapes, released") == make("shapes,released")

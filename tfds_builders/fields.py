@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import reprlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -16,7 +17,9 @@ Kind = tuple[tuple[type, ...], str]
 
 TEXT: Kind = (str,), "text"
 ID: Kind = (str, int), "text or a whole number"
-PIXELS: Kind = (int,), "a number of pixels"
+PIXELS: Kind = (int,), "a whole number of pixels"
+# Below 2**63, which ids may not reach.
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
 def parse_json(content: bytes):
@@ -60,6 +63,8 @@ def check_fields(
 ) -> dict[str, str | int | list | dict]:
     """Returns the known fields of an entry that are not null.
 
+    Ids and sizes become whole numbers where they stand for one, see `plain`.
+
     Raises:
         ValueError: if the entry is not an object, lacks a field or has a value of
             another type.
@@ -71,16 +76,32 @@ def check_fields(
     lacking = [field for field in required if field not in given]
     if lacking:
         raise ValueError(f"it lacks {', '.join(lacking)}")
-    for field, value in given.items():
+    for field, found in given.items():
         types, words = kinds[field]
+        given[field] = value = plain(found, types)
         # bool is a subclass of int in Python.
         wrong = not isinstance(value, types) or isinstance(value, bool)
         # Larger integers can be chosen to collide as dict keys.
         if wrong or (isinstance(value, int) and abs(value) >= 2**63):
-            raise ValueError(f"its {field} is {reprlib.repr(value)}, expected {words}")
+            raise ValueError(f"its {field} is {reprlib.repr(found)}, expected {words}")
         if isinstance(value, str):
             _check_text(value)
     return given
+
+
+def plain(value, types: tuple[type, ...] = ID[0]):
+    """Returns the whole number that a value stands for, or else the value unchanged.
+
+    Programs that pass through tables write a size as 48.0, and an id now as 12 and now
+    as "12". "012" stays text: it may be the name of another thing than 12.
+
+    Args:
+        value: any value.
+        types: the allowed types: those of an id, of a size, or others.
+    """
+    from_float = int in types and isinstance(value, float) and value.is_integer()
+    from_text = types == ID[0] and isinstance(value, str) and _WHOLE.fullmatch(value)
+    return int(value) if from_float or from_text else value
 
 
 def _check_text(text: str) -> None:

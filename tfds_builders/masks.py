@@ -10,6 +10,7 @@ import pathlib
 import reprlib
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import scipy.io
@@ -43,12 +44,39 @@ def _is_polygon(part) -> bool:
     )
 
 
+def without_slivers(segmentation) -> tuple[Any, str]:
+    """Drops the polygons of fewer than three points from a list of several parts.
+
+    Programs that draw outlines leave such parts beside good ones. They have no area.
+
+    Args:
+        segmentation: as `encode_segmentation` takes it.
+
+    Returns:
+        The segmentation without them, and an error message on them, or "". If no part
+        remains, the segmentation is unchanged.
+    """
+    parts = segmentation if isinstance(segmentation, list) else []
+    slivers = {
+        i: len(part) // 2
+        for i, part in enumerate(parts, start=1)
+        if isinstance(part, list | array.array) and len(part) in (0, 2, 4)
+    }
+    if not slivers or len(slivers) == len(parts):
+        return segmentation, ""
+    found = ", ".join(f"part {i} has {points}" for i, points in slivers.items())
+    return [part for i, part in enumerate(parts, start=1) if i not in slivers], (
+        f"a polygon of its mask has fewer than 3 points and no area ({found}); remove "
+        "it, or leave out only this part with --skip_bad"
+    )
+
+
 def encode_segmentation(segmentation, height: int, width: int) -> str:
     """Encodes the union of polygons or RLEs as one mask.
 
     Args:
-        segmentation: list of polygons [x, y, x, y, ...], one RLE dict, or a list of
-            RLE dicts; counts may be a list of numbers or COCO's string.
+        segmentation: list of polygons [x, y, x, y, ...], one polygon, one RLE dict, or
+            a list of RLE dicts; counts may be a list of numbers or COCO's string.
         height: of the image, pixels.
         width: of the image, pixels.
 
@@ -65,7 +93,8 @@ def encode_segmentation(segmentation, height: int, width: int) -> str:
         )
     if min(height, width) < 1 or images.is_too_large(height, width):
         raise ValueError(f"an image cannot have {height} x {width} pixels")
-    parts = [segmentation] if isinstance(segmentation, dict) else list(segmentation)
+    one = isinstance(segmentation, dict) or (segmentation and _is_polygon(segmentation))
+    parts = [segmentation] if one else list(segmentation)
     for part in parts:
         if isinstance(part, dict) and part.get("size") != [height, width]:
             raise ValueError(
@@ -87,9 +116,14 @@ def _part(part, height: int, width: int) -> dict:
     if not isinstance(part, dict):
         points = np.asarray(part, np.float64)
         if points.ndim != 1 or points.size % 2:
-            raise ValueError("a polygon is not a list x, y, x, y, ...")
+            raise ValueError(
+                f"a polygon is {reprlib.repr(part)}, not a list x, y, x, y, ..."
+            )
         if points.size < 6:
-            raise ValueError(f"a polygon has {points.size // 2} points, fewer than 3")
+            raise ValueError(
+                f"a polygon has {points.size // 2} points, fewer than 3; write all its "
+                "points in one list x, y, x, y, ..."
+            )
         # Rounding may move a polygon slightly out of its image, but not far.
         if not (np.abs(points) <= 10 * max(height, width)).all():
             raise ValueError("a polygon lies far outside the image")

@@ -141,7 +141,7 @@ def prepare_all(
     """
     builders = {name: make_builder(name, data_dir, given) for name in names}
     new = {n: b for n, b in builders.items() if not b.data_path.exists()}
-    wrong = []
+    wrong, skippable = [], False
     for name, builder in new.items():
         try:
             _configure(builder, manual_dir, skip_bad, num_workers)
@@ -149,11 +149,12 @@ def prepare_all(
                 _, problems = builder.check(pathlib.Path(manual_dir))
                 if problems.lines and not skip_bad:
                     wrong.append(f"{name}: {problems.text()}")
+                    skippable = True
         except (FileNotFoundError, ValueError) as error:
             wrong.append(f"{name}: {error}")
     if wrong:
-        hint = "Nothing was built. Fix these, or skip unusable records with --skip_bad."
-        raise ValueError("\n".join([*wrong, hint]))
+        way = ", or skip unusable records with --skip_bad" if skippable else ""
+        raise ValueError("\n".join([*wrong, f"Nothing was built. Fix these{way}."]))
     for builder in new.values():
         with _room_for(builder), _alone(builder):
             pass  # Frees the space of killed builds before the check for room.

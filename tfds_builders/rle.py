@@ -8,6 +8,8 @@ merging masks whose runs cover different numbers of pixels.
 import numpy as np
 from pycocotools import mask as mask_util
 
+from tfds_builders.fields import plain
+
 # Maximum characters of one run; 7 hold 34 bits and a sign, enough for any image.
 _LONGEST = 7
 
@@ -33,8 +35,8 @@ def read_runs(counts, height: int, width: int) -> np.ndarray:
         ValueError: if they are in another format, or do not cover the mask exactly.
     """
     if isinstance(counts, list):
-        runs = counts if all(type(run) is int for run in counts) else []
-        if not runs:
+        runs = [plain(run, (int,)) for run in counts]
+        if not runs or not all(type(run) is int for run in runs):
             raise ValueError("its counts are not whole numbers")
     elif isinstance(counts, str | bytes) and counts:
         runs = _uncompress(counts.encode() if isinstance(counts, str) else counts)

@@ -36,9 +36,10 @@ def row(
     """
 
     def get_config(words: str = "") -> ml_collections.ConfigDict:
-        others = [word for word in words.split(",") if word != "shapes"]
-        on_shapes = "shapes" in words.split(",")
-        config = (shapes if on_shapes else gref).get_config(",".join(others))
+        given = [word.strip() for word in words.split(",")]
+        on_shapes = "shapes" in given
+        others = ",".join(word for word in given if word != "shapes")
+        config = (shapes if on_shapes else gref).get_config(others)
         config.model.fusion.kind = kind
         config.model.fusion.num_layers = num_layers
         config.model.fusion.share_weights = share_weights

@@ -9,6 +9,11 @@ from restr_jax.data.splits import Split
 logger = logging.getLogger(__name__)
 
 
+def listed(text: str) -> list[str]:
+    """Returns the entries of a comma-separated value, without blanks around them."""
+    return [entry.strip() for entry in text.split(",")]
+
+
 class DataSets:
     """Opens the splits that a configuration names, each of them once."""
 
@@ -28,11 +33,11 @@ class DataSets:
     def training(self) -> Split:
         """The training data: all sets in sequence, without the excluded images."""
         data, without = self._data, set()
-        for name in filter(None, data.exclude.split(",")):
+        for name in filter(None, listed(data.exclude)):
             for split in self._data_set(name).splits:
                 if not split.startswith("train"):
                     without.update(self._split(name, split).images)
-        names = data.dataset.split(",")
+        names = listed(data.dataset)
         parts = [self._split(name, data.train_split) for name in names]
         joined = splits.join(parts, without)
         excluded = sum(len(part.source) for part in parts) - len(joined.source)
@@ -58,6 +63,6 @@ class DataSets:
             raise ValueError(
                 f"The split {split!r} could belong to any data set in "
                 f"config.data.dataset ({self._data.dataset}); name one, as in "
-                f"{self._data.dataset.split(',')[0]}:{split}."
+                f"{listed(self._data.dataset)[0]}:{split}."
             )
         return self._split(name or self._data.dataset, split_name)

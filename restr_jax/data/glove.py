@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import io
 import pathlib
+import re
 import zipfile
 from collections.abc import Iterator
 
@@ -15,6 +16,7 @@ from restr_jax.data.text import PAD_ID, Vocabulary
 _ABSENT_STD = 0.4
 # Characters. The longest of glove.840B are some 1,000 and 10.
 _LONGEST_WORD, _LONGEST_VALUE = 10_000, 100
+_HEADER = re.compile(r"[0-9]+ [0-9]+")
 
 
 def _is_number(text: str) -> bool:
@@ -81,10 +83,16 @@ def _rows(path: pathlib.Path, width: int) -> Iterator[tuple[str, list[str], str]
     longest = _LONGEST_WORD + _LONGEST_VALUE * width
     for number, line in enumerate(_lines(path, width, longest), start=1):
         where = f"{path}, line {number}"
+        # Programs end lines with blanks, and word2vec's begin with a header: the
+        # numbers of words and of values.
+        line, is_cut = line.rstrip(" \t\r\n"), len(line) == longest
+        is_header = number == 1 and width > 1 and _HEADER.fullmatch(line)
+        if is_header or not (line or is_cut):
+            continue
         # A few words of glove.840B contain spaces, so values are split from the end.
-        word, *values = line.rstrip("\n").rsplit(" ", width)
+        word, *values = line.rsplit(" ", width)
         extra = sum(map(_is_number, word.split(" ")[1:]))
-        if len(values) != width or extra or len(line) == longest:
+        if len(values) != width or extra or is_cut:
             raise ValueError(
                 f"{where} has {len(values) + extra} values, not {width}; set "
                 "config.data.glove to a file whose vectors are as wide as "
@@ -124,8 +132,8 @@ def read(
 
     Args:
         path: a ``.txt`` file, plain, as ``.txt.gz`` or in a ``.zip``, with a word and
-            its values per line. Of several files in a zip, the one of this width is
-            read.
+            its values per line. A header line of word2vec is skipped. Of several files
+            in a zip, the one of this width is read.
         vocabulary: the words to look up.
         width: E, values per word.
         seed: seed of the random vectors for words that GloVe lacks.

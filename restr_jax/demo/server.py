@@ -18,6 +18,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from restr_jax import shipped
+from restr_jax.data.data_sets import listed
 from restr_jax.demo import answers, markup
 from restr_jax.inference.segmenter import Segmenter
 
@@ -213,14 +214,14 @@ def show_masks(
 
 def find_examples(model: Segmenter) -> list[list[str]]:
     """Returns [file, text] of each example from data sets that the model learned."""
-    learned = set((model.trained.config.data.dataset or "").split(","))
+    learned = set(listed(model.trained.config.data.dataset or ""))
     for name in shipped.NAMES:
         folder = shipped.folder(name)
         index = folder / "examples" / "examples.jsonl"
         if not index.is_file():
             continue
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if learned & set(config["data"]["dataset"].split(",")):
+        if learned & set(listed(config["data"]["dataset"])):
             return [
                 [str(index.parent / row["image"]), "\n".join(row["expressions"][:3])]
                 for row in map(json.loads, index.read_text("utf-8").splitlines())

@@ -10,6 +10,7 @@ import ml_collections
 
 from restr_jax import experiment, precision
 from restr_jax.data import splits
+from restr_jax.data.data_sets import listed
 from restr_jax.data.splits import Split
 from restr_jax.drawing import gallery, panels
 from restr_jax.evaluation import album, identity, metrics, report
@@ -77,7 +78,7 @@ def score_checkpoints(
         ValueError: if no checkpoint is readable.
     """
     config = run.config
-    opened = [run.data.scored(name) for name in config.eval.splits.split(",")]
+    opened = [run.data.scored(name) for name in listed(config.eval.splits)]
     names = {split.name: identity.of_split(split) for split in opened}
     done: set[int] = set()
     faults: list[str] = []

@@ -47,8 +47,9 @@ def make_optimizer(config) -> optax.GradientTransformation:
             )
     if not 0 <= config.warmup_steps < config.total_steps:
         raise ValueError(
-            f"The warm-up of {config.warmup_steps} steps has to be shorter than "
-            f"config.optimizer.total_steps, {config.total_steps}."
+            f"config.optimizer.warmup_steps is {config.warmup_steps}; it has to be at "
+            "least 0 and less than config.optimizer.total_steps, "
+            f"{config.total_steps}. Shorten the warm-up with the run."
         )
     scales = {part: optax.scale(scale) for part, scale in config.lr_scale.items()}
     optimizer = optax.chain(

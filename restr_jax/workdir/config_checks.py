@@ -72,6 +72,11 @@ def check_config(config) -> None:
         ValueError: if one is invalid; the message has the key, its value and the fix.
     """
     flat = flatten_dict(config.to_dict(), sep=".")
+    if not config.data.dataset:
+        raise ValueError(
+            f"config.data.dataset is {config.data.dataset!r}; name a built data set, "
+            "as in --config.data.dataset=unc, or give a --config that does."
+        )
     for key in (*_COUNTS, *_COUNTS_OR_NONE):
         least = 0 if key in _COUNTS_OR_NONE else 1
         if type(flat[key]) is not int or flat[key] < least:

@@ -202,7 +202,7 @@ def test_all_faults_are_reported_at_once_and_nothing_is_built(faulty):
         assert f"train.jsonl, line {2 * number}: " in str(raised.value)
         assert message in str(raised.value)
     assert "val.json, annotation 8: 2 entries have this id" in str(raised.value)
-    assert "annotation 9: its image 99 has no usable entry" in str(raised.value)
+    assert "annotation 9: its image 99 has no entry in images" in str(raised.value)
     with pytest.raises(FileNotFoundError, match="There is no data set"):
         splits.open_split(str(faulty.parent / "data"), "custom", "train")
 
@@ -225,7 +225,7 @@ def test_skip_bad_skips_and_lists_exactly_the_faults(faulty):
             for i, (_, message) in enumerate(FAULTS, start=1)
         ),
         ("val.json, annotation 8: ", "2 entries have this id"),
-        ("val.json, annotation 9: ", "its image 99 has no usable entry in images"),
+        ("val.json, annotation 9: ", "its image 99 has no entry in images"),
         # Found only when the image is decoded.
         ("photos/cut.jpg: ", "it is truncated"),
     ]

@@ -144,6 +144,7 @@ def test_bad_annotations_are_counted_and_exclude_their_class(tmp_path):
         thing(7, 1, 99, cup),
         {"id": 8, "category_id": 18},
         thing(9, 2, 47, cup, segmentation=[]),
+        thing(10, 77, 47, cup),
     ]
     write(root, "train", images, annotations)
     built = build(root, tmp_path / "data")
@@ -157,6 +158,7 @@ def test_bad_annotations_are_counted_and_exclude_their_class(tmp_path):
         "2 x unreadable masks",
         "1 x annotations of an unlisted category",
         "1 x annotations without a usable image_id",
+        "1 x annotations of an image without a usable entry",
         "1 x images without an object that can be told apart",
     ):
         assert line in skipped
@@ -256,6 +258,34 @@ def test_missing_images_are_refused_or_skipped(manual, tmp_path):
 def test_wrong_options_are_named(given, message):
     with pytest.raises(ValueError, match=message):
         options.make("x", [given])
+
+
+def test_blanks_in_options_have_no_meaning():
+    made = options.make("x", [" sources = a, b ,c", "loose= false", "partial= b"])
+    assert made.folders() == {"a": True, "b": False, "c": True}
+    assert made.loose is False
+
+
+def test_ids_of_tables_and_parts_without_an_area(tmp_path):
+    root, built = tmp_path / "manual", {}
+    images = [draw(root, i, DOGS) for i in range(2)]
+    annotations = [
+        thing(10 * i + k, i, 18, box) for i in range(2) for k, box in enumerate(DOGS)
+    ]
+    for name in ("whole", "odd"):
+        write(root, "train", images, annotations)
+        built[name] = build(root, tmp_path / name)
+        for entry in annotations:
+            entry["image_id"] = str(entry["image_id"])
+            entry["category_id"] = float(entry["category_id"])
+            entry["segmentation"].append([1, 1, 9, 9])
+    whole, odd = (
+        [(texts(r), list(r["objects"]["mask"])) for r in built[name].records("train")]
+        for name in ("whole", "odd")
+    )
+    assert whole == odd and whole[0][0]
+    (skipped,) = built["odd"].metadata["skipped"]
+    assert skipped == "4 x masks without their parts of fewer than 3 points"
 
 
 def test_a_folder_without_annotations_is_named(tmp_path):

@@ -42,6 +42,10 @@ def decode(counts):
             id="runs",
         ),
         pytest.param(
+            {"size": [6.0, 8.0], "counts": [7.0, 3, 3, 3, 14, 2, 4, 2, 4, 2, 4]},
+            id="runs of a table",
+        ),
+        pytest.param(
             # COCO's string: from the fourth on, each run is relative to the one two
             # before.
             {"size": SIZE, "counts": "7330;OF0000"},
@@ -94,7 +98,9 @@ def test_a_mask_without_a_pixel_is_refused(empty):
     ("garbage", "message"),
     [
         ([["a", "b", "c", "d", "e", "f"]], "could not convert"),
-        ([[1, 1, 2]], "is not a list x, y"),
+        ([[1, 1, 2]], r"a polygon is \[1, 1, 2\], not a list x, y"),
+        ([1, 1, 2, 2, 3], r"a polygon is \[1, 1, 2, 2, 3\], not a list"),
+        ({"size": SIZE, "counts": [7.5, 40.5]}, "its counts are not whole numbers"),
         ([[1, 1, 4, 4]], "a polygon has 2 points, fewer than 3"),
         ([[]], "a polygon has 0 points"),
         ("polygons", "'polygons'"),
@@ -163,3 +169,18 @@ def test_a_file_without_a_mask_is_refused(tmp_path):
     scipy.io.savemat(whole, {"segimg_t": np.ones((6, 8))})
     with pytest.raises(ValueError, match="the mask has no pixel"):
         masks.read_mask_file(whole, HEIGHT, WIDTH)
+
+
+def test_a_flat_list_is_one_polygon():
+    assert encode([1, 1, 3, 1, 3.0, 4, 1, 4]) == encode([[1, 1, 3, 1, 3, 4, 1, 4]])
+
+
+@pytest.mark.parametrize("compact", [masks.compact, list])
+def test_parts_without_an_area_are_left_out_beside_others(compact):
+    square, line, point = [1, 1, 3, 1, 3, 4, 1, 4], [5, 5, 6, 6], [5, 5]
+    rest, fault = masks.without_slivers(compact([line, square, point]))
+    assert encode(rest) == encode([square])
+    assert "(part 1 has 2, part 3 has 1)" in fault
+    # Alone, they are the mask, which is refused.
+    for whole in ([line, point], [square], square, {"size": SIZE, "counts": [48]}, []):
+        assert masks.without_slivers(whole) == (whole, "")

@@ -185,8 +185,15 @@ FIELD_FAULTS = [
     ({"mask": "masks/none.png"}, "masks/none.png: the mask has no pixel"),
     ({"mask": "masks/two.jpg"}, "'masks/two.jpg' is not the path of a PNG file"),
     ({"mask": [[1, 1, 4, 4]]}, "a polygon has 2 points, fewer than 3"),
-    ({"mask": [1, 1, 4, 4, 1, 4]}, "a polygon is not a list x, y, x, y"),
-    ({"mask": [[[1, 1], [4, 4], [1, 4]]]}, "a polygon is not a list x, y, x, y"),
+    ({"mask": [1, 1, 4, 4]}, "a polygon has 2 points, fewer than 3"),
+    (
+        {"mask": [[[1, 1], [4, 4], [1, 4]]]},
+        "a polygon is [[1, 1], [4, 4], [1, 4]], not a list x, y, x, y",
+    ),
+    (
+        {"mask": [[1, 1], [4, 4], [1, 4]]},
+        "a polygon has 1 points, fewer than 3; write all its points in one list x, y",
+    ),
     ({"mask": [[1, 1, 4000, 4, 1, 4]]}, "a polygon lies far outside the image"),
     ({"mask": [[20, 20, 30, 20, 30, 30]]}, "the mask has no pixel"),
     ({"mask": []}, "the mask has no pixel"),
@@ -287,3 +294,22 @@ def test_a_file_without_a_line_is_refused(root):
     write(root / "train.jsonl", b"", b"  ")
     with pytest.raises(ValueError, match=r"train\.jsonl has no line"):
         read(root)
+
+
+def test_only_the_part_without_an_area_is_left_out(root):
+    whole = {"mask": POLYGONS, "object_id": 7}
+    write(
+        root / "train.jsonl",
+        LINE | whole,
+        LINE | whole | {"mask": [POLYGONS[0], [2, 2, 3, 3], POLYGONS[1], []]},
+        # 7 and "7" are one object, so this is its third line.
+        LINE | whole | {"object_id": "7", "expression": "again"},
+    )
+    annotations, problems = read(root)
+    (thing,) = annotations["train"][0].objects
+    assert thing.mask == "7330;OF0000" and len(thing.sentences) == 3
+    assert problems == [
+        f"{root}/train.jsonl, line 2: a polygon of its mask has fewer than 3 points "
+        "and no area (part 2 has 2, part 4 has 0); remove it, or leave out only this "
+        "part with --skip_bad"
+    ]

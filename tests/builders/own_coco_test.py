@@ -94,7 +94,12 @@ def spoilt(part, place, **changes):
         (
             0,
             {"image_id": 4},
-            "annotation 10: its image 4 has no usable entry in images",
+            "annotation 10: its image 4 has no entry in images, with ids such as 2",
+        ),
+        (
+            0,
+            {"image_id": "01"},
+            "annotation 10: its image '01' has no entry in images, with ids such as 2",
         ),
         (0, {"image_id": None}, "annotation 10: it lacks image_id"),
         (0, {"segmentation": "absent"}, "annotation 10: it lacks segmentation"),
@@ -159,12 +164,17 @@ def test_only_the_empty_expression_is_skipped(root):
         (
             0,
             {"height": "6"},
-            ["image 2: its height is '6', expected a number", "20: its image 2 has no"],
+            ["image 2: its height is '6', expected a whole number of pixels"],
+        ),
+        (
+            0,
+            {"height": 6.5},
+            ["image 2: its height is 6.5, expected a whole number of pixels"],
         ),
         (
             0,
             {"id": 3},
-            ["image 3: 2 entries have this id", "20: its image 2 has no usable entry"],
+            ["image 3: 2 entries have this id", "20: its image 2 has no entry in"],
         ),
     ],
 )
@@ -224,3 +234,42 @@ def test_a_large_file_takes_little_memory(root, monkeypatch):
     assert [entry["id"] for entry in kept["annotations"]] == [10, 11, 20]
     # Parsed whole, it takes more than five times its size.
     assert size > 5e6 and peak < 0.2 * size
+
+
+@pytest.mark.parametrize("write_id", [str, float])
+def test_numbers_of_tables_are_those_of_the_file(write_id, root):
+    """Programs write an id as 1, 1.0 or "1", and a size as 6 or 6.0."""
+    expected, _ = read(root, CONTENT)
+    content = copy.deepcopy(CONTENT)
+    for image in content["images"]:
+        image.update(id=write_id(image["id"]), height=6.0, width=8.0)
+    content["categories"][0]["id"] = write_id(5)
+    images, problems = read(root, content)
+    assert problems == [] and images == expected
+    content = copy.deepcopy(CONTENT)
+    for annotation in content["annotations"]:
+        annotation["id"] = write_id(annotation["id"])
+        annotation["image_id"] = write_id(annotation["image_id"])
+    content["annotations"][1]["category_id"] = write_id(5)
+    images, problems = read(root, content)
+    assert problems == [] and images == expected
+
+
+def test_one_number_and_its_text_are_one_id(root):
+    _, problems = read(root, spoilt("annotations", 0, id="11"))
+    assert problems == [f"{root}/train.json, annotation 11: 2 entries have this id"]
+
+
+def test_a_single_polygon_may_be_flat(root):
+    images, problems = read(root, spoilt("annotations", 0, segmentation=SQUARE[0]))
+    assert problems == []
+    assert images[1].objects[0].mask == SQUARE_RLE
+
+
+def test_an_object_stays_without_its_part_of_two_points(root):
+    parts = [*SQUARE, [5, 5, 6, 6]]
+    images, problems = read(root, spoilt("annotations", 0, segmentation=parts))
+    (problem,) = problems
+    assert "annotation 10: a polygon of its mask has fewer than 3 points" in problem
+    assert "(part 2 has 2)" in problem
+    assert images[1].objects[0].mask == SQUARE_RLE

@@ -100,6 +100,13 @@ def test_all_problems_of_all_sets_are_reported_before_the_first_build(manual):
     assert not list(data.rglob("*.array_record*"))
 
 
+def test_skipping_is_not_advised_where_it_cannot_help(tmp_path):
+    (tmp_path / "manual").mkdir()
+    folders = str(tmp_path / "data"), str(tmp_path / "manual")
+    with pytest.raises(ValueError, match=r"Nothing was built\. Fix these\.$"):
+        list(prepare.prepare_all(["unc"], *folders, skip_bad=False, num_workers=1))
+
+
 def test_with_skip_bad_the_command_lists_the_skipped_entries(manual):
     image = manual / IMAGES / "COCO_train2014_000000600002.jpg"
     image.write_bytes(image.read_bytes()[:5000])

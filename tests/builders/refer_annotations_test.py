@@ -215,3 +215,78 @@ def test_objects_of_a_pickle_are_found_by_number(content, expected):
 def test_an_unknown_object_number_is_refused(number):
     with pytest.raises((pickle.UnpicklingError, KeyError, ValueError)):
         plain_pickle.load(b"(lp0\ng%s\na." % number.encode())
+
+
+def test_a_file_of_grefcoco_is_named(tmp_path):
+    grefs = [REF | {"ann_id": [8, 9]}, REF | {"ref_id": 1, "ann_id": [-1]}]
+    with pytest.raises(ValueError, match=r"refs\.p is a file of gRefCOCO") as raised:
+        read(grefs, tmp_path)
+    assert "the ann_id of entry 0 is [8, 9]" in str(raised.value)
+    assert "the data set grefcoco" in str(raised.value)
+    # Beside usable refs, such a ref is damage.
+    refs, problems = read([REF, grefs[1]], tmp_path)
+    assert refs == [REF]
+    assert problems == [
+        f"{tmp_path / 'refs.p'}, entry 1: its ann_id is [-1], expected text or a whole "
+        "number"
+    ]
+
+
+def joined(refs, splits, tmp_path, **changes):
+    """Reads refs, with one object on one image, and joins them."""
+    entries = {
+        "images": [{"id": 9, "file_name": "a.jpg", "height": 6, "width": 8}],
+        "annotations": [{"id": 8, "image_id": 9, "segmentation": [[1, 1, 5, 1, 5, 5]]}],
+        "categories": [{"id": 2, "name": "cat"}],
+    }
+    for part, change in changes.items():
+        entries[part][0].update(change)
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps(entries))
+    problems = Problems()
+    (tmp_path / "refs.p").write_bytes(pickle.dumps(refs))
+    refs = annotations.read_refs(tmp_path / "refs.p", problems)
+    instances = annotations.read_instances(path, refs, problems)
+    made = annotations.make_annotations(refs, instances, splits, tmp_path, problems)
+    return made, problems.lines
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"images": {"id": "9", "height": 6.0, "width": 8.0}},
+        {"annotations": {"id": "8", "image_id": 9.0, "category_id": 2.0}},
+        {"annotations": {"category_id": "2"}},
+    ],
+)
+def test_ids_and_sizes_of_tables_match(changes, tmp_path):
+    made, problems = joined([REF], ("val",), tmp_path, **changes)
+    assert problems == []
+    (image,) = made["val"]
+    assert (image.image_id, image.size) == ("9", (6, 8))
+    (thing,) = image.objects
+    has_category = "category_id" in changes.get("annotations", {})
+    assert thing.category == ("cat" if has_category else "")
+    as_text = REF | {"ann_id": "8", "image_id": "9", "ref_id": "7"}
+    assert joined([as_text], ("val",), tmp_path, **changes) == (made, problems)
+
+
+def test_unusable_refs_are_the_reason_of_a_missing_split(tmp_path):
+    refs = [REF, REF | {"ref_id": 1, "split": "train", "image_id": None}]
+    with pytest.raises(ValueError) as raised:
+        joined(refs, ("train", "val"), tmp_path)
+    said = str(raised.value)
+    assert "refs.p, entry 1: it lacks image_id" in said
+    assert "usable refs have the splits ['val'], expected ['train', 'val']" in said
+    assert "another partition" not in said
+
+
+def test_an_object_stays_without_its_part_of_two_points(tmp_path):
+    good = [1, 1, 5, 1, 5, 5]
+    (expected, _), (made, problems) = (
+        joined([REF], ("val",), tmp_path, annotations={"segmentation": parts})
+        for parts in ([good], [good, [1, 1, 5, 5]])
+    )
+    assert made == expected
+    (problem,) = problems
+    assert problem.startswith("ref 7, object 8: a polygon of its mask has fewer than 3")

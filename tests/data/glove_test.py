@@ -151,3 +151,16 @@ def test_unknown_words_start_as_the_mean_of_all(tmp_path):
         table, absent = glove.read(tmp_path / "glove.txt", vocabulary, 2, seed=0)
         assert table[row].tolist() == [3.0, 6.0] and absent == ["zebra"]
         assert table[-1].any() and not table[0].any()
+
+
+def test_a_header_of_word2vec_and_blanks_at_line_ends_are_skipped(tmp_path):
+    path, vocabulary = tmp_path / "vectors.txt", Vocabulary(["<pad>", "<unk>", "cat"])
+    path.write_text("2 3\ncat 1 2 3 \nof mice 4 5 6\t\r\n\n")
+    table, absent = glove.read(path, vocabulary, 3, seed=0)
+    assert table[2].tolist() == [1.0, 2.0, 3.0] and absent == []
+    assert list(glove.words(path, 3)) == ["cat", "of mice"]
+    with pytest.raises(ValueError, match="line 2 has 3 values, not 4"):
+        glove.read(path, vocabulary, 4, seed=0)
+    path.write_text("cat 1 2 3\n2 3\n")  # No header: it is not the first line.
+    with pytest.raises(ValueError, match="line 2 has 1 values, not 3"):
+        glove.read(path, vocabulary, 3, seed=0)

@@ -4,7 +4,7 @@ import pytest
 
 from configs import combined
 from restr_jax.data import splits
-from restr_jax.data.data_sets import DataSets
+from restr_jax.data.data_sets import DataSets, listed
 from restr_jax.data.splits import Split
 from tfds_builders import prepare
 
@@ -69,12 +69,12 @@ def test_the_combined_run_excludes_all_scored_images(all_sets):
     data = combined.get_config("tiny").data
     data.data_dir = all_sets
     data.dataset = "unc,unc_plus,gref/google,referit/text_objseg"
-    data.exclude = data.dataset
+    data.exclude = "unc, unc_plus ,gref/google, referit/text_objseg"
     # In the samples, 600002 is in train and val of UNC and UNC+, 600003 in train and
     # val of Gref, and 91001 in train and val of ReferIt; 600001 is in Gref's train
     # only.
     assert DataSets(data).training.images == ["mscoco/600001"]
-    data.exclude = ""
+    data.exclude, data.dataset = "", data.dataset.replace(",", ", ")
     assert sorted(DataSets(data).training.images) == [
         "mscoco/600001",
         "mscoco/600002",
@@ -87,10 +87,12 @@ def test_the_combined_run_excludes_all_scored_images(all_sets):
 def test_a_split_of_several_sets_must_be_named(all_sets, tiny_config):
     config = tiny_config("shapes")
     config.data.data_dir = all_sets
-    config.data.dataset = "unc,unc_plus"
+    config.data.dataset = "unc, unc_plus"
     with pytest.raises(ValueError, match="could belong to any .* as in unc:val"):
         DataSets(config.data).scored("val")
-    assert DataSets(config.data).scored("unc_plus:val").name == "unc_plus:val"
+    names = listed("unc_plus:val, unc:val")
+    opened = [DataSets(config.data).scored(name).name for name in names]
+    assert opened == ["unc_plus:val", "unc:val"]
 
 
 def test_a_set_is_opened_once(shapes_dir, tiny_config, monkeypatch):
@@ -113,10 +115,28 @@ def test_a_set_is_opened_once(shapes_dir, tiny_config, monkeypatch):
 
 
 def test_a_set_that_is_missing_is_named(tmp_path, shapes_dir):
-    with pytest.raises(FileNotFoundError, match="tfds_builders.prepare gref/umd"):
-        splits.open_split(str(tmp_path), "gref/umd", "train")
+    folder = str(tmp_path)
+    with pytest.raises(FileNotFoundError) as raised:
+        splits.open_split(folder, "gref/umd", "train")
+    command = (
+        f"tfds_builders.prepare gref/umd --manual_dir=DOWNLOADS --data_dir={folder}"
+    )
+    assert command in str(raised.value)
+    with pytest.raises(FileNotFoundError, match="prepare shapes --data_dir"):
+        splits.open_split(folder, "shapes", "train")
     with pytest.raises(ValueError, match="no split 'testA'; it has"):
         splits.open_split(shapes_dir, "shapes", "testA")
+
+
+def test_a_misspelt_set_gets_the_known_names(tmp_path):
+    with pytest.raises(FileNotFoundError) as raised:
+        splits.open_split(str(tmp_path), "grefs/umd", "train")
+    said = str(raised.value)
+    assert "There is no data set 'grefs/umd'" in said and "Is it 'gref'?" in said
+    assert "README.md" not in said and "prepare" not in said
+    # Each name that the message lists can be built.
+    listed = said.partition("none of the data sets ")[2].partition(".")[0]
+    assert sorted(listed.split(", ")) == sorted(prepare.DATASETS)
 
 
 def test_expressions_are_shuffled_across_all_records():

@@ -103,6 +103,44 @@ def test_the_image_classifiers_of_hugging_face_have_a_prefix(read_vit, tiny_vit)
     )
 
 
+def names_of_transformers_5(arrays):
+    """Returns arrays of version 4 under the names of `modeling_vit.py` of version 5."""
+    renamed = {}
+    for name, array in arrays.items():
+        for old, new in (
+            ("encoder.layer.", "layers."),
+            ("attention.attention.query.", "attention.q_proj."),
+            ("attention.attention.key.", "attention.k_proj."),
+            ("attention.attention.value.", "attention.v_proj."),
+            ("attention.output.dense.", "attention.o_proj."),
+            ("intermediate.dense.", "mlp.fc1."),
+            (".output.dense.", ".mlp.fc2."),
+        ):
+            name = name.replace(old, new)
+        renamed[name] = array
+    return renamed
+
+
+@pytest.mark.parametrize("prefix", ["", "vit."])
+def test_the_names_of_transformers_5_give_the_same_bits(read_vit, tiny_vit, prefix):
+    old = {
+        name: array
+        for name, array in read_vit("huggingface").items()
+        if not prefix or not name.startswith("pooler.")
+    }
+    arrays = {prefix + n: x for n, x in names_of_transformers_5(old).items()}
+    assert f"{prefix}layers.2.attention.o_proj.weight" in arrays
+    assert f"{prefix}layers.0.mlp.fc2.bias" in arrays
+    assert convert.recognise(arrays) == "huggingface"
+    converted = convert.convert(arrays, "huggingface")
+    assert converted.arrays.keys() == tiny_vit.arrays.keys()
+    for path, array in tiny_vit.arrays.items():
+        np.testing.assert_array_equal(converted.arrays[path], array)
+    del arrays[f"{prefix}layers.1.attention.v_proj.weight"]
+    with pytest.raises(ValueError, match=r"1 missing:\n.*layers\.1\.attention\.v_proj"):
+        convert.convert(arrays, "huggingface")
+
+
 # Each layout: a patch projection, from which sizes are read, and two others.
 SIZED, ABSENT, RESHAPED = (
     {

@@ -25,6 +25,7 @@ from tfds_builders.fields import (
     check_fields,
     check_upright,
     inside,
+    plain,
     without_repeats,
 )
 
@@ -69,6 +70,7 @@ def read_split(
     )
     entries = _by_id(content["images"], _IMAGE, f"{path}, image", problems)
     categories = _by_id(content["categories"], _CATEGORY, f"{path}, category", problems)
+    listed = _ids(content["images"])
     used = {annotation["image_id"] for annotation in referred.values()}
     names = _look_at(
         [image for key, image in entries.items() if key in used],
@@ -80,9 +82,10 @@ def read_split(
     objects: dict[str | int, list[ReferredObject]] = {key: [] for key in names}
     for key, annotation in referred.items():
         where, on = f"{path}, annotation {key}", annotation["image_id"]
-        if on not in entries:
-            problems.add(where, f"its image {on} has no usable entry in images")
-        elif on in names:
+        if on not in listed:
+            such_as = f"with ids such as {next(iter(listed), None)!r}"
+            problems.add(where, f"its image {on!r} has no entry in images, {such_as}")
+        elif on in names:  # Otherwise the problem is that of its image.
             thing = _object(annotation, entries[on], categories, where, problems)
             objects[on] += [thing] if thing else []
     return [
@@ -171,6 +174,12 @@ def _by_id(
     return {entry["id"]: entry for entry in checked if counts[entry["id"]] == 1}
 
 
+def _ids(entries: list) -> dict[str | int, None]:
+    """Returns the ids of all entries, usable or not, in their order."""
+    ids = (plain(entry.get("id")) for entry in entries if isinstance(entry, dict))
+    return dict.fromkeys(key for key in ids if isinstance(key, str | int))
+
+
 def _name(entry, place: int):
     """Returns an entry's id, or "at" and its index."""
     return entry.get("id", f"at {place}") if isinstance(entry, dict) else f"at {place}"
@@ -211,16 +220,18 @@ def _object(
 ) -> ReferredObject | None:
     category = annotation.get("category_id")
     try:
-        mask = masks.encode_segmentation(
-            annotation["segmentation"], image["height"], image["width"]
-        )
+        segmentation, fault = masks.without_slivers(annotation["segmentation"])
+        mask = masks.encode_segmentation(segmentation, image["height"], image["width"])
         if categories and category is not None and category not in categories:
             raise ValueError(
-                f"its category {category} has no usable entry in categories"
+                f"its category {category!r} has no usable entry in categories, with "
+                f"ids such as {next(iter(categories))!r}"
             )
     except ValueError as error:
         problems.add(where, str(error))
         return None
+    if fault:
+        problems.add(where, fault)
     sentences = _sentences(annotation, where, problems)
     if not sentences:
         return None

@@ -110,6 +110,7 @@ class _Line:
         expression: as written.
         object_id: id of the object, or None.
         category: category of the object, or "".
+        fault: error message on a part of the mask that was left out, or "".
     """
 
     number: int
@@ -119,6 +120,7 @@ class _Line:
     expression: str
     object_id: str | None
     category: str
+    fault: str
 
 
 class _LineReader:
@@ -149,8 +151,9 @@ class _LineReader:
             raise ValueError(fault)
         image = inside(fields["image"])
         size = self._of_file(self._size, image)
-        mask = fields["mask"]
+        mask, fault = fields["mask"], ""
         if not isinstance(mask, str):
+            mask, fault = masks.without_slivers(mask)
             rle = masks.encode_segmentation(mask, *size)
         elif pathlib.PurePosixPath(mask).suffix.lower() == ".png":
             rle = self._of_file(self._mask_file, inside(mask), *size)
@@ -165,6 +168,7 @@ class _LineReader:
             expression=fields["expression"],
             object_id=None if object_id is None else str(object_id),
             category=fields.get("category", ""),
+            fault=fault,
         )
 
     def _of_file(self, read: Callable, path: str, *size: int):
@@ -196,10 +200,11 @@ def _read_lines(
     categories: dict[tuple, _Line] = {}
     number = 0
     for number, line in in_threads(read, _numbered(path), path.name):
-        complaint = (
-            line if isinstance(line, str) else _gather(line, gathered, categories)
-        )
-        if complaint:
+        if isinstance(line, str):
+            complaints = [line]
+        else:
+            complaints = [line.fault, _gather(line, gathered, categories)]
+        for complaint in filter(None, complaints):
             problems.add(f"{path}, line {number}", complaint)
     if not number:
         raise ValueError(f"{path} has no lines; write one for each expression.")

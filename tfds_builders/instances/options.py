@@ -65,7 +65,7 @@ def make(name: str, given: list[str]) -> Options:
     """
     values = {}
     for text in given:
-        key, equals, value = text.partition("=")
+        key, equals, value = map(str.strip, text.partition("="))
         if key not in KEYS or not equals:
             raise ValueError(
                 f"--option {text!r} is not KEY=VALUE with a KEY of {', '.join(KEYS)}."

@@ -21,7 +21,15 @@ from pycocotools import mask as mask_util
 
 from tfds_builders import json_stream, masks
 from tfds_builders.annotations import Problems
-from tfds_builders.fields import ID, PIXELS, TEXT, check_fields, inside, without_repeats
+from tfds_builders.fields import (
+    ID,
+    PIXELS,
+    TEXT,
+    check_fields,
+    inside,
+    plain,
+    without_repeats,
+)
 from tfds_builders.instances import colours, names, things
 
 _IMAGE = {"id": ID, "file_name": TEXT, "height": PIXELS, "width": PIXELS}
@@ -139,7 +147,7 @@ class Instances:
                     name = names.canonical(category["name"])
                     self.categories[category["id"]] = name
                 else:
-                    check_fields(entry, {"image_id": ID}, {})
+                    entry |= check_fields(entry, {"image_id": ID}, {})
                     end += self._put_aside(entry, end)
             except ValueError as error:
                 if part == "annotations":
@@ -174,6 +182,9 @@ class Instances:
                     continue
                 yield Photograph(key, name, path, (entry["height"], entry["width"]))
             seen.add(key)
+        ownless = sum(len(x) // 2 for key, x in self._places.items() if key not in seen)
+        if ownless:
+            self.faults["annotations of an image without a usable entry"] = ownless
 
     def entries(self, key: str | int) -> Iterator[dict]:
         """Yields the annotations of an image; safe to call from many threads."""
@@ -202,7 +213,7 @@ class Instances:
             if not entry.get("segmentation"):
                 faults["annotations without a mask; their classes are not named"] += 1
             elif not entry.get("iscrowd"):
-                counts = _read_mask(entry, photograph)
+                counts = _read_mask(entry, photograph, faults)
                 unreadable = "unreadable masks; their classes are not named"
                 faults.update([unreadable] if counts is None else [])
             yield str(entry.get("id", "")), category, counts
@@ -211,7 +222,7 @@ class Instances:
         """Returns the (id, class, RLE) of an instance that `cutouts` yielded."""
         entry = next(itertools.islice(self.entries(photograph.key), place, None))
         name, category = str(entry.get("id", "")), self._category(entry)
-        return name, category, _read_mask(entry, photograph)
+        return name, category, _read_mask(entry, photograph, Counter())
 
     def cutouts(self) -> Iterator[tuple[str, Photograph, int]]:
         """Yields (class, image, index among its annotations) of all instances."""
@@ -222,15 +233,18 @@ class Instances:
                     yield category, photograph, place
 
     def _category(self, entry: dict) -> str | None:
-        category = entry.get("category_id")
+        category = plain(entry.get("category_id"))
         known = isinstance(category, str | int) and category in self.categories
         return self.categories[category] if known else None
 
 
-def _read_mask(entry: dict, photograph: Photograph) -> str | None:
+def _read_mask(entry: dict, photograph: Photograph, faults: Counter) -> str | None:
     """Returns the RLE of an annotation, or None if it is unreadable."""
+    segmentation, sliver = masks.without_slivers(entry["segmentation"])
+    if sliver:
+        faults["masks without their parts of fewer than 3 points"] += 1
     try:
-        return masks.encode_segmentation(entry["segmentation"], *photograph.size)
+        return masks.encode_segmentation(segmentation, *photograph.size)
     except (ValueError, TypeError):
         return None
 

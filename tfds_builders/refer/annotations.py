@@ -11,6 +11,7 @@ files are checked, and each error names its entry.
 """
 
 import pathlib
+import reprlib
 import types
 from collections import Counter
 from collections.abc import Mapping
@@ -64,12 +65,29 @@ def read_refs(path: pathlib.Path, problems: Problems) -> list[dict]:
         )
     for i, ref in enumerate(refs):
         refs[i] = _slim(ref)
+    _refuse_generalized(refs, path)
     usable = [
         ref
         for i, ref in enumerate(refs)
         if _has_fields(ref, _REF, f"{path}, entry {i}", problems)
     ]
     return _without_repeats(usable, "ref_id", str(path), problems)
+
+
+def _refuse_generalized(refs: list, path: pathlib.Path) -> None:
+    """Refuses gRefCOCO's refs, which have the names and fields of the others.
+
+    Raises:
+        ValueError: if each `ann_id` is a list.
+    """
+    objects = [ref.get("ann_id") if isinstance(ref, dict) else None for ref in refs]
+    if all(isinstance(several, list | tuple) for several in objects):
+        raise ValueError(
+            f"{path} is a file of gRefCOCO: the ann_id of entry 0 is "
+            f"{reprlib.repr(objects[0])}, a list, expected one object in each entry. "
+            "Build it as the data set grefcoco, or put the file of the refer "
+            "distribution here."
+        )
 
 
 def _slim(ref):
@@ -110,7 +128,7 @@ def read_instances(
         for part, entry in json_stream.entries(path, tuple(_KEPT)):
             if entry["id"] is None:
                 continue
-            check_fields(entry, {"id": ID}, {})
+            entry |= check_fields(entry, {"id": ID}, {})
             if part not in wanted or entry["id"] in wanted[part]:
                 kept[part].append(_compact(entry, _KEPT[part]))
     except (KeyError, TypeError, ValueError) as error:
@@ -152,7 +170,10 @@ def _has_fields(
     problems: Problems,
     optional: Mapping[str, Kind] = types.MappingProxyType({}),
 ) -> bool:
-    """Checks that an entry has fields of the right types; adds a problem if not."""
+    """Checks that an entry has fields of the right types; adds a problem if not.
+
+    Its ids and sizes become whole numbers where they stand for one.
+    """
     missing = [f for f in fields if not isinstance(entry, dict) or f not in entry]
     if missing:
         problems.add(where, f"it lacks {', '.join(missing)}")
@@ -161,7 +182,7 @@ def _has_fields(
         for text in filter(lambda value: isinstance(value, str), entry.values()):
             text.encode("utf-8")
         kinds = {field: kind for field, kind in fields.items() if kind}
-        check_fields(entry, kinds, dict(optional))
+        entry |= check_fields(entry, kinds, dict(optional))
     except UnicodeEncodeError as error:
         problems.add(where, f"its text is not UTF-8 ({error})")
     except ValueError as error:
@@ -193,13 +214,16 @@ def make_annotations(
         problems: receives a line for each unusable entry.
 
     Raises:
-        ValueError: if the refs have other splits, as those of another partition do.
+        ValueError: if the usable refs have other splits.
     """
     found = {split for ref in refs for split in splits_of(ref["split"])}
     if found != set(splits):
+        differ = f"have the splits {sorted(found)}, expected {sorted(splits)}"
+        # The unusable refs may be those of the missing splits.
         raise ValueError(
-            f"The refs have the splits {sorted(found)}, expected {sorted(splits)}; "
-            "they belong to another partition."
+            f"{problems.text()}\nThe usable refs {differ}."
+            if problems.lines and found < set(splits)
+            else f"The refs {differ}; they belong to another partition."
         )
     by_image: dict[str, dict] = {split: {} for split in splits}
     refs.sort(key=lambda ref: _in_order(ref["ref_id"]), reverse=True)
@@ -247,8 +271,8 @@ def _object(
     annotation = instances["annotations"].get(ref["ann_id"])
     optional, inside = {"category_id": ID}, f"{where}, instances.json"
     for entry, fields, what in (
-        (image, _IMAGE, f"image {ref['image_id']}"),
-        (annotation, _ANNOTATION, f"object {ref['ann_id']}"),
+        (image, _IMAGE, f"image {ref['image_id']!r}"),
+        (annotation, _ANNOTATION, f"object {ref['ann_id']!r}"),
     ):
         if entry is None:
             problems.add(where, f"{what} has no entry in instances.json")
@@ -257,16 +281,18 @@ def _object(
             return None
     if annotation["image_id"] != ref["image_id"]:
         problems.add(
-            where, f"it is on image {annotation['image_id']}, not on {ref['image_id']}"
+            where,
+            f"it is on image {annotation['image_id']!r}, not on {ref['image_id']!r}",
         )
         return None
     try:
-        mask = masks.encode_segmentation(
-            annotation["segmentation"], image["height"], image["width"]
-        )
+        segmentation, fault = masks.without_slivers(annotation["segmentation"])
+        mask = masks.encode_segmentation(segmentation, image["height"], image["width"])
     except ValueError as error:
         problems.add(where, str(error))
         return None
+    if fault:
+        problems.add(where, fault)
     sentences = _sentences(ref, where, problems)
     if not sentences:
         return None

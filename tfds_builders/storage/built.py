@@ -1,9 +1,18 @@
 """Built data sets on disk."""
 
+import difflib
 import os
+import pathlib
 from collections.abc import Sequence
 
 import tensorflow_datasets as tfds
+
+# The data sets with a builder, and those among them that need no downloaded files.
+_BUILDERS = {
+    path.parent.name
+    for path in pathlib.Path(__file__).parents[1].glob("*/*_dataset_builder.py")
+}
+_DRAWN = {"shapes"}
 
 
 class Built:
@@ -79,10 +88,23 @@ def _newest(data_dir: str, name: str) -> str:
             f"{' or '.join(forms)}."
         )
     raise FileNotFoundError(
-        f"There is no data set {name!r} in {data_dir!r}. Build it with\n"
-        f"    python -m tfds_builders.prepare {name} --data_dir={data_dir}\n"
-        f"(tfds_builders/{name.split('/')[0]}/README.md lists its inputs), or give the "
-        "folder of the built data sets: --data_dir, or config.data.data_dir."
+        f"There is no data set {name!r} in {data_dir!r}. {_way_to(name, data_dir)}"
+    )
+
+
+def _way_to(name: str, data_dir: str) -> str:
+    """Returns advice on a data set that is not there."""
+    data_set, known = name.split("/")[0], sorted(_BUILDERS)
+    if data_set not in known:
+        close = difflib.get_close_matches(data_set, known, 1)
+        hint = f" Is it {close[0]!r}?" if close else ""
+        return f"It is none of the data sets {', '.join(known)}.{hint}"
+    files = "" if data_set in _DRAWN else " --manual_dir=DOWNLOADS"
+    return (
+        "Build it with\n"
+        f"    python -m tfds_builders.prepare {name}{files} --data_dir={data_dir}\n"
+        f"(tfds_builders/{data_set}/README.md lists its inputs), or give the folder of "
+        "the built data sets: --data_dir, or config.data.data_dir."
     )
 
 
