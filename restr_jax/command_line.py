@@ -9,6 +9,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from restr_jax.files import first_line, in_one_line
+from tfds_builders.storage.paths import UnknownHomeError, typed
 
 
 def run(command: Callable[[], None]) -> None:
@@ -49,11 +50,16 @@ def _without_trace(record: logging.LogRecord) -> bool:
     return True
 
 
+def _typed_config(argument: str) -> str:
+    name, sign, path = argument.partition("=")
+    return name + sign + typed(path) if name.strip("-") == "config" else argument
+
+
 def _parse_flags(argv: list[str]) -> list[str]:
     """Parses the command line; errors print one line."""
     try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
+        return flags.FLAGS([_typed_config(argument) for argument in argv])
+    except (flags.Error, UnknownHomeError) as error:
         # A config file's own error comes as a traceback, with the message last.
         said = str(error).rstrip().splitlines()[-1].strip()
         sys.exit(f"{said}\nPass --helpshort or --helpfull to see help on flags.")

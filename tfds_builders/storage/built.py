@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import tensorflow_datasets as tfds
 
+from tfds_builders.storage.paths import typed
+
 
 class Built:
     """A built data set.
@@ -25,7 +27,7 @@ class Built:
                 program.
         """
         self.name = name
-        self.folder = _newest(data_dir, name)
+        self.folder = _newest(typed(data_dir), name)
         try:
             self._builder = tfds.builder_from_directory(self.folder)
             self.info = self._builder.info
