@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -47,3 +49,25 @@ def test_words_of_the_training_split_make_a_released_vocabulary(tiny_config, tmp
     again = experiment.start(config, str(tmp_path / "run"), training=False)
     assert again.vocabulary.words == run.vocabulary.words
     assert not again.vocabulary.unknown("red circle")
+
+
+def test_files_and_workdir_of_a_run_may_start_with_a_tilde(
+    tiny_config, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    config = tiny_config("shapes")
+    width = config.model.language.width
+    (tmp_path / "words.txt").write_text("<pad>\n<unk>\nred\ncircle\n")
+    (tmp_path / "glove.txt").write_text("circle" + " 0.5" * width + "\n")
+    (tmp_path / "data").symlink_to(config.data.data_dir)
+    config.data.vocabulary, config.data.glove = "~/words.txt", "~/glove.txt"
+    config.data.data_dir = "~/data"
+    run = experiment.start(config, "~/run", training=True)
+    assert run.workdir == tmp_path / "run"
+    assert run.vocabulary.words[2:] == ("red", "circle")
+    # The configuration stays as it was written, so the same command resumes the run.
+    stored = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert stored["data"]["vocabulary"] == "~/words.txt"
+    experiment.start(config, "~/run", training=False)
+    assert not (tmp_path / "~").exists()
