@@ -131,6 +131,7 @@ def test_the_command_line_reports_errors_without_a_traceback(tmp_path):
     )
 
 
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 def test_the_config_file_may_be_in_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     shutil.copy(ROOT / "configs" / "shapes.py", tmp_path / "mine.py")
