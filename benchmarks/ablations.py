@@ -21,6 +21,7 @@ import numpy as np
 from benchmarks import reports
 from configs import ablations
 from tfds_builders.markdown import table
+from tfds_builders.storage.paths import typed
 
 # By name: arguments of `ablations.row`, and the paper's IoU on Gref val in Tables 3b
 # (fusions without a decoder) and 4.
@@ -126,9 +127,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data_dir", default="data", help="folder with shapes built")
-    parser.add_argument("--output", default="runs/ablations", help="for the workdirs")
-    parser.add_argument("--results", default="benchmarks/results/ablations.json")
+    parser.add_argument(
+        "--data_dir", type=typed, default="data", help="folder with shapes built"
+    )
+    parser.add_argument(
+        "--output", type=typed, default="runs/ablations", help="for the workdirs"
+    )
+    parser.add_argument(
+        "--results", type=typed, default="benchmarks/results/ablations.json"
+    )
     parser.add_argument("--steps", type=int, default=1_200, help="steps of each run")
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()

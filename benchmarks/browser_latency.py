@@ -20,6 +20,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from benchmarks.latency import full_model
 from restr_jax.workdir import model_files
+from tfds_builders.storage.paths import typed
 
 _MILLISECONDS = 60_000  # timeout of every wait
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu"]
@@ -102,7 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--image", required=True, help="a photograph")
+    parser.add_argument("--image", type=typed, required=True, help="a photograph")
     parser.add_argument("--times", type=int, default=10, help="number of visits")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -27,6 +27,7 @@ from restr_jax import experiment
 from restr_jax.workdir import checkpoint
 from restr_jax.workdir.config_checks import read_config
 from tfds_builders.markdown import table
+from tfds_builders.storage.paths import typed
 
 # Moments of a kill and their weights: any time, some time after a line of metrics,
 # while a checkpoint is written (between its first file and the final rename), or while
@@ -194,8 +195,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--output",
-        type=pathlib.Path,
-        default=pathlib.Path(__file__).parent / "chaos.md",
+        type=typed,
+        default=str(pathlib.Path(__file__).parent / "chaos.md"),
     )
     arguments = parser.parse_args()
     where = ("start", "step", "save", "evaluation")
@@ -214,7 +215,7 @@ def main() -> None:
             rows.append([scenario.name, *counts, ", ".join(differs) or "nothing"])
             lines = table(header, rows, "l" + "r" * len(counts) + "l")
             print(lines[-1], flush=True)
-            arguments.output.write_text("\n".join([title, *lines]) + "\n")
+            pathlib.Path(arguments.output).write_text("\n".join([title, *lines]) + "\n")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from restr_jax.models import build_model, parameters
 from restr_jax.training import train_state
 from restr_jax.training.optimizer import make_optimizer
 from restr_jax.workdir.checkpoint import Checkpoints
+from tfds_builders.storage.paths import typed
 
 
 def random_state():
@@ -74,7 +75,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--saves", type=int, default=3)
-    parser.add_argument("--folder", help="on the disk to measure; default: temporary")
+    parser.add_argument(
+        "--folder", type=typed, help="on the disk to measure; default: temporary"
+    )
     arguments = parser.parse_args()
     state, size = random_state()
     print(f"{size / 1e9:.2f} GB on {jax.devices()[0].device_kind}")

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from benchmarks.reports import write
+from tfds_builders.storage.paths import typed
 
 GIB = 2**30
 VOCABULARY = 12_112  # Gref's
@@ -166,7 +167,7 @@ def main(
     parser.add_argument("--cases", default="", help="regular expression; default: all")
     parser.add_argument("--one", help="internal: a single case, as JSON")
     default = f"benchmarks/results/{module.rpartition('.')[2]}.json"
-    parser.add_argument("--results", default=default)
+    parser.add_argument("--results", type=typed, default=default)
     parser.add_argument("--table", action="store_true", help="print existing results")
     arguments = parser.parse_args()
     by_name = {case.name: case for case in cases}

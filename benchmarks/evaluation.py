@@ -41,6 +41,7 @@ from restr_jax.evaluation import metrics
 from restr_jax.evaluation.evaluator import Evaluator
 from restr_jax.models import build_model, parameters
 from restr_jax.parallel import Parallel
+from tfds_builders.storage.paths import typed
 
 UNC_RATIO = 142_210 / 19_994  # expressions per image
 
@@ -155,13 +156,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--photographs", required=True, help="folder of JPEG files")
-    parser.add_argument("--data_dir", default="data", help="folder for the crops")
+    parser.add_argument(
+        "--photographs", type=typed, required=True, help="folder of JPEG files"
+    )
+    parser.add_argument(
+        "--data_dir", type=typed, default="data", help="folder for the crops"
+    )
     parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--images_per_device", type=int, default=1)
     parser.add_argument("--size", choices=common.SIZES, default="B/16")
     parser.add_argument("--repeats", type=int, default=2, help="the best counts")
-    parser.add_argument("--results", default="benchmarks/results/evaluation.json")
+    parser.add_argument(
+        "--results", type=typed, default="benchmarks/results/evaluation.json"
+    )
     arguments = parser.parse_args()
     flags.FLAGS.mark_as_parsed()
 

@@ -21,6 +21,7 @@ from benchmarks import reports
 from configs import shapes
 from restr_jax import train
 from tfds_builders.markdown import table
+from tfds_builders.storage.paths import typed
 
 PER_STEP, PER_SCENE = 32, 9
 
@@ -82,12 +83,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data_dir", default="data", help="folder with shapes built")
-    parser.add_argument("--output", default="runs/k", help="folder of the workdirs")
+    parser.add_argument(
+        "--data_dir", type=typed, default="data", help="folder with shapes built"
+    )
+    parser.add_argument(
+        "--output", type=typed, default="runs/k", help="folder of the workdirs"
+    )
     parser.add_argument("--expressions", type=int, default=38_400)
     parser.add_argument("--k", default="1,2,4,8,9")
     parser.add_argument(
-        "--results", default="benchmarks/results/expressions_per_image.json"
+        "--results", type=typed, default="benchmarks/results/expressions_per_image.json"
     )
     arguments = parser.parse_args()
     flags.FLAGS.mark_as_parsed()  # Data workers read flags.

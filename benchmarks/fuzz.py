@@ -26,6 +26,7 @@ import time
 
 from benchmarks.reports import write
 from tfds_builders.markdown import table
+from tfds_builders.storage.paths import typed
 
 ROOT = pathlib.Path(__file__).parent.parent
 CORPUS = ROOT / "tests" / "fuzz" / "corpus"
@@ -64,9 +65,13 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--timeout", type=int, default=10, help="seconds per input")
     parser.add_argument("--memory", type=int, default=3_000, help="MB per process")
     parser.add_argument("--seed", type=int, default=1, help="seed of mutations")
-    parser.add_argument("--found", default="runs/fuzz", help="folder for crashes")
-    parser.add_argument("--output", default="benchmarks/fuzz.md", help="the table")
-    parser.add_argument("--results", default="benchmarks/results/fuzz.json")
+    parser.add_argument(
+        "--found", type=typed, default="runs/fuzz", help="folder for crashes"
+    )
+    parser.add_argument(
+        "--output", type=typed, default="benchmarks/fuzz.md", help="the table"
+    )
+    parser.add_argument("--results", type=typed, default="benchmarks/results/fuzz.json")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # one target, in this process
     parser.add_argument("flags", nargs="*", help=argparse.SUPPRESS)  # libFuzzer's
     return parser.parse_args()

@@ -29,6 +29,7 @@ from restr_jax.data.loader import Example, Loader
 from restr_jax.data.text import Vocabulary
 from restr_jax.models import build_model
 from restr_jax.parallel import Parallel
+from tfds_builders.storage.paths import typed
 
 # The gradient costs about twice as much as the forward pass.
 _STEP_PER_FORWARD = 3
@@ -195,8 +196,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add: Callable = parser.add_argument
-    add("--photographs", help="folder of JPEG files; only for the first run")
-    add("--data_dir", default="data", help="folder of the built data sets")
+    add(
+        "--photographs", type=typed, help="folder of JPEG files; only for the first run"
+    )
+    add("--data_dir", type=typed, default="data", help="folder of the built data sets")
     add("--workers", default="0,1,2", help="worker processes, comma-separated")
     add("--batches", type=int, default=50, help="batches per row")
     add("--batch_size", type=int, default=8, help="images per batch")

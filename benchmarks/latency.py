@@ -20,6 +20,7 @@ from restr_jax.data.text import Vocabulary
 from restr_jax.inference.segmenter import Segmenter
 from restr_jax.models import build_model, parameters
 from restr_jax.workdir.model_files import Trained
+from tfds_builders.storage.paths import typed
 
 
 def full_model(vocab_size: int = 12_112) -> Segmenter:
@@ -56,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--image", required=True, help="a photograph")
+    parser.add_argument("--image", type=typed, required=True, help="a photograph")
     parser.add_argument("--times", type=int, default=10)
     arguments = parser.parse_args()
     print(f"device: {jax.devices()[0].device_kind}")

@@ -25,6 +25,7 @@ import numpy as np
 import psutil
 
 from tfds_builders import markdown
+from tfds_builders.storage.paths import typed
 
 ROOT = pathlib.Path(__file__).parent.parent
 _EVERY_SECONDS = 1.0
@@ -129,18 +130,18 @@ def main() -> None:
     )
     here = pathlib.Path(__file__).parent
     parser.add_argument("--steps", type=int, default=20_000)
-    parser.add_argument("--data_dir", type=pathlib.Path, default=pathlib.Path("data"))
-    parser.add_argument("--output", type=pathlib.Path, default=here / "long_run.md")
+    parser.add_argument("--data_dir", type=typed, default="data")
+    parser.add_argument("--output", type=typed, default=str(here / "long_run.md"))
     arguments = parser.parse_args()
-    steps = arguments.steps
+    steps, data_dir = arguments.steps, pathlib.Path(arguments.data_dir)
     if steps % 20_000:
         parser.error("--steps must be a multiple of 20,000, for equal tenths")
     with tempfile.TemporaryDirectory() as folder:
         workdir, fresh = pathlib.Path(folder) / "run", pathlib.Path(folder) / "fresh"
         started = time.monotonic()
-        samples = train(workdir, steps, arguments.data_dir)
+        samples = train(workdir, steps, data_dir)
         minutes = (time.monotonic() - started) / 60
-        train(fresh, steps // 10, arguments.data_dir)
+        train(fresh, steps // 10, data_dir)
         long = speeds(read(workdir / "metrics.jsonl"))
         new = np.median(speeds(read(fresh / "metrics.jsonl")))
     parts = [np.median(part) for part in np.array_split(long, 8)]
@@ -160,7 +161,7 @@ def main() -> None:
         f"right afterwards: {new:.0f}. The last tenth is {parts[-1] / new:.3f} of "
         "that.",
     ]
-    arguments.output.write_text("\n".join(lines) + "\n")
+    pathlib.Path(arguments.output).write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
 

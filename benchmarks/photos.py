@@ -23,6 +23,7 @@ from restr_jax.data.splits import Split
 from restr_jax.evaluation import metrics
 from restr_jax.inference.segmenter import EncodedImage, Segmenter
 from tfds_builders.markdown import table
+from tfds_builders.storage.paths import typed
 
 SETS = ("animals", "coco")
 HERE = pathlib.Path(__file__).parent
@@ -179,8 +180,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", required=True, help="a workdir, or an export")
-    parser.add_argument("--data_dir", default="data")
-    parser.add_argument("--output", default=str(HERE / "results" / "photos.json"))
+    parser.add_argument("--data_dir", type=typed, default="data")
+    parser.add_argument(
+        "--output", type=typed, default=str(HERE / "results" / "photos.json")
+    )
     arguments = parser.parse_args()
     model, results = restr_jax.load(arguments.model), {}
     for name in SETS:

@@ -20,6 +20,7 @@ import restr_jax
 from benchmarks import photos, reports
 from restr_jax.data import splits
 from tfds_builders.markdown import table
+from tfds_builders.storage.paths import typed
 
 HERE = pathlib.Path(__file__).parent
 
@@ -111,14 +112,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data_dir", default="data")
+    parser.add_argument("--data_dir", type=typed, default="data")
     parser.add_argument(
         "--vit", required=True, help="weights from restr_jax.pretrained"
     )
-    parser.add_argument("--glove", required=True, help="GloVe's vectors of width 50")
-    parser.add_argument("--output", default="runs/options", help="for the workdirs")
+    parser.add_argument(
+        "--glove", type=typed, required=True, help="GloVe's vectors of width 50"
+    )
+    parser.add_argument(
+        "--output", type=typed, default="runs/options", help="for the workdirs"
+    )
     results = HERE / "results" / "photos_options.json"
-    parser.add_argument("--results", default=str(results))
+    parser.add_argument("--results", type=typed, default=str(results))
     parser.add_argument("--steps", type=int, default=100, help="steps of each run")
     parser.add_argument("--images", type=int, default=100, help="scored, of each set")
     arguments = parser.parse_args()

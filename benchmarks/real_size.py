@@ -25,6 +25,7 @@ import psutil
 from benchmarks import real_size_data
 from benchmarks.reports import write
 from tfds_builders.markdown import table
+from tfds_builders.storage.paths import typed
 
 ROOT = pathlib.Path(__file__).parent.parent
 RESULTS = pathlib.Path(__file__).parent / "results" / "real_size.json"
@@ -210,7 +211,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--folder", required=True, help="temporary; is removed")
+    parser.add_argument(
+        "--folder", type=typed, required=True, help="temporary; is removed"
+    )
     names = [*SETS, EIGHTFOLD]
     parser.add_argument("--sets", default=";".join(names), help="separated by ;")
     arguments = parser.parse_args()

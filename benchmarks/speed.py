@@ -35,6 +35,7 @@ from benchmarks.speed_ways import VOCABULARY, Jax, Torch, make_batch
 from configs import common
 from restr_jax import cost, precision
 from restr_jax.models import build_model, parameters
+from tfds_builders.storage.paths import typed
 
 Ways = dict[str, Callable[[], object]]
 
@@ -166,7 +167,9 @@ def main() -> None:
     parser.add_argument("--torch", default="eager,compile", help="may be empty")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3, help="per way and round")
-    parser.add_argument("--results", default="benchmarks/results/speed.json")
+    parser.add_argument(
+        "--results", type=typed, default="benchmarks/results/speed.json"
+    )
     arguments = parser.parse_args()
     ways = map(str.strip, arguments.torch.split(","))
     arguments.torch = [name for name in ways if name]

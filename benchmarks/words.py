@@ -30,6 +30,7 @@ from restr_jax.evaluation import metrics
 from restr_jax.evaluation.evaluator import Evaluator
 from restr_jax.models import parameters
 from tfds_builders.markdown import table
+from tfds_builders.storage.paths import typed
 
 SYNONYMS = {
     "red": "crimson",
@@ -159,12 +160,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--glove", required=True, help="GloVe file, 50 values a word")
-    parser.add_argument("--data_dir", default="data", help="folder with shapes built")
-    parser.add_argument("--output", default="runs/words", help="folder of workdirs")
+    parser.add_argument(
+        "--glove", type=typed, required=True, help="GloVe file, 50 values a word"
+    )
+    parser.add_argument(
+        "--data_dir", type=typed, default="data", help="folder with shapes built"
+    )
+    parser.add_argument(
+        "--output", type=typed, default="runs/words", help="folder of workdirs"
+    )
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--dropout", type=float, default=0.1)
-    parser.add_argument("--results", default="benchmarks/results/words.json")
+    parser.add_argument(
+        "--results", type=typed, default="benchmarks/results/words.json"
+    )
     arguments = parser.parse_args()
     flags.FLAGS.mark_as_parsed()  # Data workers read flags.
     logging.basicConfig()

@@ -260,7 +260,8 @@ def _eval() -> ml_collections.ConfigDict:
     # effect of init_from
     evaluation.splits = "val"  # scored at the end, comma-separated: "val" or "unc:val"
     evaluation.checkpoints = "best"  # scored at the end: latest, best, all, 1000,2000,
-    # or a folder of workdirs, to score the best of each, or else its latest
+    # or a folder of workdirs (./best if it is called so), to score the best of each, or
+    # else its latest
     evaluation.images_per_device = 8  # per batch, each with all of its expressions
     evaluation.thresholds = (0.5,)  # probability thresholds of masks; the first is for
     # validation, figures and predictions

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from restr_jax import shipped
 from restr_jax.files import in_one_line
+from tfds_builders.storage.paths import typed
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -112,7 +113,9 @@ def _add_export(commands) -> None:
         choices=("stablehlo", "onnx", "weights"),
         help="weights: a small folder for --model (%(default)s)",
     )
-    parser.add_argument("-o", "--output", required=True, help="output folder")
+    parser.add_argument(
+        "-o", "--output", type=typed, required=True, help="output folder"
+    )
 
 
 def _export(given: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from restr_jax.files import first_line, in_one_line
+from tfds_builders.storage.paths import UnknownHomeError, typed
 
 
 def run(command: Callable[[], None]) -> None:
@@ -54,6 +55,11 @@ def _without_trace(record: logging.LogRecord) -> bool:
     return True
 
 
+def _typed_config(argument: str) -> str:
+    name, sign, path = argument.partition("=")
+    return name + sign + typed(path) if name.strip("-") == "config" else argument
+
+
 def _parse_flags(argv: list[str]) -> list[str]:
     """Parses the command line; errors print one line."""
     config_file = _config_file(argv)
@@ -66,8 +72,8 @@ def _parse_flags(argv: list[str]) -> list[str]:
             f"config file such as configs/gref.py.{hint}"
         )
     try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
+        return flags.FLAGS([_typed_config(argument) for argument in argv])
+    except (flags.Error, UnknownHomeError) as error:
         # A config file's own error comes as a traceback, with the message last.
         said = str(error).rstrip().splitlines()[-1].strip()
         sys.exit(f"{said}\nPass --helpshort or --helpfull to see help on flags.")

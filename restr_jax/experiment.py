@@ -26,6 +26,7 @@ from restr_jax.training.train_state import TrainState
 from restr_jax.workdir import checkpoint, model_files
 from restr_jax.workdir.checkpoint import Checkpoints
 from restr_jax.workdir.config_checks import check_config, claim_workdir
+from tfds_builders.storage.paths import typed
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +160,7 @@ def _new_vocabulary(config, data_sets: DataSets) -> Vocabulary:
     if not given and config.init_from and model_files.is_model(config.init_from):
         given = model_files.vocabulary_file(config.init_from)
     if given:
-        vocabulary = Vocabulary.load(given, *how)
+        vocabulary = Vocabulary.load(typed(given), *how)
     else:
         sentences = itertools.chain.from_iterable(data_sets.training.sentences)
         vocabulary = Vocabulary.from_sentences(sentences, *how, data.min_word_count)
@@ -186,6 +187,7 @@ def start(config, workdir: str, *, training: bool) -> Experiment:
         ValueError: if the configuration is invalid; the message names the key.
     """
     check_config(config)
+    workdir = typed(workdir)
     dtype = precision.compute_dtype(config.dtype)
     logger.info("computing in %s", dtype)
     parallel = Parallel(config.parallel, config.fsdp)

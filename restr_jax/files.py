@@ -2,12 +2,14 @@
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from tfds_builders.storage.lock import lock
+from tfds_builders.storage.paths import typed
 
 _FULL_OR_LOCKED = errno.ENOSPC, errno.EDQUOT, errno.EROFS
 
@@ -16,14 +18,38 @@ _FULL_OR_LOCKED = errno.ENOSPC, errno.EDQUOT, errno.EROFS
 def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Replaces a file atomically: a kill leaves the old file or the new one.
 
+    Its folder is created.
+
     Yields:
         The path to write to, which replaces the file if the block raises no error.
     """
     partial = path.with_name(path.name + ".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
     yield partial
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def output_file(path: str | pathlib.Path, suffix: str = "") -> pathlib.Path:
+    """Returns the path of a file to write, checked before the work for it.
+
+    Args:
+        path: the path that a user typed.
+        suffix: the end that its readers expect, such as ".npz".
+
+    Raises:
+        ValueError: if it has another suffix, or is a folder.
+    """
+    file = pathlib.Path(typed(path))
+    if suffix and file.suffix != suffix:
+        raise ValueError(
+            f"The output {file} has to be a file whose name ends in {suffix}, such as "
+            f"{file.with_suffix(suffix) if file.name else f'weights{suffix}'}."
+        )
+    if file.is_dir():
+        raise ValueError(f"The output {file} is a folder; give a file in it.")
+    return file
 
 
 def write_whole(path: pathlib.Path, text: str) -> None:
@@ -90,6 +116,8 @@ def in_one_line(error: Exception) -> str:
 def locked(path: pathlib.Path, message: str | None = None) -> Iterator[None]:
     """Locks out other processes; the lock ends with this process, however it ends.
 
+    Where the file system has no locks, it warns and goes ahead, see `lock`.
+
     Args:
         path: the path of the lock, an empty file that remains.
         message: the error message for a second process; without one, it waits.
@@ -104,7 +132,7 @@ def locked(path: pathlib.Path, message: str | None = None) -> Iterator[None]:
         raise unwritable(path.parent, error) from error
     with opened as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if message else 0))
+            lock(file, wait=message is None)
         except BlockingIOError as error:
             raise BlockingIOError(message) from error
         yield

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -59,3 +61,25 @@ def test_blanks_between_words_of_a_config_file_have_no_meaning():
     assert common.config_of("tiny, released") == common.config_of("tiny,released")
     make = ablations.row("vme", 2)
     assert make("shapes, released") == make("shapes,released")
+
+
+def test_files_and_workdir_of_a_run_may_start_with_a_tilde(
+    tiny_config, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    config = tiny_config("shapes")
+    width = config.model.language.width
+    (tmp_path / "words.txt").write_text("<pad>\n<unk>\nred\ncircle\n")
+    (tmp_path / "glove.txt").write_text("circle" + " 0.5" * width + "\n")
+    (tmp_path / "data").symlink_to(config.data.data_dir)
+    config.data.vocabulary, config.data.glove = "~/words.txt", "~/glove.txt"
+    config.data.data_dir = "~/data"
+    run = experiment.start(config, "~/run", training=True)
+    assert run.workdir == tmp_path / "run"
+    assert run.vocabulary.words[2:] == ("red", "circle")
+    # The configuration stays as it was written, so the same command resumes the run.
+    stored = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert stored["data"]["vocabulary"] == "~/words.txt"
+    experiment.start(config, "~/run", training=False)
+    assert not (tmp_path / "~").exists()

@@ -48,3 +48,18 @@ def test_disk_errors_name_a_remedy():
     assert said.startswith("OSError: [Errno 28] No space left on device: 'a.json'. Fre")
     missing = FileNotFoundError(errno.ENOENT, "No such file", "a.json")
     assert "Free some" not in files.in_one_line(missing)
+
+
+def test_an_output_that_no_command_would_read_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert files.output_file("~/new/vit.npz", ".npz") == tmp_path / "new" / "vit.npz"
+    assert files.output_file(tmp_path / "rows") == tmp_path / "rows"
+    with pytest.raises(ValueError, match=r"vit has to be .* in \.npz, such as vit.npz"):
+        files.output_file("vit", ".npz")
+    with pytest.raises(ValueError, match="is a folder; give a file in it"):
+        files.output_file("~")
+
+
+def test_the_folder_of_a_file_is_created(tmp_path):
+    files.write_whole(tmp_path / "a" / "b" / "c.json", "{}")
+    assert (tmp_path / "a" / "b" / "c.json").read_text() == "{}"

@@ -1,12 +1,17 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
 import pytest
+from absl import flags
+from ml_collections import config_flags
 from PIL import Image
 
+from configs import shapes
+from restr_jax import command_line
 from restr_jax.evaluation import score_run
 from restr_jax.inference import predict
 
@@ -124,3 +129,21 @@ def test_the_command_line_reports_errors_without_a_traceback(tmp_path):
         "FileNotFoundError: There is no data set 'shapes'",
         "python -m tfds_builders.prepare shapes",
     )
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+def test_the_config_file_may_be_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copy(ROOT / "configs" / "shapes.py", tmp_path / "mine.py")
+    argv = ["main.py", "--config=~/mine.py:long", "--config.data.data_dir=~/data"]
+    known = flags.FlagValues()
+    config = config_flags.DEFINE_config_file("config", flag_values=known)
+    monkeypatch.setattr(command_line.flags, "FLAGS", known)
+    monkeypatch.setattr(sys, "argv", argv)
+    assert command_line._parse_flags(argv) == ["main.py"]
+    total = shapes.get_config("long").optimizer.total_steps
+    assert config.value.optimizer.total_steps == total
+    assert config.value.data.data_dir == "~/data"  # It is read where it is used.
+    monkeypatch.setattr(command_line.flags, "FLAGS", flags.FlagValues())
+    with pytest.raises(SystemExit, match="'~no-one/a.py' starts with the home folder"):
+        command_line._parse_flags(["main.py", "--config=~no-one/a.py"])

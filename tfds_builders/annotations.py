@@ -69,12 +69,15 @@ class Problems:
 
     Attributes:
         lines: one line per problem, "FILE, RECORD: MESSAGE".
+        respelled: paths that are no problem but differ from those on the disk, which
+            are the values.
     """
 
     _MOST_SHOWN = 20
 
     def __init__(self):
         self.lines: list[str] = []
+        self.respelled: dict[str, str] = {}
 
     def add(self, where: str, what: str) -> None:
         """Adds a problem.
@@ -94,6 +97,16 @@ class Problems:
             f"{len(self.lines)} problem{plural}:\n  {shown}"
             f"{f'{chr(10)}  and {more} more' if more > 0 else ''}"
         )
+
+    def notes(self) -> list[str]:
+        """Returns lines with the numbers of respelled paths."""
+        windows = sum("\\" in path for path in self.respelled)
+        others = len(self.respelled) - windows
+        said = {
+            f"paths written with \\ instead of /: {windows}": windows,
+            f"names found in another Unicode form: {others}": others,
+        }
+        return [line for line, count in said.items() if count]
 
 
 def expression_fault(expression) -> str:

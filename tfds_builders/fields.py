@@ -1,4 +1,4 @@
-"""Checks of user-written input: JSON, its fields, paths and image orientation."""
+"""Checks of user-written input: JSON, its fields and image orientation."""
 
 import json
 import pathlib
@@ -117,23 +117,6 @@ def unknown_fields(entry, known: Collection[str]) -> str:
         return ""
     unknown = [repr(field) for field in entry if field not in known]
     return f"unknown field {', '.join(unknown)}" if unknown else ""
-
-
-def inside(written: str) -> str:
-    """Normalizes a path below the manual directory.
-
-    Symbolic links may lead anywhere, since a large folder of images is often a link.
-
-    Raises:
-        ValueError: if it is absolute or has "..".
-    """
-    path = pathlib.PurePosixPath(written)
-    if path.is_absolute() or ".." in path.parts:
-        raise ValueError(
-            f"{written!r} leads out of the manual directory; write a path "
-            "relative to it, without '..'"
-        )
-    return str(path)
 
 
 def check_upright(path: pathlib.Path) -> None:

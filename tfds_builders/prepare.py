@@ -12,11 +12,9 @@ leaves no folder that looks like a data set.
 import argparse
 import contextlib
 import errno
-import fcntl
 import importlib
 import os
 import pathlib
-import shutil
 import signal
 import sys
 import warnings
@@ -27,8 +25,9 @@ import tensorflow_datasets as tfds
 from tfds_builders import published
 from tfds_builders.builder import ReferringBuilder
 from tfds_builders.instances import options
-from tfds_builders.storage import disk
+from tfds_builders.storage import disk, lock
 from tfds_builders.storage.built import Built
+from tfds_builders.storage.paths import typed
 
 DATASETS = ("gref", "unc", "unc_plus", "referit", "custom", "instances", "shapes")
 
@@ -156,7 +155,7 @@ def prepare_all(
         way = ", or skip unusable records with --skip_bad" if skippable else ""
         raise ValueError("\n".join([*wrong, f"Nothing was built. Fix these{way}."]))
     for builder in new.values():
-        with _room_for(builder), _alone(builder):
+        with _room_for(builder), lock.building(builder.data_path):
             pass  # Frees the space of killed builds before the check for room.
     disk.check_room(data_dir, {n: b.needed_bytes() for n, b in new.items()})
     for name, builder in builders.items():
@@ -165,8 +164,9 @@ def prepare_all(
         yield f"{name}: {'built' if name in new else 'is'} in {builder.data_path}"
         yield from _describe(Built(data_dir, full_name(builder)))
         if name in new and isinstance(builder, ReferringBuilder):
-            for line in builder.foreign_files(pathlib.Path(manual_dir)):
-                yield f"  differs: {line}"
+            root = pathlib.Path(manual_dir)
+            yield from (f"  differs: {line}" for line in builder.foreign_files(root))
+            yield from (f"  {line}" for line in builder.check(root)[1].notes())
 
 
 def _configure(builder, manual_dir, skip_bad, num_workers) -> None:
@@ -183,7 +183,7 @@ def _configure(builder, manual_dir, skip_bad, num_workers) -> None:
 
 
 def _build(builder: tfds.core.GeneratorBasedBuilder, manual_dir: str | None) -> None:
-    with _room_for(builder), _alone(builder):
+    with _room_for(builder), lock.building(builder.data_path):
         builder.download_and_prepare(
             download_config=tfds.download.DownloadConfig(
                 manual_dir=manual_dir, register_checksums=False
@@ -210,28 +210,6 @@ def _room_for(builder: tfds.core.GeneratorBasedBuilder) -> Iterator[None]:
         ) from error
 
 
-@contextlib.contextmanager
-def _alone(builder: tfds.core.GeneratorBasedBuilder) -> Iterator[None]:
-    """Locks a data set against a second build, and removes output of killed builds.
-
-    Raises:
-        ValueError: if another process is building it.
-    """
-    data_path = pathlib.Path(builder.data_path)
-    parent = data_path.parent
-    parent.mkdir(parents=True, exist_ok=True)
-    with (parent / ".building").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(
-                f"{parent} is being built by another process. Wait for it to finish."
-            ) from error
-        for leftover in parent.glob("incomplete.*"):
-            shutil.rmtree(leftover)
-        yield
-
-
 def _describe(built: Built) -> Iterator[str]:
     """Yields the counts of a built data set, their differences and skipped problems."""
     for split, count in built.counts().items():
@@ -253,9 +231,12 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("names", nargs="+", metavar="NAME", help=f"one of {DATASETS}")
     parser.add_argument(
-        "--data_dir", default="data", help="folder of the built data sets (data)"
+        "--data_dir",
+        type=typed,
+        default="data",
+        help="folder of the built data sets (data)",
     )
-    parser.add_argument("--manual_dir", help="folder of your downloads")
+    parser.add_argument("--manual_dir", type=typed, help="folder of your downloads")
     parser.add_argument(
         "--skip_bad", action="store_true", help="skip unusable records and list them"
     )

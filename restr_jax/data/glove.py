@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from restr_jax.data.text import PAD_ID, Vocabulary
+from tfds_builders.storage.paths import typed
 
 # Approximate standard deviation of GloVe's values, for words that GloVe lacks.
 _ABSENT_STD = 0.4
@@ -106,7 +107,7 @@ def words(path: str | pathlib.Path, width: int) -> Iterator[str]:
 
     See `read` for arguments and errors.
     """
-    return (word for word, _, _ in _rows(pathlib.Path(path), width))
+    return (word for word, _, _ in _rows(pathlib.Path(typed(path)), width))
 
 
 def _vector(values: list[str], where: str) -> np.ndarray:
@@ -148,7 +149,7 @@ def read(
         ValueError: if a line does not have ``width`` values, a value of a vocabulary
             word is not finite, or the file is damaged.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(typed(path))
     table = np.zeros((len(vocabulary), width), np.float32)
     wanted = {w: i for w, i in vocabulary.ids.items() if w not in vocabulary.special}
     found, total = np.zeros(len(vocabulary), bool), np.zeros(width)

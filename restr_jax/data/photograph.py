@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from tfds_builders import images
+from tfds_builders.storage.paths import typed
 
 # Supported inputs: a path, a PIL image, or uint8 RGB [H, W, 3].
 ImageLike = str | pathlib.Path | Image.Image | np.ndarray
@@ -30,7 +31,7 @@ def to_pixels(image: ImageLike) -> np.ndarray:
         return image
     if isinstance(image, Image.Image):
         return _to_rgb(image, "The image")
-    path = pathlib.Path(image)
+    path = pathlib.Path(typed(image))
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     try:

@@ -6,7 +6,7 @@ import pathlib
 
 from flax.traverse_util import flatten_dict
 
-from restr_jax.files import locked, read_json, write_whole
+from restr_jax.files import locked, read_json, unwritable, write_whole
 from tfds_builders import published
 from tfds_builders.markdown import table
 
@@ -47,6 +47,20 @@ def read_rows(folder: pathlib.Path) -> list[dict]:
         lambda rows: all({*_IDENTITY, "step"} <= row.keys() for row in rows),
         "Remove this file; its rows are scored again.",
     )
+
+
+def open_folder(folder: pathlib.Path) -> None:
+    """Creates the folder of results.json, and finds early that it takes no results.
+
+    Raises:
+        OSError: if it cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    with locked(folder / ".lock"):
+        pass
 
 
 def with_paper(row: dict) -> dict:

@@ -31,7 +31,8 @@ import sys
 
 from restr_jax.data import splits
 from restr_jax.evaluation import stored
-from restr_jax.files import in_one_line, write_whole
+from restr_jax.files import in_one_line, output_file, write_whole
+from tfds_builders.storage.paths import typed
 
 logger = logging.getLogger(__name__)
 
@@ -134,9 +135,14 @@ def _parse() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--predictions", required=True, help="a .jsonl file, or a folder of them"
+        "--predictions",
+        type=typed,
+        required=True,
+        help="a .jsonl file, or a folder of them",
     )
-    parser.add_argument("--data_dir", default="data", help="folder of built data sets")
+    parser.add_argument(
+        "--data_dir", type=typed, default="data", help="folder of built data sets"
+    )
     parser.add_argument("--split", default="", help='e.g. "unc:val", overrides theirs')
     parser.add_argument(
         "--convention", choices=CONVENTIONS, default="restr", help="scoring convention"
@@ -155,6 +161,7 @@ def main() -> None:
     folder = pathlib.Path(arguments.predictions)
     files = sorted(folder.glob("*.jsonl")) if folder.is_dir() else [folder]
     try:
+        output = output_file(arguments.output) if arguments.output else None
         if not files or not all(file.is_file() for file in files):
             raise FileNotFoundError(
                 f"No predictions (*.jsonl) at {folder}; set --predictions to a .jsonl "
@@ -171,8 +178,8 @@ def main() -> None:
             for file in files
         ]
         text = json.dumps(rows, indent=2)
-        if arguments.output:
-            write_whole(pathlib.Path(arguments.output), text + "\n")
+        if output:
+            write_whole(output, text + "\n")
     except (OSError, ValueError) as error:
         sys.exit(in_one_line(error))
     print(text)

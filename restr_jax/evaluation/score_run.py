@@ -17,8 +17,10 @@ from restr_jax.evaluation import album, identity, metrics, report
 from restr_jax.evaluation.evaluator import Evaluator
 from restr_jax.experiment import Experiment
 from restr_jax.files import write_whole
+from restr_jax.workdir import choice
 from restr_jax.workdir.config_checks import read_config, with_newer_keys
 from tfds_builders import published
+from tfds_builders.storage.paths import typed
 
 logger = logging.getLogger(__name__)
 
@@ -42,9 +44,10 @@ def score_workdir(config, workdir: str) -> list[dict]:
         FileNotFoundError: if there is nothing to score.
         ValueError: if the configuration is invalid or no checkpoint is readable.
     """
-    folder = pathlib.Path(workdir) / "eval"
-    if pathlib.Path(config.eval.checkpoints).is_dir():
-        runs = _open_others(config)
+    folder = pathlib.Path(typed(workdir)) / "eval"
+    others = pathlib.Path(typed(config.eval.checkpoints))
+    if not choice.is_choice(config.eval.checkpoints) and others.is_dir():
+        runs = _open_others(config, others)
     else:
         runs = [experiment.start(config, workdir, training=False)]
     rows: list[dict] = []
@@ -77,7 +80,9 @@ def score_checkpoints(
         FileNotFoundError: if a checkpoint or the data set does not exist.
         ValueError: if no checkpoint is readable.
     """
-    config = run.config
+    config, main = run.config, jax.process_index() == 0
+    if main:
+        report.open_folder(folder)
     opened = [run.data.scored(name) for name in listed(config.eval.splits)]
     names = {split.name: identity.of_split(split) for split in opened}
     done: set[int] = set()
@@ -99,7 +104,6 @@ def score_checkpoints(
         time.sleep(_POLL_SECONDS)
     if len(faults) == len(done):
         raise ValueError(f"No checkpoint is readable: {faults[0]}")
-    main = jax.process_index() == 0
     rows = run.parallel.gather(report.read_rows(folder) if main else [])
     if main:
         _plot(folder, rows)
@@ -248,7 +252,7 @@ def _by_position(split: Split, records: list[dict]) -> dict[album.Position, dict
     return dict(zip(positions, records, strict=True))
 
 
-def _open_others(config) -> list[Experiment]:
+def _open_others(config, folder: pathlib.Path) -> list[Experiment]:
     """Opens the workdirs in a folder, each with its own configuration.
 
     Scoring options, data folder and devices follow `config`, since a run's own devices
@@ -257,7 +261,7 @@ def _open_others(config) -> list[Experiment]:
     Raises:
         FileNotFoundError: if the folder has no trained workdir.
     """
-    folder, runs = pathlib.Path(config.eval.checkpoints), []
+    runs = []
     for path in sorted(folder.glob("*/config.json")):
         stored = with_newer_keys(read_config(path.parent), config.to_dict())
         theirs = ml_collections.ConfigDict(stored)

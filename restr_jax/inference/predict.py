@@ -18,6 +18,7 @@ from restr_jax.drawing import overlay
 from restr_jax.inference import segmenter
 from restr_jax.inference.segmenter import EncodedImage, Prediction, Segmenter
 from restr_jax.workdir.config_checks import check_config, check_same
+from tfds_builders.storage.paths import find, typed
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def find_requests(images: Sequence[str], expressions: Sequence[str]) -> list[Req
         ValueError: if there is no image or expression, or a line is malformed.
     """
     requests = []
-    for given in images:
+    for given in map(typed, images):
         path = pathlib.Path(given)
         if path.suffix == ".jsonl" and path.is_file():
             requests += _read_lines(path)
@@ -65,7 +66,14 @@ def _find_images(given: str) -> list[pathlib.Path]:
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file())
         written = {w for p in files if p.name == _ROWS for w in _written_with(p)}
-        found = [p for p in files if p.suffix.lower() in SUFFIXES and p not in written]
+        # macOS puts a file "._photo.jpg" beside each photograph on other disks.
+        found = [
+            path
+            for path in files
+            if path.suffix.lower() in SUFFIXES
+            and path not in written
+            and not path.name.startswith("._")
+        ]
         if len(found) < len(files):
             logger.info(
                 "%s: skipped %d files (not images, or masks of an earlier prediction)",
@@ -119,7 +127,8 @@ def _read_lines(path: pathlib.Path) -> list[Request]:
                 f'{path}, line {number} is not of the form {{"image": "a.jpg", '
                 '"expressions": ["the man on the left"]}.'
             ) from error
-        requests.append(Request(path.parent / image, tuple(sentences)))
+        image = path.parent / find(path.parent, image)
+        requests.append(Request(image, tuple(sentences)))
     return requests
 
 
@@ -152,7 +161,7 @@ def predict(
             _, _, unknown = model.read_words(sentence)
             if unknown:
                 logger.warning("the model does not know %s in %r", unknown, sentence)
-    folder = pathlib.Path(output)
+    folder = pathlib.Path(typed(output))
     folder.mkdir(parents=True, exist_ok=True)
     rows, failures = [], []
     with open(folder / _ROWS, "w", encoding="utf-8") as file:
@@ -248,6 +257,7 @@ def predict_workdir(
         FileNotFoundError: if an image or the trained model does not exist.
         ValueError: see `find_requests` and `predict`.
     """
+    workdir = typed(workdir)
     requests = find_requests(images, expressions)
     check_config(config)
     check_same(workdir, config)

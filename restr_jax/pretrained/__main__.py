@@ -13,10 +13,11 @@ import hashlib
 import pathlib
 import sys
 
-from restr_jax.files import in_one_line
+from restr_jax.files import in_one_line, output_file
 from restr_jax.models.positions import METHODS, Grid
 from restr_jax.pretrained import convert, load, pixels, vit, weight_files
 from restr_jax.version import __version__
+from tfds_builders.storage.paths import typed
 
 
 def _grid(text: str) -> Grid:
@@ -41,12 +42,18 @@ def _parse() -> argparse.Namespace:
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
-        "--input", help="weights of a ViT or of the released ReSTR, in any layout"
+        "--input",
+        type=typed,
+        help="weights of a ViT or of the released ReSTR, in any layout",
     )
     what.add_argument(
         "--export", choices=["released"], help="layout in which to write a workdir"
     )
-    parser.add_argument("--output", required=True, help="the file to write")
+    parser.add_argument(
+        "--output",
+        required=True,
+        help="the file to write: .npz, or .safetensors with --export",
+    )
     parser.add_argument("--workdir", help="with --export: the workdir to write")
     parser.add_argument(
         "--format",
@@ -82,6 +89,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _convert(arguments: argparse.Namespace) -> None:
+    output = output_file(arguments.output, ".npz")
     arrays = weight_files.read_arrays(arguments.input)
     layout = arguments.format
     if layout == "auto":
@@ -104,11 +112,11 @@ def _convert(arguments: argparse.Namespace) -> None:
         "pixels": arguments.pixels._asdict(),
         "version": __version__,
     }
-    load.write(arguments.output, weights, notes)
+    load.write(output, weights, notes)
     values = sum(x.size for x in weights.arrays.values())
     print(
         f"\n{arguments.input} has the layout of {layout}. Wrote {values:,} values in "
-        f"{len(weights.arrays)} parameters to {arguments.output}, with positions for "
+        f"{len(weights.arrays)} parameters to {output}, with positions for "
         f"{vit.show(weights.grid)} patches.\n"
         "A model without a class token skips the token and its position."
     )

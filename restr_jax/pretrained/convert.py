@@ -8,7 +8,7 @@ import ml_collections
 import numpy as np
 import safetensors.numpy
 
-from restr_jax.files import whole
+from restr_jax.files import output_file, whole
 from restr_jax.models import parameters
 from restr_jax.models.positions import Grid
 from restr_jax.pretrained import (
@@ -121,12 +121,13 @@ def export(folder: str | pathlib.Path, path: str | pathlib.Path) -> int:
 
     Raises:
         FileNotFoundError: if there is no checkpoint.
-        ValueError: if the released program has no such model.
+        ValueError: if the released program has no such model, or the file has another
+            suffix.
     """
+    path = output_file(path, ".safetensors")
     trained = model_files.read(folder, "latest")
     arrays = released.to_released(trained.params, trained.config.model.fusion.kind)
     _check_same_model(arrays, trained.config.model)
-    path = pathlib.Path(path)
     with whole(path) as partial:
         safetensors.numpy.save_file(arrays, partial, {"format": "pt"})
     return sum(x.size for x in arrays.values())

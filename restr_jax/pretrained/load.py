@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from restr_jax.files import whole
+from restr_jax.files import output_file, whole
 from restr_jax.models import ReSTR, parameters, positions, strict
 from restr_jax.models.positions import Grid
 from restr_jax.pretrained import weight_files
 from restr_jax.pretrained.vit import CLASS_TOKEN, POSITIONS
 from restr_jax.workdir import model_files
+from tfds_builders.storage.paths import typed
 
 _METADATA = "metadata"
 _PARTS_WITH_HEADS = ("vision", "language", "fusion")
@@ -61,13 +62,16 @@ def write(path: str | pathlib.Path, weights: Weights, notes: dict[str, Any]) -> 
         path: the ``.npz`` file to write.
         weights: the weights; their vocabulary is not written.
         notes: information on their source, stored in the metadata.
+
+    Raises:
+        ValueError: if the file has another suffix, which `read` would refuse.
     """
+    path = output_file(path, ".npz")
     metadata = notes | {
         "grid": weights.grid,
         "resize": weights.resize,
         "num_heads": weights.num_heads,
     }
-    path = pathlib.Path(path)
     with whole(path) as partial, partial.open("wb") as file:
         text = np.array(json.dumps(metadata))
         np.savez(file, **{_METADATA: text}, **weights.arrays)
@@ -96,7 +100,7 @@ def read(path: str | pathlib.Path) -> Weights:
             {part: model[part].num_heads for part in _PARTS_WITH_HEADS},
             trained.vocabulary.words,
         )
-    path = pathlib.Path(path)
+    path = pathlib.Path(typed(path))
     if not path.is_file():
         raise FileNotFoundError(
             f"There are no weights in {path} (config.init_from): it is not a file, a "

@@ -2,6 +2,16 @@
 
 import pathlib
 
+_WORDS = ("latest", "best", "all")
+
+
+def is_choice(which: str) -> bool:
+    """Returns True for all that `choose` reads, and False for any other folder.
+
+    A folder called "best" is given as "./best".
+    """
+    return which in _WORDS or all(step.isdecimal() for step in which.split(","))
+
 
 def choose(
     which: str, steps: list[int], best: int | None, folder: pathlib.Path

@@ -21,6 +21,7 @@ from restr_jax.models import ReSTR, build_model, parameters, strict
 from restr_jax.version import __version__
 from restr_jax.workdir import checkpoint
 from restr_jax.workdir.checkpoint import Checkpoints
+from tfds_builders.storage.paths import typed
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +94,9 @@ def is_export(folder: pathlib.Path) -> bool:
 
 def _folder(path: str | pathlib.Path) -> pathlib.Path:
     name = str(path)
-    return shipped.folder(name) if name in shipped.NAMES else pathlib.Path(path)
+    if name in shipped.NAMES:
+        return shipped.folder(name)
+    return pathlib.Path(typed(path))
 
 
 def _home(folder: pathlib.Path) -> pathlib.Path:

@@ -1,6 +1,9 @@
 import copy
+import errno
+import fcntl
 import json
 import logging
+import os
 import shutil
 import threading
 
@@ -289,3 +292,60 @@ def test_the_version_names_a_commit_in_a_checkout_only(monkeypatch, tmp_path):
     assert identity.of_code().startswith("0.1.0")
     monkeypatch.setattr(identity, "__file__", str(tmp_path / "a" / "b" / "c.py"))
     assert identity.of_code() == "0.1.0"
+
+
+@pytest.mark.parametrize("name", ["best", "latest", "all", "8", "4,8"])
+def test_a_folder_is_not_taken_for_a_choice_of_checkpoints(
+    run_of, name, tmp_path, monkeypatch
+):
+    config, workdir = run_of
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+    config.eval.checkpoints = name
+    seen = []
+    monkeypatch.setattr(
+        score_run, "score_checkpoints", lambda run, *_: seen.append(run.workdir) or []
+    )
+    score_run.score_workdir(config, str(workdir))
+    assert seen == [workdir]
+    config.eval.checkpoints = f"./{name}"
+    with pytest.raises(FileNotFoundError, match="is a folder without trained workdirs"):
+        score_run.score_workdir(config, str(workdir))
+
+
+def test_paths_of_a_configuration_may_start_with_a_tilde(run_of, tmp_path, monkeypatch):
+    config, workdir = run_of
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "data").symlink_to(config.data.data_dir)
+    (tmp_path / "runs").mkdir()
+    config.data.data_dir, config.eval.checkpoints = "~/data", "~/runs"
+    with pytest.raises(FileNotFoundError, match=f"={tmp_path}/runs is a folder"):
+        score_run.score_workdir(config, "~/compared")
+    config.eval.checkpoints = "best"
+    (row,) = score_run.score_workdir(config, f"~/{workdir.name}")
+    assert row["checkpoint"] == str(workdir / "checkpoints" / "8")
+    assert (workdir / "eval" / "results.json").exists()
+
+
+def test_a_sweep_ends_where_nothing_can_be_locked(run_of, monkeypatch, caplog):
+    config, workdir = run_of
+
+    def flock(file, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    (row,) = score_run.score_workdir(config, str(workdir))
+    assert json.loads((workdir / "eval" / "results.json").read_text()) == [row]
+    assert caplog.text.count("cannot be locked (No locks available)") == 1
+
+
+def test_a_folder_that_takes_no_results_is_found_before_scoring(run_of, passes):
+    config, workdir = run_of
+    (workdir / "eval").touch()
+    with pytest.raises(OSError, match="eval cannot be written to"):
+        score_run.score_workdir(config, str(workdir))
+    (workdir / "eval").unlink()
+    (workdir / "eval" / ".lock").mkdir(parents=True)
+    with pytest.raises(OSError, match="eval cannot be written to"):
+        score_run.score_workdir(config, str(workdir))
+    assert passes == []

@@ -1,5 +1,6 @@
 """Targets that read annotations: pickles, JSON, RLE, polygons, mask files."""
 
+import pathlib
 import pickle
 
 from fuzz.contract import (
@@ -30,6 +31,7 @@ from tfds_builders.annotations import Annotations, Problems
 from tfds_builders.custom import coco, json_lines
 from tfds_builders.refer import annotations as refer_annotations
 from tfds_builders.referit import text_objseg
+from tfds_builders.storage import paths
 
 
 def check_images(found: list) -> None:
@@ -213,9 +215,10 @@ def referit_images(content):
         storable(*text_objseg.read_image_list(write("list.txt", content), Problems()))
 
 
-@target(b"a.jpg", b"./a//b", b"../x", b"/etc/passwd", b"a/../../x", b"\x00")
+@target(b"a.jpg", b"./a//b", b"../x", b"/etc/passwd", b"a/../../x", b"\x00", b"C:\\x")
 def own_path(content):
-    """Asserts that an accepted path stays inside the folder."""
-    with documented():
-        written = json_lines.inside(text_of(content))
-        assert ".." not in written.split("/") and not written.startswith("/")
+    """Asserts that an accepted path stays inside the folder, on either system."""
+    for kind in (pathlib.PurePosixPath, pathlib.PureWindowsPath):
+        with documented():
+            written = paths.inside(text_of(content), kind)
+            assert ".." not in written.split("/") and not written.startswith("/")

@@ -1,4 +1,5 @@
 import json
+import unicodedata
 
 import numpy as np
 import pytest
@@ -175,3 +176,38 @@ def test_an_empty_mask_is_logged_with_its_highest_probability(
     highest = f"the highest probability is {row['score']:.2f}, below 1.00"
     assert f"nothing found for 'red circle' ({highest})" in caplog.text
     assert not np.asarray(Image.open(tmp_path / row["mask_file"])).any()
+
+
+def test_paths_of_other_systems_are_found(tmp_path, monkeypatch):
+    one, two = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in (f"photos/{two}.png", "photos/1.png", "photos/._1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    rows = [
+        {"image": image, "expressions": ["x"]}
+        for image in ("photos\\1.png", f"photos/{one}.png", "photos\\2.png")
+    ]
+    text = "\n".join(map(json.dumps, rows))
+    (tmp_path / "asked.jsonl").write_text(text, encoding="utf-8")
+
+    def found(given):
+        requests = predict.find_requests([given], ["x"])
+        return [str(r.path.relative_to(tmp_path)) for r in requests]
+
+    assert found("~/asked.jsonl") == [
+        "photos/1.png",
+        f"photos/{two}.png",
+        "photos\\2.png",
+    ]
+    assert found(f"~/photos/{one}.png") == [f"photos/{two}.png"]
+    assert found("~/photos/1*.png") == ["photos/1.png"]
+    # macOS writes "._1.png" beside "1.png" on other disks.
+    assert found("~/photos") == ["photos/1.png", f"photos/{two}.png"]
+
+
+def test_the_output_may_start_with_a_tilde(model, tmp_path, monkeypatch, photographs):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    requests = predict.find_requests([str(photographs[0])], ["red circle"])
+    predict.predict(model, requests, "~/out", 0.5)
+    assert (tmp_path / "out" / "predictions.jsonl").stat().st_size

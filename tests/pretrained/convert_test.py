@@ -12,6 +12,7 @@ from restr_jax.data.text import Vocabulary
 from restr_jax.models import build_model, parameters
 from restr_jax.pretrained import __main__, convert, load, weight_files
 from restr_jax.training import train_state
+from restr_jax.workdir import model_files
 from restr_jax.workdir.checkpoint import Checkpoints
 
 
@@ -157,3 +158,24 @@ def test_only_models_of_the_released_program_are_exported(workdir, tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no trained model in"):
         convert.export(tmp_path, output)
     assert not output.exists()
+
+
+def test_an_output_that_init_from_would_refuse_is_refused_first(
+    tmp_path, monkeypatch, capsys
+):
+    wrong = tmp_path / "vit"
+    for given, suffix in (
+        (["--input=absent.npz"], ".npz"),
+        (["--export=released", "--workdir=absent"], ".safetensors"),
+    ):
+        with pytest.raises(SystemExit, match=f"{wrong} has to be .* ends in {suffix}"):
+            run(monkeypatch, capsys, *given, f"--output={wrong}")
+
+
+def test_a_tilde_is_the_home_folder(vit_file, tmp_path, monkeypatch, capsys):
+    (tmp_path / "vit.npz").symlink_to(vit_file("google"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run(monkeypatch, capsys, "--input=~/vit.npz", "--output=~/new/out.npz")
+    assert load.read("~/new/out.npz").grid == load.read(tmp_path / "new/out.npz").grid
+    with pytest.raises(FileNotFoundError, match=f"no trained model in {tmp_path}/x"):
+        model_files.read("~/x")

@@ -24,10 +24,10 @@ from tfds_builders.fields import (
     Kind,
     check_fields,
     check_upright,
-    inside,
     plain,
     without_repeats,
 )
+from tfds_builders.storage.paths import ManualFolder
 
 _IMAGE = {"id": ID, "file_name": TEXT, "height": PIXELS, "width": PIXELS}
 _ANNOTATION = {
@@ -193,11 +193,12 @@ def _look_at(
     in_threads: InThreads,
 ) -> dict[str | int, str]:
     """Returns the paths, by id, of the images that match their entries."""
+    folder = ManualFolder(root, problems.respelled)
 
     def look(entry: dict) -> tuple[str | int, str, str]:
         name = entry["file_name"]
         try:
-            name = inside(name)
+            name = folder.find(name)
             images.check_size(root / name, (entry["height"], entry["width"]))
             check_upright(root / name)
         except (OSError, ValueError) as error:

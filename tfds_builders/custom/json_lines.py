@@ -29,10 +29,10 @@ from tfds_builders.fields import (
     InThreads,
     check_fields,
     check_upright,
-    inside,
     parse_json,
     unknown_fields,
 )
+from tfds_builders.storage.paths import ManualFolder
 
 # The fields of a line.
 _REQUIRED = {
@@ -126,8 +126,9 @@ class _Line:
 class _LineReader:
     """Reads single lines, and each image or mask file that they share only once."""
 
-    def __init__(self, root: pathlib.Path):
+    def __init__(self, root: pathlib.Path, problems: Problems):
         self._root = root
+        self._find = ManualFolder(root, problems.respelled).find
         self._size = functools.cache(_upright_size)
         self._mask_file = functools.cache(masks.read_mask_file)
 
@@ -149,14 +150,14 @@ class _LineReader:
         fault = expression_fault(fields["expression"])
         if fault:
             raise ValueError(fault)
-        image = inside(fields["image"])
+        image = self._find(fields["image"])
         size = self._of_file(self._size, image)
         mask, fault = fields["mask"], ""
         if not isinstance(mask, str):
             mask, fault = masks.without_slivers(mask)
             rle = masks.encode_segmentation(mask, *size)
         elif pathlib.PurePosixPath(mask).suffix.lower() == ".png":
-            rle = self._of_file(self._mask_file, inside(mask), *size)
+            rle = self._of_file(self._mask_file, self._find(mask), *size)
         else:  # Lossy formats such as JPEG change the mask.
             raise ValueError(f"the mask {mask!r} is not the path of a PNG file")
         object_id = fields.get("object_id")
@@ -187,7 +188,7 @@ def _upright_size(path: pathlib.Path) -> tuple[int, int]:
 def _read_lines(
     path: pathlib.Path, root: pathlib.Path, problems: Problems, in_threads: InThreads
 ) -> list[AnnotatedImage]:
-    reader = _LineReader(root)
+    reader = _LineReader(root, problems)
 
     def read(item: tuple[int, bytes]) -> tuple[int, _Line | str]:
         try:

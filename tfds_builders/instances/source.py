@@ -26,11 +26,11 @@ from tfds_builders.fields import (
     PIXELS,
     TEXT,
     check_fields,
-    inside,
     plain,
     without_repeats,
 )
 from tfds_builders.instances import colours, names, things
+from tfds_builders.storage.paths import ManualFolder
 
 _IMAGE = {"id": ID, "file_name": TEXT, "height": PIXELS, "width": PIXELS}
 _CATEGORY = {"id": ID, "name": TEXT}
@@ -43,7 +43,7 @@ class Photograph:
 
     Attributes:
         key: its id in the file.
-        name: its file_name.
+        name: the path of its file below the folder of the images.
         path: its file.
         size: (height, width), pixels.
     """
@@ -169,6 +169,7 @@ class Instances:
         stem = self.path.stem.removeprefix("instances_")
         folders = [root / stem, root / "images" / stem, root / "images", root]
         folder = next(f for f in (*folders, root) if f.is_dir())
+        files = ManualFolder(folder, problems.respelled)
         seen: set[str | int] = set()
         for entry in entries:
             key, name = entry["id"], entry["file_name"]
@@ -176,11 +177,12 @@ class Instances:
                 problems.add(f"{self.path}, image {key}", "two entries have this id")
             elif key in self._places:
                 try:
-                    path = folder / inside(name)
+                    name = files.find(name)
                 except ValueError as error:
                     problems.add(f"{self.path}, image {key}", str(error))
                     continue
-                yield Photograph(key, name, path, (entry["height"], entry["width"]))
+                size = entry["height"], entry["width"]
+                yield Photograph(key, name, folder / name, size)
             seen.add(key)
         ownless = sum(len(x) // 2 for key, x in self._places.items() if key not in seen)
         if ownless:

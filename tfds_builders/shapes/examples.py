@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from tfds_builders.shapes import scenes
+from tfds_builders.storage.paths import typed
 
 # The data set's own seeds are single numbers up to 3.
 _SEED = 4
@@ -44,7 +45,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", required=True, help="folder to write into")
+    parser.add_argument(
+        "--output", type=typed, required=True, help="folder to write into"
+    )
     parser.add_argument("--number", type=int, default=4, help="number of scenes")
     parser.add_argument(
         "--side", type=int, default=128, help="height and width of a scene, pixels"

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import tensorflow_datasets as tfds
 
+from tfds_builders.storage.paths import typed
+
 # The data sets with a builder, and those among them that need no downloaded files.
 _BUILDERS = {
     path.parent.name
@@ -34,7 +36,7 @@ class Built:
                 program.
         """
         self.name = name
-        self.folder = _newest(data_dir, name)
+        self.folder = _newest(typed(data_dir), name)
         try:
             self._builder = tfds.builder_from_directory(self.folder)
             self.info = self._builder.info
