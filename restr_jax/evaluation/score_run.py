@@ -9,7 +9,7 @@ import jax
 import ml_collections
 
 from restr_jax import experiment, precision
-from restr_jax.data import splits
+from restr_jax.data import coverage, splits
 from restr_jax.data.splits import Split
 from restr_jax.drawing import gallery, panels
 from restr_jax.evaluation import album, identity, metrics, report
@@ -78,6 +78,9 @@ def score_checkpoints(
     """
     config = run.config
     opened = [run.data.scored(name) for name in config.eval.splits.split(",")]
+    for split in opened:
+        for line in coverage.of_words(split, run.vocabulary, config.data.max_words):
+            logger.warning("%s", line)
     names = {split.name: identity.of_split(split) for split in opened}
     done: set[int] = set()
     faults: list[str] = []
