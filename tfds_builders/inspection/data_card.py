@@ -52,7 +52,7 @@ def write_card(built: Built, data_dir: pathlib.Path) -> pathlib.Path:
     card = describe(built)
     (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     plots.draw_card(card, folder)
-    (folder / "card.md").write_text(to_markdown(card))
+    (folder / "card.md").write_text(to_markdown(card), encoding="utf-8")
     return folder / "card.md"
 
 
