@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from tfds_builders import masks, records
+from tfds_builders import images, masks, records
 
 _SIZE = (480, 640)  # height, width of an image, pixels
 _WORDS = "the man on left in a red shirt woman right with blue hat of dog near".split()
@@ -85,7 +85,7 @@ def _crop(path: pathlib.Path, rng: np.random.Generator, quality: int) -> io.Byte
         width, height = scale * _SIZE[1], scale * _SIZE[0]
         left = rng.uniform(0, image.width - width)
         top = rng.uniform(0, image.height - height)
-        part = image.convert("RGB").resize(
+        part = Image.fromarray(images.to_rgb(image)).resize(
             (_SIZE[1], _SIZE[0]),
             Image.Resampling.BICUBIC,
             box=(left, top, left + width, top + height),

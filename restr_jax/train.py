@@ -7,7 +7,7 @@ import jax
 from tqdm import tqdm
 
 from restr_jax import experiment
-from restr_jax.data import pipeline
+from restr_jax.data import coverage, pipeline
 from restr_jax.data.data_sets import listed
 from restr_jax.data.loader import make_loader
 from restr_jax.data.splits import Split
@@ -49,13 +49,24 @@ def train_and_evaluate(config, workdir: str) -> list[dict]:
         # All data are opened now: an error after hours would come too late.
         train_split = run.data.training
         val_split = run.data.scored(config.data.val_split)
-        for split in listed(config.eval.splits):
-            run.data.scored(split)
+        names = listed(config.eval.splits)
+        scored = [run.data.scored(name) for name in names]
+        _report(run, train_split, [val_split, *scored])
         evaluator = Evaluator(
             run.model, config, run.vocabulary, run.parallel, preemption.check
         )
         _train(run, train_split, val_split, evaluator, preemption)
         return score_run.score_checkpoints(run, evaluator, run.workdir / "eval")
+
+
+def _report(run: Experiment, train_split: Split, scored: list[Split]) -> None:
+    """Warns of expressions that the run would not read as they are meant."""
+    data = run.config.data
+    lines = [] if not data.flip else list(coverage.of_flip(train_split))
+    for split in {split.name: split for split in (train_split, *scored)}.values():
+        lines += coverage.of_words(split, run.vocabulary, data.max_words)
+    for line in lines:
+        logger.warning("%s", line)
 
 
 def _alone(run: Experiment) -> contextlib.AbstractContextManager:

@@ -7,7 +7,9 @@ import reprlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 
-from PIL import ExifTags, Image
+from PIL import Image
+
+from tfds_builders import images
 
 # Maps a function over items in order, with a named progress bar.
 InThreads = Callable[[Callable, Iterable, str], Iterator]
@@ -128,11 +130,11 @@ def check_upright(path: pathlib.Path) -> None:
     """
     try:
         with Image.open(path) as image:
-            # If the header has no EXIF data, Pillow would search the whole file.
-            has_exif = "exif" in image.info
-            turn = image.getexif().get(ExifTags.Base.Orientation, 1) if has_exif else 1
+            turn = images.orientation(image)
     except Exception as error:  # Pillow raises many types on damaged data.
-        raise ValueError(f"its EXIF data cannot be read ({error})") from error
+        raise ValueError(
+            f"it is truncated, or its EXIF data are damaged ({error})"
+        ) from error
     if turn != 1:
         raise ValueError(
             f"it is stored rotated (EXIF orientation {turn}); save it upright, and "

@@ -217,6 +217,8 @@ def _unpack_mat(content: bytes, most: int) -> bytes:
 def _read_mask_image(path: pathlib.Path) -> np.ndarray:
     with Image.open(path) as image:
         pixels, bands = np.asarray(image), image.getbands()
+        if (turn := images.orientation(image)) != 1:
+            raise ValueError(f"it is stored rotated (EXIF orientation {turn})")
     if pixels.ndim == 2:
         return pixels != 0
     if bands[-1] != "A":

@@ -24,6 +24,7 @@ import tensorflow_datasets as tfds
 
 from tfds_builders import published
 from tfds_builders.builder import ReferringBuilder
+from tfds_builders.inspection import words
 from tfds_builders.instances import options
 from tfds_builders.storage import disk, lock
 from tfds_builders.storage.built import Built
@@ -211,12 +212,14 @@ def _room_for(builder: tfds.core.GeneratorBasedBuilder) -> Iterator[None]:
 
 
 def _describe(built: Built) -> Iterator[str]:
-    """Yields the counts of a built data set, their differences and skipped problems."""
+    """Yields the counts of a built data set, and all that may be wrong with it."""
     for split, count in built.counts().items():
         said = ", ".join(f"{number:,} {what}" for what, number in count.items())
         yield f"  {split}: {said}"
     for difference in published.differences(built.name, built.counts()):
         yield f"  differs: {difference}"
+    for line in words.untaught(built.metadata["sentences"]):
+        yield f"  {line}"
     skipped = built.metadata["skipped"]
     if skipped:
         yield f"  {len(skipped)} problem{'s' if len(skipped) != 1 else ''} skipped:"

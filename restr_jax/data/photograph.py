@@ -17,10 +17,12 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 def to_pixels(image: ImageLike) -> np.ndarray:
     """Returns an image as uint8 RGB [H, W, 3], rotated upright by its EXIF data.
 
+    `images.to_rgb` converts its pixels, as for training.
+
     Raises:
         FileNotFoundError: if the file does not exist.
-        ValueError: if the file is damaged, too large or not an image, or the array has
-            another type or shape.
+        ValueError: if the file is damaged, too large, not an image or of unknown white,
+            or the array has another type or shape.
     """
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
@@ -58,9 +60,9 @@ def _to_rgb(image: Image.Image, what: str) -> np.ndarray:
         )
     try:
         upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I;16"):  # Pillow would clip at 255.
-            grey = (np.asarray(upright) >> 8).astype(np.uint8)
-            upright = Image.fromarray(grey)
-        return np.asarray(upright.convert("RGB"))
     except Exception as error:
         raise ValueError(f"{what} is damaged: {error}.") from error
+    try:
+        return images.to_rgb(upright)
+    except Exception as error:
+        raise ValueError(f"{what} cannot be read: {error}.") from error

@@ -16,7 +16,9 @@ Size = tuple[int, int]  # (height, width), pixels
 
 
 def decode_image(content: bytes, what: str) -> np.ndarray:
-    """Decodes an encoded image into uint8 RGB [H, W, 3].
+    """Decodes an encoded image of a record into uint8 RGB [H, W, 3].
+
+    Masks fit the pixels as they are stored, so EXIF data do not turn them.
 
     Raises:
         ValueError: if it is truncated, too large or not an image; ``what`` names it.
@@ -25,7 +27,7 @@ def decode_image(content: bytes, what: str) -> np.ndarray:
         with Image.open(io.BytesIO(content)) as image:
             if images.is_too_large(image.height, image.width):
                 raise ValueError(f"{image.width} x {image.height} pixels are too many")
-            return np.asarray(image.convert("RGB"))
+            return images.to_rgb(image)
     except Exception as error:
         raise ValueError(
             f"{what} is truncated, too large or not an image: {error}."

@@ -1,6 +1,7 @@
 """Turns expressions into word ids.
 
-This file depends only on NumPy, because `restr export` copies it into every export.
+This file depends only on NumPy and `words`, because `restr export` copies these two
+files, as one, into every export.
 """
 
 import dataclasses
@@ -13,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from tfds_builders.inspection.words import split
+
 PAD, UNKNOWN = "<pad>", "<unk>"
 PAD_ID = 0
 _PADS_LEFT = {"right": False, "left": True}
-_TOKEN = re.compile(r"\w+|[^\w\s]")
 _BETWEEN_WORDS = re.compile(r"(\W+)")
 _RELEASED_TOKEN = re.compile(r"\w+|[^\w\s]+")
 
@@ -24,12 +26,13 @@ _RELEASED_TOKEN = re.compile(r"\w+|[^\w\s]+")
 def tokenize(sentence: str) -> list[str]:
     """Splits an expression into lower-case words and punctuation marks.
 
-    A final full stop carries no information about the object and is dropped.
+    `split` serves all scripts. A final full stop carries no information about the
+    object and is dropped.
 
     Raises:
         ValueError: if no token remains.
     """
-    tokens = _TOKEN.findall(sentence.lower())
+    tokens = split(sentence)
     if tokens and tokens[-1] == ".":
         tokens.pop()
     if not tokens:
@@ -43,7 +46,8 @@ def tokenize_as_released(sentence: str) -> list[str]:
     The characters between two words form one token, including spaces. Published
     vocabularies contain no token with a space: the comma of "red, left" is an unknown
     word, and that of "red,left" is a comma. Only a final "." without a space before it
-    is dropped; the expression "." has no tokens.
+    is dropped; the expression "." has no tokens. It is for English: combining marks end
+    a word, and a Chinese sentence is one word.
 
     Raises:
         ValueError: if the expression is blank.
@@ -53,6 +57,10 @@ def tokenize_as_released(sentence: str) -> list[str]:
     pieces = _BETWEEN_WORDS.split(sentence.strip())
     tokens = [piece.lower() for piece in pieces if piece.strip()]
     return tokens[:-1] if tokens[-1] == "." else tokens
+
+
+def _is_one(text: str) -> bool:
+    return split(text) == [text]
 
 
 def _empty(sentence: str) -> ValueError:
@@ -67,23 +75,23 @@ class Tokenizer:
 
     Attributes:
         split: splits an expression into tokens.
-        token: pattern of tokens that can be entries, in lower case.
+        is_entry: tells if a text in lower case is a token that can be an entry.
         special: the first entries of every vocabulary, padding first.
         repeats: allow repeated entries; the last id counts.
     """
 
     split: Callable[[str], list[str]]
-    token: re.Pattern[str]
+    is_entry: Callable[[str], object]
     special: tuple[str, ...]
     repeats: bool
 
 
 TOKENIZERS = {
-    "paper": Tokenizer(tokenize, _TOKEN, (PAD, UNKNOWN), repeats=False),
+    "paper": Tokenizer(tokenize, _is_one, (PAD, UNKNOWN), repeats=False),
     # The published vocabularies have blank lines and one word twice.
     "released": Tokenizer(
         tokenize_as_released,
-        _RELEASED_TOKEN,
+        _RELEASED_TOKEN.fullmatch,
         (PAD, "<go>", "<eos>", UNKNOWN),
         repeats=True,
     ),
@@ -203,7 +211,7 @@ class Vocabulary:
                 are not tokens, such as "New" and "don't".
             most: maximum number of words to add; later ones are skipped.
         """
-        fits = self._tokenizer.token.fullmatch
+        fits = self._tokenizer.is_entry
         new = (w for w in words if w not in self.ids and w == w.lower() and fits(w))
         added = dict.fromkeys(itertools.islice(new, most))
         return Vocabulary((*self.words, *added), *self._how)

@@ -25,6 +25,7 @@ from restr_jax.inference.segmenter import Segmenter
 _MAX_FILE_SIZE = "64mb"  # of an upload
 _MAX_SESSIONS = 100  # sessions whose encoded images are kept, some megabytes each
 _KEEP_SECONDS = 3600  # lifetime of uploaded files on disk
+_SHOWN_BY_BROWSERS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".avif")
 _PRIVATE = {"api_visibility": "private"}  # Programs use restr_jax.load.
 
 _NO_IMAGE = "Upload an image, or pick an example."
@@ -188,9 +189,9 @@ def show_image(model: Segmenter, path: str | None) -> tuple[Any, answers.Photo |
         photo = answers.open_photo(model, path)
     except ValueError as error:
         return None, str(error)
-    # The browser shows the uploaded file itself, unless it cannot.
-    unseen = pathlib.Path(path).suffix.lower() in (".tif", ".tiff")
-    return photo.image.pixels if unseen else gr.skip(), photo
+    # The browser shows the uploaded file itself, if it can.
+    seen = pathlib.Path(path).suffix.lower() in _SHOWN_BY_BROWSERS
+    return gr.skip() if seen else photo.image.pixels, photo
 
 
 def show_masks(

@@ -73,7 +73,7 @@ def draw_row(
         axis.set_title(title, fontsize=10)
         axis.set(xlim=(0, width), ylim=(height, 0))
         axis.axis("off")
-    figure.suptitle(f"“{expression}”", fontsize=12)
+    figure.suptitle(f"“{expression}”", fontsize=12, parse_math=False)
     _save(figure, path, dpi=80)
 
 
@@ -106,7 +106,7 @@ def draw_expressions(
         axis.axis("off")
     for axis, (title, picture) in zip(axes.flat, panels, strict=False):
         axis.imshow(picture)
-        axis.set_title(title, fontsize=9)
+        axis.set_title(title, fontsize=9, parse_math=False)
     _save(figure, path, dpi=80)
 
 

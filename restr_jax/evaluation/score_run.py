@@ -9,7 +9,7 @@ import jax
 import ml_collections
 
 from restr_jax import experiment, precision
-from restr_jax.data import splits
+from restr_jax.data import coverage, splits
 from restr_jax.data.data_sets import listed
 from restr_jax.data.splits import Split
 from restr_jax.drawing import gallery, panels
@@ -84,6 +84,9 @@ def score_checkpoints(
     if main:
         report.open_folder(folder)
     opened = [run.data.scored(name) for name in listed(config.eval.splits)]
+    for split in opened:
+        for line in coverage.of_words(split, run.vocabulary, config.data.max_words):
+            logger.warning("%s", line)
     names = {split.name: identity.of_split(split) for split in opened}
     done: set[int] = set()
     faults: list[str] = []

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import pathlib
-import shutil
 import sys
 import types
 from collections.abc import Sequence
@@ -13,12 +12,15 @@ from restr_jax.data import text
 from restr_jax.files import write_whole
 from restr_jax.version import __version__
 from restr_jax.workdir.model_files import Trained
+from tfds_builders.inspection import words
 
 _ABOUT, _LOADER, _TEXT = "restr.json", "restr_exported", "restr_text"
 _COPIES = {
-    f"{_LOADER}.py": pathlib.Path(__file__).with_name(f"{_LOADER}.py"),
-    f"{_TEXT}.py": pathlib.Path(text.__file__),
+    f"{_LOADER}.py": (pathlib.Path(__file__).with_name(f"{_LOADER}.py"),),
+    f"{_TEXT}.py": (pathlib.Path(words.__file__), pathlib.Path(text.__file__)),
 }
+# Not in a copy, which has the content of both files.
+_IMPORT = "from tfds_builders.inspection.words import split\n"
 
 
 def begin(folder: pathlib.Path) -> None:
@@ -39,8 +41,9 @@ def finish(
         files: names of the files written so far.
     """
     write_whole(folder / "vocabulary.txt", trained.vocabulary.to_text())
-    for name, source in _COPIES.items():
-        shutil.copyfile(source, folder / name)
+    for name, sources in _COPIES.items():
+        code = "\n".join(source.read_text(encoding="utf-8") for source in sources)
+        write_whole(folder / name, code.replace(_IMPORT, ""))
     data = trained.config.data
     about = {
         "format": f"restr_jax {kind} 1",

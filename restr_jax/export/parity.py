@@ -100,7 +100,7 @@ def _differences(output: str, b: int, k: int, expected: Any, given: Any) -> dict
 
 def _sentences(vocabulary: Vocabulary, count: int) -> list[str]:
     """Returns expressions of one, two, three, ... words of the vocabulary."""
-    words = [w for w in vocabulary.words[len(vocabulary.special) :] if w.isalnum()]
+    words = [w for w in vocabulary.words[len(vocabulary.special) :] if w[:1].isalnum()]
     return [
         " ".join(words[i % len(words)] for i in range(n, 2 * n))
         for n in range(1, count + 1)

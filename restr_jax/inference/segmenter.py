@@ -229,7 +229,8 @@ class Segmenter:
     def warm_up(self) -> None:
         """Compiles the programs that the first image and expression would wait for."""
         # In reverse, since the first entries are not words.
-        known = next(w for w in reversed(self.trained.vocabulary.words) if w.isalnum())
+        words = reversed(self.trained.vocabulary.words)
+        known = next(word for word in words if word[:1].isalnum())
         blank = np.zeros((*self.image_size, 3), np.uint8)
         self.segment(self.encode(blank), [known])
 

@@ -81,12 +81,13 @@ def test_errors_are_shown_instead_of_masks(model, tmp_path):
 
 
 def test_images_that_a_browser_cannot_show_are_converted(model, tmp_path):
-    for kind in ("png", "tiff"):
+    for kind in ("png", "tiff", "ppm"):
         Image.new("RGB", (600, 300), "red").save(tmp_path / f"a.{kind}")
     shown, _ = server.show_image(model, str(tmp_path / "a.png"))
     assert not isinstance(shown, np.ndarray)
-    shown, _ = server.show_image(model, str(tmp_path / "a.tiff"))
-    assert shown.shape == (300, 600, 3)
+    for kind in ("tiff", "ppm"):
+        shown, _ = server.show_image(model, str(tmp_path / f"a.{kind}"))
+        assert shown.shape == (300, 600, 3)
 
 
 def test_unusable_text_leaves_the_image_unchanged(model, tmp_path):

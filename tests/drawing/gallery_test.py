@@ -95,3 +95,11 @@ def test_plots_show_every_split(tmp_path, monkeypatch):
     for name in ("step.png", "length.png"):
         with Image.open(tmp_path / name) as drawn:
             assert len(set(drawn.convert("L").get_flattened_data())) > 10
+
+
+def test_prices_in_an_expression_are_no_formula(tmp_path):
+    black, nothing = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), bool)
+    said = "the $_{ 5 and the $10 bill"
+    path = tmp_path / "a.png"
+    panels.draw_row(path, said, (8, 8), [("image", black, {}), ("mask", black, {})])
+    panels.draw_expressions(path, image=black, expressions=[said], masks=[nothing])

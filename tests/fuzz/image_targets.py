@@ -46,7 +46,7 @@ _SEEDS = (
     _image("mpo", save_all=True, append_images=[Image.new("RGB", (9, 9))]),
     *(_image("gif", mode) for mode in ("L", "P")),
     *(_image("bmp", mode) for mode in ("1", "P", "RGB")),
-    *(_image("tiff", mode) for mode in ("1", "RGB", "F", "CMYK")),
+    *(_image("tiff", mode) for mode in ("1", "RGB", "F", "I", "CMYK")),
     _image("tiff", compression="tiff_lzw", exif=_turned()),
     _image("webp"),
     _image("ppm"),

@@ -9,11 +9,12 @@ from PIL import Image
 from pycocotools import mask as mask_util
 
 from tfds_builders import rle
+from tfds_builders.inspection import words
 from tfds_builders.storage.built import Built
 
 
 def check_all(data_dir: str, names: list[str]) -> None:
-    """Checks built data sets and prints the number of faults of each.
+    """Checks built data sets; prints the faults of each, and its untaught expressions.
 
     Raises:
         FileNotFoundError: if one has not been built.
@@ -26,6 +27,8 @@ def check_all(data_dir: str, names: list[str]) -> None:
         wrong += [f"{name}, {fault}" for fault in faults]
         total = sum(count["images"] for count in built.counts().values())
         print(f"{name}: {total:,} records, {len(faults)} faults", flush=True)
+        for line in words.untaught(built.metadata["sentences"]):
+            print(f"  {line}", flush=True)
     if wrong:
         lines = "\n  ".join(wrong)
         raise ValueError(

@@ -1,12 +1,11 @@
 """Writes data cards of built data sets, and a report of their shared images.
 
-A word is a run of letters and digits.
+A word is one of `words.of`: in English, a run of letters and digits.
 """
 
 import io
 import json
 import pathlib
-import re
 from collections import Counter
 from collections.abc import Iterable
 
@@ -16,11 +15,10 @@ from PIL import Image
 from pycocotools import mask as mask_util
 
 from tfds_builders import published
-from tfds_builders.inspection import leakage, plots
+from tfds_builders.inspection import leakage, plots, words
 from tfds_builders.markdown import table
 from tfds_builders.storage.built import Built
 
-_WORD = re.compile(r"\w+")
 _MOST_WORDS = 20  # ReSTR truncates longer expressions
 # Share of the image that a mask covers; the edges grow tenfold every three steps.
 _AREA_EDGES = [0.0, *np.logspace(-4, 0, 13).tolist()]
@@ -54,14 +52,14 @@ def write_card(built: Built, data_dir: pathlib.Path) -> pathlib.Path:
     card = describe(built)
     (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     plots.draw_card(card, folder)
-    (folder / "card.md").write_text(to_markdown(card))
+    (folder / "card.md").write_text(to_markdown(card), encoding="utf-8")
     return folder / "card.md"
 
 
 def describe(built: Built) -> dict:
     """Returns the statistics of a data card."""
     splits = {split: _describe_split(built, split) for split in built.info.splits}
-    train = next((s for s in ("trainval", "train") if s in splits), None)
+    train = words.training_split(splits)
     return {
         "dataset": built.name,
         "homepage": built.info.homepage,
@@ -76,7 +74,7 @@ def describe(built: Built) -> dict:
 
 def _describe_split(built: Built, split: str) -> dict:
     sentences = [s for record in built.metadata["sentences"][split] for s in record]
-    lengths = np.array([len(_WORD.findall(s)) for s in sentences])
+    lengths = np.array([len(words.of(s)) for s in sentences])
     areas, per_object, categories, kinds = _look_at_records(built, split)
     return {
         **built.counts()[split],
@@ -127,10 +125,10 @@ def _vocabulary(built: Built, train: str) -> dict:
     unknown = {}
     for split in built.info.splits:
         if not split.startswith("train"):
-            words = _words(built, split)
-            foreign = [word for word in words if word not in counts]
+            said = _words(built, split)
+            foreign = [word for word in said if word not in counts]
             unknown[split] = {
-                "words": len(words),
+                "words": len(said),
                 "unknown": len(foreign),
                 "most_frequent": dict(Counter(foreign).most_common(10)),
             }
@@ -149,7 +147,7 @@ def _words(built: Built, split: str) -> list[str]:
         word
         for record in built.metadata["sentences"][split]
         for sentence in record
-        for word in _WORD.findall(sentence.lower())
+        for word in words.of(sentence)
     ]
 
 
