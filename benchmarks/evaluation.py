@@ -24,7 +24,6 @@ import jax
 import numpy as np
 import tensorflow_datasets as tfds
 import torch
-from absl import flags
 from PIL import Image
 from pycocotools import mask as mask_util
 from torch.nn import functional as F
@@ -163,7 +162,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2, help="the best counts")
     parser.add_argument("--results", default="benchmarks/results/evaluation.json")
     arguments = parser.parse_args()
-    flags.FLAGS.mark_as_parsed()
 
     config = common.get_config(arguments.size)
     split = open_split(arguments.photographs, arguments.data_dir, arguments.images)

@@ -31,10 +31,8 @@ def test_workers_resume_at_a_position_and_end_with_the_stream(shapes_dir):
 def test_workers_of_a_killed_trainer_end_too(shapes_dir):
     code = f"""
 import multiprocessing, os, signal
-from absl import flags
 from restr_jax.data import pipeline, splits, text
 from restr_jax.data.loader import Loader
-flags.FLAGS.mark_as_parsed()
 split = splits.open_split({shapes_dir!r}, "shapes", "train")
 vocabulary = text.Vocabulary.from_sentences(split.sentences[0])
 loader = Loader(split, vocabulary, (32, 32), "stretch", 10, 1)
