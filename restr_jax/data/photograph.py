@@ -10,7 +10,6 @@ from tfds_builders import images
 
 # Supported inputs: a path, a PIL image, or uint8 RGB [H, W, 3].
 ImageLike = str | pathlib.Path | Image.Image | np.ndarray
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
 def to_pixels(image: ImageLike) -> np.ndarray:
