@@ -26,6 +26,20 @@ def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
     partial.replace(path)
 
 
+def refuse_to_replace(*paths: pathlib.Path) -> None:
+    """Refuses to write over files that this program did not write.
+
+    Raises:
+        FileExistsError: if one of the paths exists.
+    """
+    taken = [str(path) for path in paths if path.exists()]
+    if taken:
+        raise FileExistsError(
+            f"{', '.join(taken)} would be written over, but is not of an earlier run "
+            "of this command. Choose another output, or move it."
+        )
+
+
 def write_whole(path: pathlib.Path, text: str) -> None:
     """Replaces a text file atomically, see `whole`."""
     with whole(path) as partial:

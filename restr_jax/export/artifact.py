@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from restr_jax.data import text
-from restr_jax.files import write_whole
+from restr_jax.files import refuse_to_replace, write_whole
 from restr_jax.version import __version__
 from restr_jax.workdir.model_files import Trained
 
 _ABOUT, _LOADER, _TEXT = "restr.json", "restr_exported", "restr_text"
+_OTHERS = "vocabulary.txt parity.json weights.npz encode.stablehlo segment.stablehlo"
+_OTHERS += " encode.onnx segment.onnx"
 _COPIES = {
     f"{_LOADER}.py": pathlib.Path(__file__).with_name(f"{_LOADER}.py"),
     f"{_TEXT}.py": pathlib.Path(text.__file__),
@@ -22,15 +24,23 @@ _COPIES = {
 
 
 def begin(folder: pathlib.Path) -> None:
-    """Creates the folder, which cannot be loaded until `finish`."""
+    """Creates the folder with the loader; it cannot be loaded until `finish`.
+
+    Raises:
+        FileExistsError: if files of the folder, which is no artifact, have these names.
+    """
+    if not any((folder / name).exists() for name in (_ABOUT, *_COPIES)):
+        refuse_to_replace(*(folder / name for name in _OTHERS.split()))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _ABOUT).unlink(missing_ok=True)
+    for name, source in _COPIES.items():  # They mark the folder as an artifact.
+        shutil.copyfile(source, folder / name)
 
 
 def finish(
     trained: Trained, folder: pathlib.Path, kind: str, files: Sequence[str]
 ) -> None:
-    """Adds the vocabulary, the loader and its metadata (restr.json).
+    """Adds the vocabulary and the metadata (restr.json).
 
     Args:
         trained: the exported model.
@@ -39,8 +49,6 @@ def finish(
         files: names of the files written so far.
     """
     write_whole(folder / "vocabulary.txt", trained.vocabulary.to_text())
-    for name, source in _COPIES.items():
-        shutil.copyfile(source, folder / name)
     data = trained.config.data
     about = {
         "format": f"restr_jax {kind} 1",

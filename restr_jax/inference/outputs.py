@@ -103,7 +103,16 @@ def _read_mark(path: pathlib.Path) -> str:
 def _are_rows(path: pathlib.Path) -> bool:
     """Returns True if every line is a row; a kill may have cut the last one."""
     *lines, last = _lines(path)
-    return all(map(_read_row, lines)) and (bool(lines) or bool(_read_row(last)))
+    is_whole = bool(lines) if not last else _read_row(last) is not None
+    return all(map(_read_row, lines)) and (is_whole or _is_cut(last))
+
+
+def _is_cut(line: str) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return '"expression": ' in line
+    return False
 
 
 def _lines(path: pathlib.Path) -> list[str]:
