@@ -24,7 +24,6 @@ import jax
 import numpy as np
 import tensorflow_datasets as tfds
 import torch
-from absl import flags
 from PIL import Image
 from pycocotools import mask as mask_util
 from torch.nn import functional as F
@@ -170,7 +169,6 @@ def main() -> None:
         "--results", type=typed, default="benchmarks/results/evaluation.json"
     )
     arguments = parser.parse_args()
-    flags.FLAGS.mark_as_parsed()
 
     config = common.get_config(arguments.size)
     split = open_split(arguments.photographs, arguments.data_dir, arguments.images)

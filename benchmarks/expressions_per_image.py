@@ -15,7 +15,6 @@ import pathlib
 import statistics
 
 import jax
-from absl import flags
 
 from benchmarks import reports
 from configs import shapes
@@ -95,7 +94,6 @@ def main() -> None:
         "--results", type=typed, default="benchmarks/results/expressions_per_image.json"
     )
     arguments = parser.parse_args()
-    flags.FLAGS.mark_as_parsed()  # Data workers read flags.
     logging.basicConfig()
     logging.getLogger("restr_jax").setLevel(logging.INFO)
     folder, seen = pathlib.Path(arguments.output), arguments.expressions

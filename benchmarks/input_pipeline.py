@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 import psutil
 import tensorflow_datasets as tfds
-from absl import flags
 
 from benchmarks.photographs import Photographs
 from configs import common
@@ -209,7 +208,6 @@ def main() -> None:
     add("--peak_tflops", type=float, default=989.0, help="H200, bfloat16, dense")
     add("--achieved", type=float, default=0.4, help="share of the peak")
     arguments = parser.parse_args()
-    flags.FLAGS.mark_as_parsed()  # Data workers read flags.
     loader = open_loader(arguments)
 
     stages = measure_stages(loader, arguments)

@@ -28,7 +28,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from absl import flags
 
 from benchmarks import reports
 from benchmarks.speed_ways import VOCABULARY, Jax, Torch, make_batch
@@ -174,7 +173,6 @@ def main() -> None:
     ways = map(str.strip, arguments.torch.split(","))
     arguments.torch = [name for name in ways if name]
     arguments.expressions = [int(k) for k in arguments.expressions.split(",") if k]
-    flags.FLAGS.mark_as_parsed()
 
     config = make_config(arguments.image_size, arguments.dtype, arguments.remat)
     dtype = precision.compute_dtype(config.dtype)

@@ -19,7 +19,6 @@ import pathlib
 
 import jax
 import numpy as np
-from absl import flags
 
 from benchmarks import reports
 from configs import shapes
@@ -175,7 +174,6 @@ def main() -> None:
         "--results", type=typed, default="benchmarks/results/words.json"
     )
     arguments = parser.parse_args()
-    flags.FLAGS.mark_as_parsed()  # Data workers read flags.
     logging.basicConfig()
     logging.getLogger("restr_jax").setLevel(logging.INFO)
     rows = []

@@ -52,6 +52,20 @@ def output_file(path: str | pathlib.Path, suffix: str = "") -> pathlib.Path:
     return file
 
 
+def refuse_to_replace(*paths: pathlib.Path) -> None:
+    """Refuses to write over files that this program did not write.
+
+    Raises:
+        FileExistsError: if one of the paths exists.
+    """
+    taken = [str(path) for path in paths if path.exists()]
+    if taken:
+        raise FileExistsError(
+            f"{', '.join(taken)} would be written over, but is not of an earlier run "
+            "of this command. Choose another output, or move it."
+        )
+
+
 def write_whole(path: pathlib.Path, text: str) -> None:
     """Replaces a text file atomically, see `whole`."""
     with whole(path) as partial:

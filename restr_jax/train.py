@@ -22,6 +22,7 @@ from restr_jax.training.step_metrics import Window
 from restr_jax.training.train_state import Progress
 from restr_jax.training.train_step import make_train_step
 from restr_jax.workdir.checkpoint import Restored
+from tfds_builders.inspection.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -178,13 +179,8 @@ def _batches(run: Experiment, split: Split, first: int):
 
 
 def _bar(first: int, total: int) -> tqdm:
-    return tqdm(
-        total=total,
-        initial=first,
-        desc="training",
-        unit="step",
-        disable=True if jax.process_index() else None,  # None: if not a terminal
-    )
+    shown = {"total": total, "initial": first, "desc": "training", "unit": "step"}
+    return tqdm(disable=True) if jax.process_index() else progress_bar(**shown)
 
 
 def _stopped(run: Experiment, checkpoints, step: int) -> PreemptedError:

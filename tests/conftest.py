@@ -4,7 +4,6 @@ import os
 import pathlib
 import sys
 
-import absl.flags
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -28,7 +27,6 @@ if not jax.config.jax_platforms:  # JAX_PLATFORMS selects other devices.
     jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_default_matmul_precision", "highest")
-absl.flags.FLAGS.mark_as_parsed()  # Data workers read the flags.
 
 
 @pytest.fixture

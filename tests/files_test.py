@@ -6,7 +6,9 @@ import pytest
 from restr_jax import files
 from restr_jax.drawing import gallery
 from restr_jax.evaluation import report
-from restr_jax.workdir import config_checks
+from restr_jax.export import artifact
+from restr_jax.pretrained import convert, load
+from restr_jax.workdir import config_checks, model_files
 
 # Truncated, not text, other types, missing fields, nested without end.
 DAMAGED = [b"", b"[{", b"\xff", b"3", b'"text"', b"[3]", b'["x"]', b'[{"a": 1}]']
@@ -33,6 +35,36 @@ def test_a_damaged_file_of_a_workdir_is_named_with_a_remedy(
     with pytest.raises(ValueError, match=rf"{name} is damaged \(\w+\)\. .*{remedy}"):
         read(tmp_path)
     assert (tmp_path / name).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("names", "write"),
+    [
+        (["config.json", "vocabulary.txt"], model_files.write),
+        (["encode.onnx", "weights.npz"], lambda _, folder: artifact.begin(folder)),
+        (["metrics.jsonl"], lambda t, f: config_checks.claim_workdir(f, t.config)),
+        (["a.npz"], lambda _, f: load.write(f / "a.npz", load.read("shapes"), {})),
+        (["a.st"], lambda _, f: convert.export("shapes", f / "a.st")),
+    ],
+)
+def test_files_of_the_user_are_never_written_over(tmp_path, names, write):
+    for name in names:
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(FileExistsError, match=f"{names[-1]}.* would be written over"):
+        write(model_files.read("shapes"), tmp_path)
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == dict.fromkeys(
+        names, "mine"
+    )
+
+
+def test_files_of_an_earlier_run_are_written_over(tmp_path):
+    trained, weights = model_files.read("shapes"), load.read("shapes")
+    for _ in range(2):
+        model_files.write(trained, tmp_path / "weights")
+        load.write(tmp_path / "a.npz", weights, {})
+        artifact.begin(tmp_path / "artifact")
+        artifact.finish(trained, tmp_path / "artifact", "onnx", [])
+    assert load.read(tmp_path / "a.npz").arrays.keys() == weights.arrays.keys()
 
 
 def test_written_files_are_read_back(tmp_path):

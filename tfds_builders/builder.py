@@ -9,7 +9,6 @@ import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 
 import tensorflow_datasets as tfds
-import tqdm
 
 from tfds_builders import images, masks, records
 from tfds_builders.annotations import (
@@ -19,6 +18,7 @@ from tfds_builders.annotations import (
     ReferredObject,
     missing_files,
 )
+from tfds_builders.inspection.progress import progress_bar
 from tfds_builders.storage import disk, streamed
 
 
@@ -171,16 +171,16 @@ class ReferringBuilder(streamed.StreamedBuilder, skip_registration=True):
         ahead: collections.deque = collections.deque()
         pool = concurrent.futures.ThreadPoolExecutor(self.num_workers)
         total = len(items) if isinstance(items, Sized) else None
-        with tqdm.tqdm(total=total, desc=what, disable=None) as progress:
+        with progress_bar(total=total, desc=what) as bar:
             try:
                 for item in items:
                     ahead.append(pool.submit(function, item))
                     if len(ahead) > 4 * self.num_workers:
                         yield ahead.popleft().result()
-                        progress.update()
+                        bar.update()
                 while ahead:
                     yield ahead.popleft().result()
-                    progress.update()
+                    bar.update()
             finally:
                 pool.shutdown(cancel_futures=True)
 

@@ -11,7 +11,6 @@ from tfds_builders.storage.paths import typed
 
 # Supported inputs: a path, a PIL image, or uint8 RGB [H, W, 3].
 ImageLike = str | pathlib.Path | Image.Image | np.ndarray
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
 def to_pixels(image: ImageLike) -> np.ndarray:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import grain
 import numpy as np
+from absl import flags
 
 from restr_jax.data import jitter
 from restr_jax.data.loader import Batch, Example, Loader
@@ -125,8 +126,8 @@ def train_batches(
 
     Returns:
         A generator of batches as from `Loader.stack`, of b images, with their rows in
-        the whole batch as ``row`` [b]. It raises ChildProcessError if a worker is
-        killed, and ValueError if a record is unreadable.
+        the whole batch as ``row`` [b]. It raises ChildProcessError if a worker
+        ends, and ValueError if a record is unreadable.
 
     Raises:
         ValueError: if the processes cannot share a batch equally.
@@ -153,6 +154,8 @@ def train_batches(
         grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
     )
     if num_workers:
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()  # Grain reads its own; scripts parse none.
         stream = stream.mp_prefetch(
             grain.MultiprocessingOptions(num_workers=num_workers),
             worker_init_fn=_end_with_parent,
@@ -161,16 +164,24 @@ def train_batches(
 
 
 def _explained(stream: grain.DatasetIterator[Batch]) -> Iterator[Batch]:
-    """Adds a remedy to the error of a killed worker."""
+    """Adds a remedy to the error of a worker that ended."""
     try:
         yield from stream
     except RuntimeError as error:
         if "Worker process" not in str(error):
             raise
+        remedy = (
+            "was killed ({}), perhaps because memory ran out. Rerun the same command, "
+            "if necessary with fewer config.data.num_workers."
+        )
+        if "exit code -" not in str(error):  # No signal: it ended by itself.
+            remedy = (
+                "ended ({}). Each one imports the script that was started: call the "
+                'training below `if __name__ == "__main__":`, or set '
+                "config.data.num_workers=0."
+            )
         raise ChildProcessError(
-            f"A process that makes batches was killed ({error}), perhaps because "
-            "memory ran out. Rerun the same command, if necessary with fewer "
-            "config.data.num_workers."
+            f"A process that makes batches {remedy.format(error)}"
         ) from error
     finally:
         stream.close()

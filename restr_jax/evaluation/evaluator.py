@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
 from restr_jax import precision
 from restr_jax.data import pipeline, preprocess
@@ -21,6 +20,7 @@ from restr_jax.data.text import Vocabulary, tokenize
 from restr_jax.evaluation import metrics
 from restr_jax.models import ReSTR, Segmentation, bound
 from restr_jax.parallel import Parallel
+from tfds_builders.inspection.progress import progress_bar
 
 # Segmentation calls dispatched ahead of the oldest unfetched one: enough to keep the
 # devices busy.
@@ -166,7 +166,7 @@ class Evaluator:
     def _each(self, params: Any, split: Split, work: Callable) -> Iterator:
         """Yields ``work(example, k, logits, patch_logits)`` for every expression."""
         total = sum(map(len, split.sentences))
-        bar = tqdm(total=total, desc=split.name, unit="expr", disable=None, leave=False)
+        bar = progress_bar(total=total, desc=split.name, unit="expr", leave=False)
         workers = os.cpu_count() or 1
         on_devices: collections.deque = collections.deque()
         in_threads: collections.deque = collections.deque()

@@ -31,7 +31,12 @@ import sys
 
 from restr_jax.data import splits
 from restr_jax.evaluation import stored
-from restr_jax.files import in_one_line, output_file, write_whole
+from restr_jax.files import (
+    in_one_line,
+    output_file,
+    refuse_to_replace,
+    write_whole,
+)
 from tfds_builders.storage.paths import typed
 
 logger = logging.getLogger(__name__)
@@ -121,6 +126,14 @@ def score_file(
     } | row
 
 
+def _is_report(path: pathlib.Path) -> bool:
+    """Returns True for a file of rows that this command wrote."""
+    try:
+        return all("headline" in row for row in json.loads(path.read_bytes()))
+    except (OSError, TypeError, ValueError, RecursionError):
+        return False
+
+
 def _side(text: str) -> tuple[int, int]:
     height, _, width = text.partition("x")
     if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
@@ -159,9 +172,13 @@ def main() -> None:
     logging.basicConfig(format="%(message)s")
     arguments = _parse()
     folder = pathlib.Path(arguments.predictions)
-    files = sorted(folder.glob("*.jsonl")) if folder.is_dir() else [folder]
+    files = [folder]
+    if folder.is_dir():  # Names such as "._unc.jsonl" belong to the system.
+        files = sorted(p for p in folder.glob("*.jsonl") if p.name[0] != ".")
     try:
         output = output_file(arguments.output) if arguments.output else None
+        if output and output.exists() and not _is_report(output):
+            refuse_to_replace(output)
         if not files or not all(file.is_file() for file in files):
             raise FileNotFoundError(
                 f"No predictions (*.jsonl) at {folder}; set --predictions to a .jsonl "

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from restr_jax.data import text
-from restr_jax.files import write_whole
+from restr_jax.files import refuse_to_replace, write_whole
 from restr_jax.version import __version__
 from restr_jax.workdir.model_files import Trained
 from tfds_builders.inspection import words
 
 _ABOUT, _LOADER, _TEXT = "restr.json", "restr_exported", "restr_text"
+_OTHERS = "vocabulary.txt parity.json weights.npz encode.stablehlo segment.stablehlo"
+_OTHERS += " encode.onnx segment.onnx"
 _COPIES = {
     f"{_LOADER}.py": (pathlib.Path(__file__).with_name(f"{_LOADER}.py"),),
     f"{_TEXT}.py": (pathlib.Path(words.__file__), pathlib.Path(text.__file__)),
@@ -24,15 +26,24 @@ _IMPORT = "from tfds_builders.inspection.words import split\n"
 
 
 def begin(folder: pathlib.Path) -> None:
-    """Creates the folder, which cannot be loaded until `finish`."""
+    """Creates the folder with the loader; it cannot be loaded until `finish`.
+
+    Raises:
+        FileExistsError: if files of the folder, which is no artifact, have these names.
+    """
+    if not any((folder / name).exists() for name in (_ABOUT, *_COPIES)):
+        refuse_to_replace(*(folder / name for name in _OTHERS.split()))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _ABOUT).unlink(missing_ok=True)
+    for name, sources in _COPIES.items():  # They mark the folder as an artifact.
+        code = "\n".join(source.read_text(encoding="utf-8") for source in sources)
+        write_whole(folder / name, code.replace(_IMPORT, ""))
 
 
 def finish(
     trained: Trained, folder: pathlib.Path, kind: str, files: Sequence[str]
 ) -> None:
-    """Adds the vocabulary, the loader and its metadata (restr.json).
+    """Adds the vocabulary and the metadata (restr.json).
 
     Args:
         trained: the exported model.
@@ -41,9 +52,6 @@ def finish(
         files: names of the files written so far.
     """
     write_whole(folder / "vocabulary.txt", trained.vocabulary.to_text())
-    for name, sources in _COPIES.items():
-        code = "\n".join(source.read_text(encoding="utf-8") for source in sources)
-        write_whole(folder / name, code.replace(_IMPORT, ""))
     data = trained.config.data
     about = {
         "format": f"restr_jax {kind} 1",

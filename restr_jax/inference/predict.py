@@ -1,6 +1,6 @@
 """Writes masks of many images for many expressions."""
 
-import glob
+import itertools
 import json
 import logging
 import pathlib
@@ -9,20 +9,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
-from tqdm import tqdm
 
 from restr_jax.data.masks import to_rle
-from restr_jax.data.photograph import SUFFIXES
 from restr_jax.drawing import overlay
-from restr_jax.inference import segmenter
+from restr_jax.inference import outputs, photographs, segmenter
 from restr_jax.inference.segmenter import EncodedImage, Prediction, Segmenter
 from restr_jax.workdir.config_checks import check_config, check_same
+from tfds_builders.inspection.progress import progress_bar
 from tfds_builders.storage.paths import find, typed
 
 logger = logging.getLogger(__name__)
-
-_ROWS = "predictions.jsonl"
 
 
 class Request(NamedTuple):
@@ -36,9 +32,9 @@ def find_requests(images: Sequence[str], expressions: Sequence[str]) -> list[Req
     """Collects the images and expressions to segment.
 
     Args:
-        images: files, folders (searched recursively, without the output of `predict`),
-            patterns such as "photos/*.jpg", or JSON lines files (.jsonl) of {"image":
-            path, "expressions": [text, ...]}, with paths relative to the file.
+        images: files, folders or patterns, see `photographs.find`, which finds no
+            output of `predict`; or JSON lines files (.jsonl) of {"image": path,
+            "expressions": [text, ...]}, with paths relative to the file.
         expressions: texts for every image, except for those of JSON lines files.
 
     Raises:
@@ -48,59 +44,17 @@ def find_requests(images: Sequence[str], expressions: Sequence[str]) -> list[Req
     requests = []
     for given in map(typed, images):
         path = pathlib.Path(given)
-        if path.suffix == ".jsonl" and path.is_file():
+        is_text = path.suffix == ".jsonl" and path.is_file()
+        if is_text and not outputs.is_output(path):
             requests += _read_lines(path)
         elif not expressions:
             raise ValueError(f"There is no text for {given}; give an --expression.")
         else:
-            requests += [Request(p, tuple(expressions)) for p in _find_images(given)]
+            found = photographs.find(given)
+            requests += [Request(path, tuple(expressions)) for path in found]
     if not requests:
         raise ValueError("There is nothing to segment; give at least one image.")
     return requests
-
-
-def _find_images(given: str) -> list[pathlib.Path]:
-    path = pathlib.Path(given)
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file())
-        written = {w for p in files if p.name == _ROWS for w in _written_with(p)}
-        # macOS puts a file "._photo.jpg" beside each photograph on other disks.
-        found = [
-            path
-            for path in files
-            if path.suffix.lower() in SUFFIXES
-            and path not in written
-            and not path.name.startswith("._")
-        ]
-        if len(found) < len(files):
-            logger.info(
-                "%s: skipped %d files (not images, or masks of an earlier prediction)",
-                given,
-                len(files) - len(found),
-            )
-    else:
-        found = sorted(map(pathlib.Path, glob.glob(given, recursive=True)))
-    if not found:
-        raise FileNotFoundError(f"There is no image {given}.")
-    return found
-
-
-def _written_with(rows: pathlib.Path) -> set[pathlib.Path]:
-    """Returns the image files that were written next to a predictions.jsonl."""
-    pictures = set()
-    for line in rows.read_text(encoding="utf-8", errors="replace").split("\n"):
-        try:
-            mask = rows.parent / json.loads(line)["mask_file"]
-        except (KeyError, TypeError, ValueError, RecursionError):
-            continue  # Not our row, or the last line of a killed run.
-        pictures |= {mask, _overlay_of(mask)}
-    return pictures
-
-
-def _overlay_of(mask: pathlib.Path) -> pathlib.Path:
-    return mask.with_name(f"{mask.stem}-overlay.png")
 
 
 def _read_lines(path: pathlib.Path) -> list[Request]:
@@ -151,22 +105,23 @@ def predict(
         The rows of predictions.jsonl.
 
     Raises:
-        ValueError: before anything is written, if images would write the same files or
-            an expression has no known word; at the end, if images were skipped, with
-            the list of them.
+        ValueError: before anything is written, if images would write the same files,
+            a file of the user would be written over, or an expression has no known
+            word; at the end, if images were skipped, with the list of them.
     """
-    names = _name_outputs([request.path for request in requests])
+    stems = _name_outputs(requests)
     for request in requests:
         for sentence in request.expressions:
             _, _, unknown = model.read_words(sentence)
             if unknown:
                 logger.warning("the model does not know %s in %r", unknown, sentence)
     folder = pathlib.Path(typed(output))
+    outputs.check_free(folder, itertools.chain.from_iterable(stems))
     folder.mkdir(parents=True, exist_ok=True)
     rows, failures = [], []
-    with open(folder / _ROWS, "w", encoding="utf-8") as file:
-        for request, name in zip(
-            tqdm(requests, unit="image", disable=None), names, strict=True
+    with open(folder / outputs.ROWS, "w", encoding="utf-8") as file:
+        for request, own in zip(
+            progress_bar(requests, unit="image"), stems, strict=True
         ):
             try:
                 image = model.encode(request.path)
@@ -174,10 +129,9 @@ def predict(
                 logger.warning("%s", error)
                 failures.append(str(error))
                 continue
-            for n, prediction in enumerate(
-                image.segment(request.expressions, threshold=threshold), start=1
-            ):
-                row = _write(folder, f"{name}-{n}", image, prediction)
+            found = image.segment(request.expressions, threshold=threshold)
+            for stem, prediction in zip(own, found, strict=True):
+                row = _write(folder, stem, image, prediction)
                 row = {"image": str(request.path)} | row
                 if not prediction.found:
                     logger.info(
@@ -200,17 +154,16 @@ def predict(
 
 
 def _write(
-    folder: pathlib.Path, name: str, image: EncodedImage, prediction: Prediction
+    folder: pathlib.Path, stem: str, image: EncodedImage, prediction: Prediction
 ) -> dict:
     mask = prediction.mask
-    path = folder / f"{name}.png"
-    Image.fromarray(mask.astype(np.uint8) * 255).save(path)
-    drawn = overlay.draw(image.pixels, [mask])
-    Image.fromarray(drawn).save(_overlay_of(path))
+    mask_file, overlay_file = outputs.mask_and_overlay(stem)
+    outputs.write(folder / mask_file, mask.astype(np.uint8) * 255)
+    outputs.write(folder / overlay_file, overlay.draw(image.pixels, [mask]))
     return {
         "expression": prediction.expression,
         "unknown_words": prediction.unknown,
-        "mask_file": path.name,
+        "mask_file": mask_file,
         "found": prediction.found,
         "area": int(mask.sum()),
         "score": prediction.score,
@@ -219,12 +172,15 @@ def _write(
     }
 
 
-def _name_outputs(paths: Sequence[pathlib.Path]) -> list[str]:
-    """Names each image's files after it, with its suffix if two images share a stem.
+def _name_outputs(requests: Sequence[Request]) -> list[list[str]]:
+    """Names the masks of each image after it.
+
+    If two images share a stem, the names contain their suffixes.
 
     Raises:
         ValueError: if two images would write the same files.
     """
+    paths = [request.path for request in requests]
     stems = Counter(path.stem for path in paths)
     names = [path.stem if stems[path.stem] == 1 else path.name for path in paths]
     for name, count in Counter(names).items():
@@ -234,7 +190,10 @@ def _name_outputs(paths: Sequence[pathlib.Path]) -> list[str]:
                 f"{twins} would write the same files {name}-*.png; rename one, or "
                 "choose another --output for it."
             )
-    return names
+    return [
+        [f"{name}-{n}" for n, _ in enumerate(request.expressions, start=1)]
+        for name, request in zip(names, requests, strict=True)
+    ]
 
 
 def predict_workdir(

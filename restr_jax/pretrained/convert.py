@@ -8,7 +8,7 @@ import ml_collections
 import numpy as np
 import safetensors.numpy
 
-from restr_jax.files import output_file, whole
+from restr_jax.files import output_file, refuse_to_replace, whole
 from restr_jax.models import parameters
 from restr_jax.models.positions import Grid
 from restr_jax.pretrained import (
@@ -120,11 +120,13 @@ def export(folder: str | pathlib.Path, path: str | pathlib.Path) -> int:
         The number of values written.
 
     Raises:
+        FileExistsError: if there is a file at the path.
         FileNotFoundError: if there is no checkpoint.
         ValueError: if the released program has no such model, or the file has another
             suffix.
     """
     path = output_file(path, ".safetensors")
+    refuse_to_replace(path)
     trained = model_files.read(folder, "latest")
     arrays = released.to_released(trained.params, trained.config.model.fusion.kind)
     _check_same_model(arrays, trained.config.model)

@@ -6,12 +6,13 @@ contains arrays by parameter path ("vision/norm/scale") and `metadata`, a JSON t
 
 import json
 import pathlib
+import zipfile
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from restr_jax.files import output_file, whole
+from restr_jax.files import output_file, refuse_to_replace, whole
 from restr_jax.models import ReSTR, parameters, positions, strict
 from restr_jax.models.positions import Grid
 from restr_jax.pretrained import weight_files
@@ -64,9 +65,12 @@ def write(path: str | pathlib.Path, weights: Weights, notes: dict[str, Any]) -> 
         notes: information on their source, stored in the metadata.
 
     Raises:
+        FileExistsError: if there is another file at the path.
         ValueError: if the file has another suffix, which `read` would refuse.
     """
     path = output_file(path, ".npz")
+    if path.exists() and not _is_converted(path):
+        refuse_to_replace(path)
     metadata = notes | {
         "grid": weights.grid,
         "resize": weights.resize,
@@ -75,6 +79,14 @@ def write(path: str | pathlib.Path, weights: Weights, notes: dict[str, Any]) -> 
     with whole(path) as partial, partial.open("wb") as file:
         text = np.array(json.dumps(metadata))
         np.savez(file, **{_METADATA: text}, **weights.arrays)
+
+
+def _is_converted(path: pathlib.Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as file:
+            return f"{_METADATA}.npy" in file.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def read(path: str | pathlib.Path) -> Weights:

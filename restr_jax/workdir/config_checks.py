@@ -6,7 +6,7 @@ import pathlib
 from flax.traverse_util import flatten_dict
 
 from restr_jax.data.preprocess import RESIZE_MODES
-from restr_jax.files import read_json, unwritable, write_whole
+from restr_jax.files import read_json, refuse_to_replace, unwritable, write_whole
 
 _PARTS = ("vision", "language", "fusion", "decoder")
 
@@ -138,13 +138,15 @@ def claim_workdir(workdir: str, config) -> None:
     """Writes the configuration into a new workdir, or compares it with the old one.
 
     Raises:
-        OSError: if the workdir cannot be written to.
+        OSError: if the workdir cannot be written to, or has metrics without a
+            configuration.
         ValueError: if the workdir belongs to another configuration.
     """
     path = pathlib.Path(workdir) / "config.json"
     if path.exists():
         check_same(workdir, config)
         return
+    refuse_to_replace(path.with_name("metrics.jsonl"))  # Another program's.
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, config.to_json(indent=2) + "\n")

@@ -16,7 +16,7 @@ import safetensors.numpy
 
 from restr_jax import shipped
 from restr_jax.data.text import Vocabulary
-from restr_jax.files import whole, write_whole
+from restr_jax.files import refuse_to_replace, whole, write_whole
 from restr_jax.models import ReSTR, build_model, parameters, strict
 from restr_jax.version import __version__
 from restr_jax.workdir import checkpoint
@@ -112,8 +112,12 @@ def write(trained: Trained, folder: pathlib.Path) -> None:
     """Writes a folder of float16 weights, a quarter of the size of a checkpoint.
 
     Raises:
+        FileExistsError: if files of the folder, which is no export, have these names.
         ValueError: if a weight is too large for float16.
     """
+    if not is_export(folder):
+        names = "vocabulary.txt", "config.json"
+        refuse_to_replace(*(folder / name for name in names))
     arrays = {}
     for name, array in parameters.flatten(trained.params).items():
         with np.errstate(over="ignore"):

@@ -4,13 +4,17 @@ import dataclasses
 import itertools
 import multiprocessing
 import os
+import re
 import select
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from unittest import mock
 
+import grain
 import pytest
+from absl import flags
 from streams import assert_equal_batches, make_loader, take
 
 from restr_jax.data import pipeline
@@ -20,6 +24,7 @@ def test_workers_resume_at_a_position_and_end_with_the_stream(shapes_dir):
     loader = make_loader(shapes_dir, 9)
     straight = take(loader, 13, seed=0)  # an epoch is ten batches
     before = set(multiprocessing.active_children())
+    flags.FLAGS.unparse_flags()  # As in a script or notebook.
     stream = pipeline.train_batches(loader, 4, seed=0, start_step=9, num_workers=2)
     assert_equal_batches(straight[9:], list(itertools.islice(stream, 4)))
     workers = set(multiprocessing.active_children()) - before
@@ -31,10 +36,8 @@ def test_workers_resume_at_a_position_and_end_with_the_stream(shapes_dir):
 def test_workers_of_a_killed_trainer_end_too(shapes_dir):
     code = f"""
 import multiprocessing, os, signal
-from absl import flags
 from restr_jax.data import pipeline, splits, text
 from restr_jax.data.loader import Loader
-flags.FLAGS.mark_as_parsed()
 split = splits.open_split({shapes_dir!r}, "shapes", "train")
 vocabulary = text.Vocabulary.from_sentences(split.sentences[0])
 loader = Loader(split, vocabulary, (32, 32), "stretch", 10, 1)
@@ -52,6 +55,17 @@ os.kill(os.getpid(), signal.SIGKILL)
         if not ended:
             os.kill(worker, signal.SIGKILL)
     assert ended
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"), [(1, '`if __name__ == "__main__":`'), (-9, "memory ran out")]
+)
+def test_a_worker_that_ended_is_explained_by_its_exit_code(code, remedy):
+    stream = mock.MagicMock(spec=grain.DatasetIterator)
+    message = f"Worker process was terminated unexpectedly with exit code {code}."
+    stream.__iter__.side_effect = RuntimeError(message)
+    with pytest.raises(ChildProcessError, match=re.escape(remedy)):
+        next(pipeline._explained(stream))
 
 
 @dataclasses.dataclass(frozen=True)

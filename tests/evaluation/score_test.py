@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 
@@ -192,7 +193,10 @@ def test_an_unnamed_split_must_be_given(scored, changed):
 def test_the_command_scores_a_folder_without_jax(scored, tmp_path):
     config, row, path = scored
     command = [sys.executable, "-m", "restr_jax.evaluation.score"]
-    given = [f"--predictions={path.parent}", f"--data_dir={config.data.data_dir}"]
+    folder = shutil.copytree(path.parent, tmp_path / "predictions")
+    # macOS adds such files to archives.
+    (folder / "._of_the_system.jsonl").write_bytes(b"\0\5\x16\7")
+    given = [f"--predictions={folder}", f"--data_dir={config.data.data_dir}"]
     code = (
         "import runpy, sys; sys.argv = sys.argv[1:]; "
         "runpy.run_module('restr_jax.evaluation.score', run_name='__main__'); "
@@ -207,3 +211,19 @@ def test_the_command_scores_a_folder_without_jax(scored, tmp_path):
         [*command, f"--predictions={tmp_path}"], capture_output=True, text=True
     )
     assert failed.returncode == 1 and "No predictions (*.jsonl) at" in failed.stderr
+
+
+def test_the_report_replaces_only_a_report(scored, tmp_path, monkeypatch, capsys):
+    config, row, path = scored
+    theirs = shutil.copy(path, tmp_path / "theirs.jsonl")
+    command = ["score", f"--predictions={theirs}", f"--data_dir={config.data.data_dir}"]
+    for name in ("report.json", "report.json", "theirs.jsonl"):
+        monkeypatch.setattr(sys, "argv", [*command, f"--output={tmp_path / name}"])
+        if name == "report.json":
+            score.main()
+            (written,) = json.loads((tmp_path / name).read_text())
+            assert written["oiou"] == row["oiou"]
+            continue
+        with pytest.raises(SystemExit, match=f"{name} would be written over"):
+            score.main()
+    assert theirs.read_bytes() == path.read_bytes()

@@ -3,7 +3,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from pycocotools import mask as mask_util
 
 import restr_jax
@@ -74,20 +74,84 @@ def test_files_folders_patterns_and_lines_are_found(tmp_path):
         predict.find_requests([str(tmp_path / "a.png")], [])
 
 
-def test_a_folder_is_read_without_the_masks_written_into_it(
+def test_three_predictions_within_a_folder_keep_every_photograph(
     model, tmp_path, photographs
 ):
     inside = tmp_path / "photos"
-    inside.mkdir()
-    Image.open(photographs[0]).save(inside / "a-1.jpg")
-    Image.open(photographs[0]).save(inside / "b.png")
-    for _ in range(2):
-        requests = predict.find_requests([str(inside)], ["red circle"])
-        assert [r.path.name for r in requests] == ["a-1.jpg", "b.png"]
+    (inside / "below").mkdir(parents=True)
+    for name in ("a.png", "a-1.jpg", "a-1-overlay.jpg", "below/b.webp"):
+        Image.open(photographs[0]).save(inside / name)
+    paths = sorted(path for path in inside.rglob("*") if path.is_file())
+    before = [path.read_bytes() for path in paths]
+    for expressions in (["red circle"], ["red circle", "leftmost"], ["square"]):
+        requests = predict.find_requests([str(inside)], expressions)
+        assert [request.path for request in requests] == paths
         predict.predict(model, requests, str(inside), 0.5)
+        assert [path.read_bytes() for path in paths] == before
+    # The rows are of the last prediction. They have lost a line of a killed one, and
+    # an editor has dropped a mark: neither makes a photograph of a mask.
     with (inside / "predictions.jsonl").open("a") as file:
-        file.write('"b.png"\n{"mask_file": 3}\n{"mask_file": "b.')  # a truncated line
-    assert predict.find_requests([str(inside)], ["red circle"]) == requests
+        file.write('"b.png"\n{"mask_file": 3}\n{"mask_file": "b.')
+    for name in ("a-1.png", "a-1-overlay.png"):
+        Image.open(inside / name).save(inside / name)
+    (tmp_path / "moved").mkdir()
+    (inside / "a-2.png").rename(inside / "moved.png")
+    assert predict.find_requests([str(inside)], ["square"]) == requests
+
+
+def test_a_shell_may_add_earlier_outputs(model, tmp_path, photographs, caplog):
+    inside = tmp_path / "photos"
+    inside.mkdir()
+    Image.open(photographs[0]).save(inside / "a.png")
+    for _ in range(2):
+        given = [str(path) for path in sorted(inside.iterdir())]
+        (request,) = predict.find_requests(given, ["square"])
+        predict.predict(model, [request], str(inside), 0.5)
+    skipped = "a-1-overlay.png", "a-1.png", "predictions.jsonl"
+    for name in skipped:
+        said = f"skipped {inside / name} (of an earlier prediction)"
+        assert caplog.text.count(said) == 1
+    assert predict.find_requests([str(inside / "*")], ["square"]) == [request]
+
+
+@pytest.mark.parametrize(
+    "name", ["a-1.png", "a-2-overlay.png", "predictions.jsonl", "edited"]
+)
+def test_files_of_the_user_are_never_written_over(model, tmp_path, photographs, name):
+    inside, out = tmp_path / "photos", tmp_path / "out"
+    inside.mkdir()
+    Image.open(photographs[0]).save(inside / "a.jpg")
+    run(model, tmp_path, [inside], ["red circle", "leftmost"])
+    taken = out / name
+    if name == "edited":  # Some editors keep the mark.
+        taken = out / "a-1.png"
+        with Image.open(taken) as mask:
+            text = PngImagePlugin.PngInfo()
+            text.add_text("Software", mask.info["Software"])
+            mask.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(taken, pnginfo=text)
+    elif name == "predictions.jsonl":
+        taken.write_text('{"image": "a.jpg", "expressions": ["red circle"]}\n')
+    else:
+        Image.open(photographs[1]).save(taken)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    for _ in range(3):
+        with pytest.raises(ValueError, match=f"would write over {taken}. No earlier"):
+            run(model, tmp_path, [inside], ["leftmost", "red circle"])
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    taken.unlink()
+    run(model, tmp_path, [inside], ["leftmost", "red circle"])
+
+
+def test_remains_of_a_killed_prediction_are_written_over(model, tmp_path, photographs):
+    (whole,) = run(model, tmp_path, photographs[:1])
+    out = tmp_path / "out"
+    mask, rows = out / whole["mask_file"], out / "predictions.jsonl"
+    contents = mask.read_bytes(), rows.read_bytes()
+    for share in (0.9, 0):
+        for path, content in zip((mask, rows), contents, strict=True):
+            path.write_bytes(content[: int(share * len(content))])
+        run(model, tmp_path, photographs[:1])
+        assert (mask.read_bytes(), rows.read_bytes()) == contents
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,12 @@ import io
 from collections.abc import Iterator
 
 import numpy as np
-import tqdm
 from PIL import Image
 from pycocotools import mask as mask_util
 
 from tfds_builders import rle
 from tfds_builders.inspection import words
+from tfds_builders.inspection.progress import progress_bar
 from tfds_builders.storage.built import Built
 
 
@@ -53,7 +53,7 @@ def check(built: Built) -> Iterator[str]:
         if found != listed:
             yield f"{split}: the files hold {found} records, {listed} are listed"
             continue
-        for i in tqdm.trange(found, desc=f"{built.name}, {split}", disable=None):
+        for i in progress_bar(range(found), desc=f"{built.name}, {split}"):
             try:
                 faults = list(_check_record(records[i], built, split, i))
             except Exception as error:

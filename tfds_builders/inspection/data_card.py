@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
-import tqdm
 from PIL import Image
 from pycocotools import mask as mask_util
 
 from tfds_builders import published
 from tfds_builders.inspection import leakage, plots, words
+from tfds_builders.inspection.progress import progress_bar
 from tfds_builders.markdown import table
 from tfds_builders.storage.built import Built
 
@@ -106,7 +106,7 @@ def _look_at_records(built: Built, split: str) -> tuple[list, list, Counter, Cou
     """Returns mask areas, expressions of each object, categories, and kinds."""
     areas, per_object, categories, kinds = [], [], Counter(), Counter()
     records = built.records(split)
-    for i in tqdm.trange(len(records), desc=f"{built.name}, {split}", disable=None):
+    for i in progress_bar(range(len(records)), desc=f"{built.name}, {split}"):
         objects, expressions = records[i]["objects"], records[i]["expressions"]
         with Image.open(io.BytesIO(records[i]["image"])) as image:
             size = [image.height, image.width]
