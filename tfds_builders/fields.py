@@ -11,11 +11,13 @@ from PIL import ExifTags, Image
 # Maps a function over items in order, with a named progress bar.
 InThreads = Callable[[Callable, Iterable, str], Iterator]
 
-# The types of a field, and their description in error messages.
+# The types of a field, and their description in error messages. A null counts as a
+# missing field, unless NoneType is among the types.
 Kind = tuple[tuple[type, ...], str]
 
 TEXT: Kind = (str,), "text"
 ID: Kind = (str, int), "text or a whole number"
+FLAG: Kind = (bool,), "true or false"
 PIXELS: Kind = (int,), "a number of pixels"
 
 
@@ -58,7 +60,7 @@ def without_repeats(pairs: list[tuple]) -> dict:
 def check_fields(
     entry, required: dict[str, Kind], optional: dict[str, Kind]
 ) -> dict[str, str | int | list | dict]:
-    """Returns the known fields of an entry that are not null.
+    """Returns the known fields of an entry that are not null, or may be.
 
     Raises:
         ValueError: if the entry is not an object, lacks a field or has a value of
@@ -67,14 +69,19 @@ def check_fields(
     if not isinstance(entry, dict):
         raise ValueError(f"it is {reprlib.repr(entry)}, expected {{...}}")
     kinds = required | optional
-    given = {k: v for k, v in entry.items() if k in kinds and v is not None}
+    given = {
+        k: v
+        for k, v in entry.items()
+        if k in kinds and (v is not None or type(None) in kinds[k][0])
+    }
     lacking = [field for field in required if field not in given]
     if lacking:
         raise ValueError(f"it lacks {', '.join(lacking)}")
     for field, value in given.items():
         types, words = kinds[field]
         # bool is a subclass of int in Python.
-        wrong = not isinstance(value, types) or isinstance(value, bool)
+        wrong = not isinstance(value, types)
+        wrong |= isinstance(value, bool) and bool not in types
         # Larger integers can be chosen to collide as dict keys.
         if wrong or (isinstance(value, int) and abs(value) >= 2**63):
             raise ValueError(f"its {field} is {reprlib.repr(value)}, expected {words}")

@@ -30,7 +30,8 @@ from tfds_builders.instances import options
 from tfds_builders.storage import disk
 from tfds_builders.storage.built import Built
 
-DATASETS = ("gref", "unc", "unc_plus", "referit", "custom", "instances", "shapes")
+DATASETS = ("gref", "unc", "unc_plus", "referit", "grefcoco", "custom", "instances")
+DATASETS += ("shapes",)
 
 
 def make_builder(

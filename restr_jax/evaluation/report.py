@@ -6,6 +6,7 @@ import pathlib
 
 from flax.traverse_util import flatten_dict
 
+from restr_jax.evaluation import metrics
 from restr_jax.files import locked, read_json, write_whole
 from tfds_builders import published
 from tfds_builders.markdown import table
@@ -111,7 +112,8 @@ _GENERALIZED_NOTE = [
     "Expressions that fit nothing count only in N-acc, T-acc, gIoU and cIoU. N-acc is",
     "the share of them with an empty prediction, T-acc the share of the others with a",
     "non-empty one. gIoU and cIoU are mIoU and oIoU over both; where nothing fits, an",
-    "empty prediction has IoU 1 and any other 0.",
+    "empty prediction has IoU 1 and any other 0. The second rows empty predictions of",
+    f"fewer than {metrics.FEWEST} pixels first, the rule of the paper on gRefCOCO.",
 ]
 
 
@@ -159,9 +161,15 @@ def to_markdown(rows: list[dict]) -> str:
             )
         if "n_acc" in row:
             lines += ["", "With the expressions that fit nothing:", ""]
+            rules = {"no pixel": row}
+            if "under_50" in row:  # Rows of earlier versions lack it.
+                rules[f"fewer than {metrics.FEWEST} pixels"] = row["under_50"]
             lines += table(
-                ["expressions that fit nothing", "N-acc", "T-acc", "gIoU", "cIoU"],
-                [[row["num_no_target"], *(_number(row[x]) for x in _GENERALIZED)]],
+                ["fit nothing", "empty means", "N-acc", "T-acc", "gIoU", "cIoU"],
+                [
+                    [row["num_no_target"], rule, *(_number(x[n]) for n in _GENERALIZED)]
+                    for rule, x in rules.items()
+                ],
             )
     return "\n".join(lines) + "\n"
 

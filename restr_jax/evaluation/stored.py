@@ -138,7 +138,7 @@ def _compare(prediction: dict, truth: dict, stretch: tuple[int, int]) -> dict:
     small_truth = preprocess.stretch_mask(theirs, small.shape)
     names = ("intersection", "union", "stretched_intersection", "stretched_union")
     overlaps = metrics.overlap(ours, theirs) + metrics.overlap(small, small_truth)
-    found = {"empty": not ours.any()}
+    found = {"pixels": int(np.count_nonzero(ours))}
     return truth | found | dict(zip(names, overlaps, strict=True))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tfds_builders import masks
 from tfds_builders.annotations import Problems
-from tfds_builders.refer import annotations, plain_pickle
+from tfds_builders.refer import annotations, joined, plain_pickle
 
 REF = {
     "ref_id": 7,
@@ -145,7 +145,7 @@ def test_instances_with_a_repeated_id_are_skipped(tmp_path):
     ],
 )
 def test_a_split_of_several_letters_means_several_splits(split, meant):
-    assert annotations.splits_of(split) == meant
+    assert joined.splits_of(split) == meant
 
 
 def test_objects_without_refs_are_not_kept(tmp_path):

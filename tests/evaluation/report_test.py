@@ -89,8 +89,11 @@ def test_buckets_are_those_of_table_2():
 
 
 def test_scores_of_expressions_that_fit_nothing_have_their_own_table():
-    scores = {"num_no_target": 7, "n_acc": 0.75, "t_acc": 0.9, "giou": 0.5, "ciou": 0.4}
+    scores = {"n_acc": 0.75, "t_acc": 0.9, "giou": 0.5, "ciou": 0.4}
+    emptied = {"n_acc": 1.0, "t_acc": 0.8, "giou": 0.6, "ciou": 0.3}
+    scores |= {"num_no_target": 7, "under_50": emptied}
     text = report.to_markdown([row(10, 0.2), row(20, 0.3, **scores)])
-    assert "| 7 | 0.7500 | 0.9000 | 0.5000 | 0.4000 |" in text
+    assert "| 7 | no pixel | 0.7500 | 0.9000 | 0.5000 | 0.4000 |" in text
+    assert "| 7 | fewer than 50 pixels | 1.0000 | 0.8000 | 0.6000 | 0.3000 |" in text
     assert text.count("N-acc") == 3  # two in the note, one in the table
     assert "N-acc" not in report.to_markdown([row(10, 0.2)])
