@@ -30,8 +30,10 @@ PAPER_BY_LENGTH = {
     ("unc_plus", "val"): (0.6572, 0.5481, 0.4765, 0.3702),
     ("referit/text_objseg", "test"): (0.8082, 0.6978, 0.6366, 0.5073),
 }
-# Rows with equal values here are the same result; a later one replaces it.
-_IDENTITY = ("dataset", "split", "checkpoint", "threshold", "preset")
+# Rows with equal values here are the same result if they have the same checkpoint, or
+# the same weights: a workdir may be retrained, moved, or named by another path.
+_IDENTITY = ("dataset", "split", "threshold", "preset")
+_WEIGHTS = ("step", "checkpoint_id", "resize", "dtype")
 
 
 def read_rows(folder: pathlib.Path) -> list[dict]:
@@ -45,7 +47,9 @@ def read_rows(folder: pathlib.Path) -> list[dict]:
         return []
     return read_json(
         path,
-        lambda rows: all({*_IDENTITY, "step"} <= row.keys() for row in rows),
+        lambda rows: all(
+            {*_IDENTITY, "checkpoint", "step"} <= row.keys() for row in rows
+        ),
         "Remove this file; its rows are scored again.",
     )
 
@@ -67,6 +71,7 @@ def with_paper(row: dict) -> dict:
 def add_rows(folder: pathlib.Path, rows: list[dict]) -> list[dict]:
     """Adds rows to results.json and rewrites results.csv and report.md.
 
+    A row replaces an earlier one of the same result.
     A lock makes this safe for concurrent processes.
 
     Returns:
@@ -74,13 +79,24 @@ def add_rows(folder: pathlib.Path, rows: list[dict]) -> list[dict]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock"):
-        known = read_rows(folder)
-        merged = {tuple(row[k] for k in _IDENTITY): row for row in [*known, *rows]}
-        ordered = sorted(merged.values(), key=_order)
+        merged: list[dict] = []
+        for row in [*read_rows(folder), *rows]:
+            merged = [one for one in merged if not _is_same(one, row)] + [row]
+        ordered = sorted(merged, key=_order)
         write_whole(folder / "results.json", json.dumps(ordered, indent=2) + "\n")
         _write_csv(folder / "results.csv", ordered)
         write_whole(folder / "report.md", to_markdown(ordered))
     return ordered
+
+
+def _is_same(one: dict, other: dict) -> bool:
+    """Returns True if two rows are the same result."""
+
+    def agree(fields: tuple[str, ...]) -> bool:
+        return all(one.get(field) == other.get(field) for field in fields)
+
+    weights = "checkpoint_id" in one and agree(_WEIGHTS)
+    return agree(_IDENTITY) and (weights or agree(("checkpoint",)))
 
 
 def _order(row: dict) -> tuple:

@@ -39,6 +39,23 @@ def test_rows_are_added_and_a_repeated_one_is_replaced(tmp_path):
     assert json.loads((tmp_path / "results.json").read_text()) == rows
 
 
+def test_a_row_of_the_same_weights_at_another_path_is_replaced(tmp_path):
+    moved = row(20, 0.1, checkpoint="/elsewhere/demo/checkpoints/20")
+    rows = report.add_rows(tmp_path, [row(20, 0.1), row(10, 0.2), moved])
+    assert [r["checkpoint"] for r in rows] == [
+        "/elsewhere/demo/checkpoints/20",
+        "runs/demo/checkpoints/10",
+    ]
+    # Other weights, or the same ones with other inputs, are another result.
+    others = [moved | {"checkpoint_id": "1"}, moved | {"resize": "letterbox"}]
+    for i, other in enumerate(others):
+        other["checkpoint"] = f"other/{i}/checkpoints/20"
+    assert len(report.add_rows(tmp_path, others)) == 4
+    # The same path with other weights was trained again.
+    retrained = row(10, 0.3, checkpoint_id="2")
+    assert len(report.add_rows(tmp_path, [retrained])) == 4
+
+
 def test_another_threshold_is_another_row(tmp_path):
     rows = report.add_rows(tmp_path, [row(1, 0.1), row(1, 0.2, threshold=0.35)])
     assert len(rows) == 2

@@ -24,6 +24,7 @@ from fuzz.mask_targets import (
 from PIL import Image
 
 from restr_jax.data.splits import Split
+from restr_jax.evaluation import predictions as stored_predictions
 from restr_jax.evaluation import stored
 from restr_jax.inference import predict
 from tfds_builders.annotations import Annotations, Problems
@@ -144,7 +145,7 @@ _STRETCHED = {"stretched_mask": {"size": [2, 2], "counts": "22"}}
 )
 def predictions(content):
     with documented("stored.jsonl"):
-        found = stored.read(write("stored.jsonl", content))
+        found = stored_predictions.read(write("stored.jsonl", content))
         with documented():
             row = stored.score(found, _TRUTH, (4, 4))
             assert 0 <= row["oiou"] <= 1 and 0 <= row["stretched"]["oiou"] <= 1
