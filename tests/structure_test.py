@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from configs import common, gref, shapes
+from configs import common, gref, grefcoco, shapes
 
 ROOT = pathlib.Path(__file__).parent.parent
 # Ratchets: lower them when the longest file or function gets shorter.
@@ -137,6 +137,7 @@ def test_experiments_set_only_declared_keys(words):
     declared = set(common.get_config().to_dict())
     config = gref.get_config(words)
     assert set(config.to_dict()) == declared
+    assert set(grefcoco.get_config(words).to_dict()) == declared
     assert set(shapes.get_config().to_dict()) == declared
     for part in ("vision", "language", "fusion"):
         assert set(config.model[part]) == set(common.get_config().model[part])

@@ -26,20 +26,21 @@ class Sentence:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ReferredObject:
-    """One object and its expressions.
+    """One object, several, or none, and the expressions that mean exactly these.
 
     Attributes:
         object_id: the source's name of the object (its annotation).
         ref_id: the source's name of the referring task.
         category: the source's category of it, or "".
-        mask: COCO's compressed RLE, or the file that holds the mask.
+        mask: COCO's compressed RLE, or the file that holds the mask; None if the source
+            declares that the expressions fit nothing in the image.
         sentences: at least one expression.
     """
 
     object_id: str
     ref_id: str
     category: str
-    mask: str | pathlib.Path
+    mask: str | pathlib.Path | None
     sentences: tuple[Sentence, ...]
 
 

@@ -85,7 +85,7 @@ class ReferringBuilder(streamed.StreamedBuilder, skip_registration=True):
         ]
 
     def make_record(self, image: AnnotatedImage, problems: Problems) -> dict | None:
-        """Returns the record of an image, or None if it has no usable object."""
+        """Returns the record of an image, or None if no expression is usable."""
         return make_record(image, problems)
 
     def faults(self) -> list[str]:
@@ -189,7 +189,7 @@ def make_record(image: AnnotatedImage, problems: Problems) -> dict | None:
     """Reads an image and its masks.
 
     Returns:
-        The record, or None if it has no usable object.
+        The record, or None if no expression is usable.
     """
     try:
         content = images.read_image(image.path)
@@ -198,28 +198,31 @@ def make_record(image: AnnotatedImage, problems: Problems) -> dict | None:
         return None
     objects, expressions = [], []
     for thing in image.objects:
-        mask = _mask(thing, image, problems)
-        if mask is None:
-            continue
-        for sentence in thing.sentences:
-            expressions.append(
+        place, kind = -1, "nothing"
+        if thing.mask is not None:
+            mask = _mask(thing, image, problems)
+            if mask is None:
+                continue
+            place, kind = len(objects), ""
+            objects.append(
                 {
-                    "object": len(objects),
-                    "sent_id": sentence.sent_id,
-                    "sent": sentence.sent,
-                    "raw": sentence.raw,
-                    "kind": "",
+                    "object_id": thing.object_id,
+                    "ref_id": thing.ref_id,
+                    "category": thing.category,
+                    "mask": mask,
                 }
             )
-        objects.append(
+        expressions += [
             {
-                "object_id": thing.object_id,
-                "ref_id": thing.ref_id,
-                "category": thing.category,
-                "mask": mask,
+                "object": place,
+                "sent_id": sentence.sent_id,
+                "sent": sentence.sent,
+                "raw": sentence.raw,
+                "kind": kind,
             }
-        )
-    if not objects:
+            for sentence in thing.sentences
+        ]
+    if not expressions:
         return None
     return {
         "image": content,

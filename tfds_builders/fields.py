@@ -14,11 +14,13 @@ from tfds_builders import images
 # Maps a function over items in order, with a named progress bar.
 InThreads = Callable[[Callable, Iterable, str], Iterator]
 
-# The types of a field, and their description in error messages.
+# The types of a field, and their description in error messages. A null counts as a
+# missing field, unless NoneType is among the types.
 Kind = tuple[tuple[type, ...], str]
 
 TEXT: Kind = (str,), "text"
 ID: Kind = (str, int), "text or a whole number"
+FLAG: Kind = (bool,), "true or false"
 PIXELS: Kind = (int,), "a whole number of pixels"
 # Below 2**63, which ids may not reach.
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
@@ -63,7 +65,7 @@ def without_repeats(pairs: list[tuple]) -> dict:
 def check_fields(
     entry, required: dict[str, Kind], optional: dict[str, Kind]
 ) -> dict[str, str | int | list | dict]:
-    """Returns the known fields of an entry that are not null.
+    """Returns the known fields of an entry that are not null, or may be.
 
     Ids and sizes become whole numbers where they stand for one, see `plain`.
 
@@ -74,7 +76,11 @@ def check_fields(
     if not isinstance(entry, dict):
         raise ValueError(f"it is {reprlib.repr(entry)}, expected {{...}}")
     kinds = required | optional
-    given = {k: v for k, v in entry.items() if k in kinds and v is not None}
+    given = {
+        k: v
+        for k, v in entry.items()
+        if k in kinds and (v is not None or type(None) in kinds[k][0])
+    }
     lacking = [field for field in required if field not in given]
     if lacking:
         raise ValueError(f"it lacks {', '.join(lacking)}")
@@ -82,7 +88,8 @@ def check_fields(
         types, words = kinds[field]
         given[field] = value = plain(found, types)
         # bool is a subclass of int in Python.
-        wrong = not isinstance(value, types) or isinstance(value, bool)
+        wrong = not isinstance(value, types)
+        wrong |= isinstance(value, bool) and bool not in types
         # Larger integers can be chosen to collide as dict keys.
         if wrong or (isinstance(value, int) and abs(value) >= 2**63):
             raise ValueError(f"its {field} is {reprlib.repr(found)}, expected {words}")

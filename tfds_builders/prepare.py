@@ -30,7 +30,8 @@ from tfds_builders.storage import disk, lock
 from tfds_builders.storage.built import Built
 from tfds_builders.storage.paths import typed
 
-DATASETS = ("gref", "unc", "unc_plus", "referit", "custom", "instances", "shapes")
+DATASETS = ("gref", "unc", "unc_plus", "referit", "grefcoco", "custom", "instances")
+DATASETS += ("shapes",)
 
 
 def make_builder(

@@ -11,6 +11,9 @@ from collections.abc import Mapping
 # logs of text_objseg_coco. UNC's sum of 142,210 is the `refer` notebook's. Gref google
 # val was counted on the objects of Google_Refexp_toolbox.
 # ReferIt: counted on the files of text_objseg.
+# gRefCOCO: expressions as papers list them, which add up to the 259,859 that users
+# counted in the released file (gRefCOCO's issue 6); images as the log of GSVA counts
+# them. No source counts its images in train, or its combinations of objects.
 COUNTS: dict[str, dict[str, tuple[int | None, int | None, int | None]]] = {
     "unc": {
         "train": (16_994, 42_404, 120_624),
@@ -39,6 +42,12 @@ COUNTS: dict[str, dict[str, tuple[int | None, int | None, int | None]]] = {
         "val": (1_000, 4_866, 5_842),
         "trainval": (9_995, 49_515, 59_976),
         "test": (9_994, 49_730, 60_105),
+    },
+    "grefcoco": {
+        "train": (None, None, 209_344),
+        "val": (1_500, None, 16_870),
+        "testA": (750, None, 18_712),
+        "testB": (750, None, 14_933),
     },
 }
 

@@ -29,6 +29,7 @@ The metadata:
     sentences     the expressions of every record, by split
     image_ids     the image of every record, by split
     num_objects   the number of objects of every record, by split
+    fit_nothing   the number of expressions that fit nothing, by split
     skipped       one line for each problem that --skip_bad skipped, and for each
                   count of inputs that `instances` skipped
 
@@ -88,6 +89,7 @@ def dataset_info(
             sentences={},
             image_ids={},
             num_objects={},
+            fit_nothing={},
             skipped=[],
         ),
         **kwargs,
@@ -102,8 +104,11 @@ def numbered(
     sentences = metadata["sentences"][split] = []
     image_ids = metadata["image_ids"][split] = []
     num_objects = metadata["num_objects"][split] = []
+    metadata["fit_nothing"][split] = 0
     for key, record in enumerate(records):
         sentences.append([e["sent"] for e in record["expressions"]])
         image_ids.append(record["image_id"])
         num_objects.append(len(record["objects"]))
+        nothing = sum(e["object"] < 0 for e in record["expressions"])
+        metadata["fit_nothing"][split] += nothing
         yield key, record

@@ -39,8 +39,8 @@ def mirror(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pixels[:, ::-1])
 
 
-def decode_mask(counts: bytes, size: Size) -> np.ndarray:
-    """Decodes COCO's compressed RLE into a boolean mask [H, W].
+def decode_mask(counts: bytes | str | list[int], size: Size) -> np.ndarray:
+    """Decodes COCO's RLE, compressed or not, into a boolean mask [H, W].
 
     Raises:
         ValueError: if it is not an RLE or encodes a mask of another size.

@@ -251,11 +251,11 @@ class Evaluator:
                 stretched = {"stretched_mask": to_rle(small)}
             else:
                 small = preprocess.stretch_mask(mask, own.shape)
-            record = ids | {"empty": not mask.any()}
+            record = ids | {"pixels": int(np.count_nonzero(mask))}
             record |= _overlap("", mask, truth)
             record |= _overlap("stretched_", small, small_truth)
             if record["no_target"]:
-                record["iou"] = float(record["empty"])
+                record["iou"] = float(record["pixels"] == 0)
             records.append(record | {"mask": to_rle(mask)} | stretched)
         position = example.record, int(example.chosen[k])
         return Scored(position, tuple(records), example, k, logits, patch_logits)

@@ -5,14 +5,16 @@ and `union` (pixels at the image's own size). If the masks were also compared at
 network's input size, it has `stretched_intersection` and `stretched_union`.
 
 For an expression that fits nothing, `no_target` is true and the union is the
-prediction. If a split has such expressions, `empty` of every record is true if the
-predicted mask is empty.
+prediction. If a split has such expressions, every record has `pixels`, the number of
+predicted pixels at the image's own size.
 """
 
 import numpy as np
 
 PRECISION_AT = (0.5, 0.6, 0.7, 0.8, 0.9)
 _BOOTSTRAP_SAMPLES = 1000
+# Masks of fewer pixels are no answer by the rule of the paper on gRefCOCO.
+FEWEST = 50
 
 
 def overlap(prediction: np.ndarray, truth: np.ndarray) -> tuple[int, int]:
@@ -100,17 +102,30 @@ def generalized(records: list[dict]) -> dict:
         num_no_target, the number of expressions that fit nothing; n_acc, the share of
         them with an empty prediction; t_acc, the share of the others with a non-empty
         prediction; giou, the mean IoU, where an empty truth scores 1 for an empty
-        prediction and else 0; and ciou, total intersection over total union.
+        prediction and else 0; ciou, total intersection over total union; and
+        under_50, the last four if predictions of fewer than `FEWEST` pixels are
+        emptied first.
     """
+    number = sum(r["no_target"] for r in records)
+    emptied = _generalized(records, FEWEST)
+    return {"num_no_target": number} | _generalized(records, 1) | {"under_50": emptied}
+
+
+def _generalized(records: list[dict], fewest: int) -> dict:
+    """Computes the scores if predictions of fewer pixels are emptied first."""
+    intersection, union = _columns(records, "")
+    pixels = np.array([r["pixels"] for r in records], np.float64)
     nothing = np.array([r["no_target"] for r in records])
-    empty = np.array([r["empty"] for r in records])
-    each = np.where(nothing, empty, ious(records))
+    empty = pixels < fewest
+    truth = union - (pixels - intersection)
+    intersection = np.where(empty, 0.0, intersection)
+    union = np.where(empty, truth, union)
+    each = np.where(nothing, empty, intersection / np.maximum(union, 1))
     return {
-        "num_no_target": int(nothing.sum()),
         "n_acc": float(empty[nothing].mean()),
         "t_acc": float(1.0 - empty[~nothing].mean()),
         "giou": float(each.mean()),
-        "ciou": cumulative_iou(records),
+        "ciou": float(intersection.sum() / max(union.sum(), 1)),
     }
 
 

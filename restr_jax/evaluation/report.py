@@ -6,6 +6,7 @@ import pathlib
 
 from flax.traverse_util import flatten_dict
 
+from restr_jax.evaluation import metrics
 from restr_jax.files import locked, read_json, unwritable, write_whole
 from tfds_builders import published
 from tfds_builders.markdown import table
@@ -29,8 +30,10 @@ PAPER_BY_LENGTH = {
     ("unc_plus", "val"): (0.6572, 0.5481, 0.4765, 0.3702),
     ("referit/text_objseg", "test"): (0.8082, 0.6978, 0.6366, 0.5073),
 }
-# Rows with equal values here are the same result; a later one replaces it.
-_IDENTITY = ("dataset", "split", "checkpoint", "threshold", "preset")
+# Rows with equal values here are the same result if they have the same checkpoint, or
+# the same weights: a workdir may be retrained, moved, or named by another path.
+_IDENTITY = ("dataset", "split", "threshold", "preset")
+_WEIGHTS = ("step", "checkpoint_id", "resize", "dtype")
 
 
 def read_rows(folder: pathlib.Path) -> list[dict]:
@@ -44,7 +47,9 @@ def read_rows(folder: pathlib.Path) -> list[dict]:
         return []
     return read_json(
         path,
-        lambda rows: all({*_IDENTITY, "step"} <= row.keys() for row in rows),
+        lambda rows: all(
+            {*_IDENTITY, "checkpoint", "step"} <= row.keys() for row in rows
+        ),
         "Remove this file; its rows are scored again.",
     )
 
@@ -80,6 +85,7 @@ def with_paper(row: dict) -> dict:
 def add_rows(folder: pathlib.Path, rows: list[dict]) -> list[dict]:
     """Adds rows to results.json and rewrites results.csv and report.md.
 
+    A row replaces an earlier one of the same result.
     A lock makes this safe for concurrent processes.
 
     Returns:
@@ -87,13 +93,24 @@ def add_rows(folder: pathlib.Path, rows: list[dict]) -> list[dict]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock"):
-        known = read_rows(folder)
-        merged = {tuple(row[k] for k in _IDENTITY): row for row in [*known, *rows]}
-        ordered = sorted(merged.values(), key=_order)
+        merged: list[dict] = []
+        for row in [*read_rows(folder), *rows]:
+            merged = [one for one in merged if not _is_same(one, row)] + [row]
+        ordered = sorted(merged, key=_order)
         write_whole(folder / "results.json", json.dumps(ordered, indent=2) + "\n")
         _write_csv(folder / "results.csv", ordered)
         write_whole(folder / "report.md", to_markdown(ordered))
     return ordered
+
+
+def _is_same(one: dict, other: dict) -> bool:
+    """Returns True if two rows are the same result."""
+
+    def agree(fields: tuple[str, ...]) -> bool:
+        return all(one.get(field) == other.get(field) for field in fields)
+
+    weights = "checkpoint_id" in one and agree(_WEIGHTS)
+    return agree(_IDENTITY) and (weights or agree(("checkpoint",)))
 
 
 def _order(row: dict) -> tuple:
@@ -125,7 +142,8 @@ _GENERALIZED_NOTE = [
     "Expressions that fit nothing count only in N-acc, T-acc, gIoU and cIoU. N-acc is",
     "the share of them with an empty prediction, T-acc the share of the others with a",
     "non-empty one. gIoU and cIoU are mIoU and oIoU over both; where nothing fits, an",
-    "empty prediction has IoU 1 and any other 0.",
+    "empty prediction has IoU 1 and any other 0. The second rows empty predictions of",
+    f"fewer than {metrics.FEWEST} pixels first, the rule of the paper on gRefCOCO.",
 ]
 
 
@@ -173,9 +191,15 @@ def to_markdown(rows: list[dict]) -> str:
             )
         if "n_acc" in row:
             lines += ["", "With the expressions that fit nothing:", ""]
+            rules = {"no pixel": row}
+            if "under_50" in row:  # Rows of earlier versions lack it.
+                rules[f"fewer than {metrics.FEWEST} pixels"] = row["under_50"]
             lines += table(
-                ["expressions that fit nothing", "N-acc", "T-acc", "gIoU", "cIoU"],
-                [[row["num_no_target"], *(_number(row[x]) for x in _GENERALIZED)]],
+                ["fit nothing", "empty means", "N-acc", "T-acc", "gIoU", "cIoU"],
+                [
+                    [row["num_no_target"], rule, *(_number(x[n]) for n in _GENERALIZED)]
+                    for rule, x in rules.items()
+                ],
             )
     return "\n".join(lines) + "\n"
 

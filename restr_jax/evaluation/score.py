@@ -8,17 +8,19 @@
 Predictions are JSON lines, one per expression, with
 
     sent_id          the data set's name of the expression
-    mask             {"size": [height, width], "counts": COCO's compressed RLE}, at the
-                     size of the image
+    mask             {"size": [height, width], "counts": COCO's RLE, compressed or as a
+                     list of runs}, at the size of the image
 
 and, optionally,
 
     split            "unc:val"; --split overrides it
     threshold        the probability threshold of the masks
     stretched_mask   the system's mask at the size of its own, stretched input; else the
-                     mask is stretched to --stretch
+                     mask is stretched to --stretch. --convention=lavt needs no other
 
-A folder is scored file by file. The output has every number of results.json, and the
+or a folder of masks, SENT_ID.png or SENT_ID.npy, at the size of the image or, with
+--convention=lavt, at that of --stretch. A folder of JSON lines is scored file by file.
+The output has every number of results.json, and the
 convention's headline score.
 """
 
@@ -30,7 +32,7 @@ import pathlib
 import sys
 
 from restr_jax.data import splits
-from restr_jax.evaluation import stored
+from restr_jax.evaluation import predictions, stored
 from restr_jax.files import (
     in_one_line,
     output_file,
@@ -81,7 +83,7 @@ def score_file(
     """Scores one file of predictions.
 
     Args:
-        path: file of JSON lines.
+        path: file of JSON lines, or folder of masks.
         data_dir: folder of the built data sets.
         split: for example "unc:val"; if empty, the split named in the predictions.
         convention: one of `CONVENTIONS`.
@@ -94,13 +96,13 @@ def score_file(
         FileNotFoundError: if the data set has not been built.
         ValueError: if the predictions do not match the split; see `stored`.
     """
-    predictions = stored.read(path)
-    name = split or predictions[0].get("split", "")
+    given = predictions.read(path)
+    name = split or given[0].get("split", "")
     dataset, _, split_name = name.rpartition(":")
     if not dataset:
         raise ValueError(f"{path} names no split such as unc:val; add --split=unc:val.")
     how = CONVENTIONS[convention]
-    cut = predictions[0].get("threshold")
+    cut = given[0].get("threshold")
     if cut not in (None, how.cut):
         logger.warning(
             "%s: masks have threshold %s, but convention %s expects %s; only the "
@@ -112,7 +114,9 @@ def score_file(
         )
     opened = splits.open_split(data_dir, dataset, split_name)
     try:
-        row = stored.score(predictions, opened, stretch, strictly=how.strictly)
+        row = stored.score(
+            given, opened, stretch, strictly=how.strictly, stretched=how.stretched
+        )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     scores = row["stretched"] if how.stretched else row
@@ -151,7 +155,7 @@ def _parse() -> argparse.Namespace:
         "--predictions",
         type=typed,
         required=True,
-        help="a .jsonl file, or a folder of them",
+        help="a .jsonl file, a folder of them, or a folder of masks",
     )
     parser.add_argument(
         "--data_dir", type=typed, default="data", help="folder of built data sets"
@@ -171,19 +175,10 @@ def main() -> None:
     """Runs the command; user errors print one line instead of a traceback."""
     logging.basicConfig(format="%(message)s")
     arguments = _parse()
-    folder = pathlib.Path(arguments.predictions)
-    files = [folder]
-    if folder.is_dir():  # Names such as "._unc.jsonl" belong to the system.
-        files = sorted(p for p in folder.glob("*.jsonl") if p.name[0] != ".")
     try:
         output = output_file(arguments.output) if arguments.output else None
         if output and output.exists() and not _is_report(output):
             refuse_to_replace(output)
-        if not files or not all(file.is_file() for file in files):
-            raise FileNotFoundError(
-                f"No predictions (*.jsonl) at {folder}; set --predictions to a .jsonl "
-                "file or to a folder of them."
-            )
         rows = [
             score_file(
                 file,
@@ -192,7 +187,7 @@ def main() -> None:
                 convention=arguments.convention,
                 stretch=arguments.stretch,
             )
-            for file in files
+            for file in predictions.find(pathlib.Path(arguments.predictions))
         ]
         text = json.dumps(rows, indent=2)
         if output:

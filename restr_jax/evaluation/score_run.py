@@ -147,6 +147,8 @@ class _Sweep:
         """Keeps the parameters as NumPy arrays; `score` moves them to the devices."""
         self._run, self._evaluator, self._folder = run, evaluator, folder
         self._given, self._params, self._step = params, None, step
+        place = run.workdir.absolute() / "checkpoints" / str(step)
+        self._checkpoint = str(place)
         self._checkpoint_id = identity.of_params(params)
         self._version = identity.of_code()
         self._thresholds = tuple(run.config.eval.thresholds)
@@ -164,7 +166,9 @@ class _Sweep:
             known = self._run.parallel.gather(
                 report.read_rows(self._folder) if main else []
             )
-            same = [[row for row in known if c.items() <= row.items()] for c in cards]
+            # A run is known by its weights, data and code. Its path may change.
+            wanted = [{k: x for k, x in c.items() if k != "checkpoint"} for c in cards]
+            same = [[row for row in known if w.items() <= row.items()] for w in wanted]
             if all(same):
                 logger.info("%s, step %d: already scored", split.name, self._step)
                 if main:
@@ -180,10 +184,12 @@ class _Sweep:
                 )
 
     def _mark(self, rows: list[dict]) -> None:
-        """Marks rows that were scored before their checkpoint was selected."""
+        """Updates rows scored before their checkpoint was selected, or was moved."""
         chosen = _selected_on(self._run.config)
-        if chosen and any(row.get("selected_on") != chosen for row in rows):
-            report.add_rows(self._folder, [r | {"selected_on": chosen} for r in rows])
+        now = {"checkpoint": self._checkpoint}
+        now |= {"selected_on": chosen} if chosen else {}
+        if any(not now.items() <= row.items() for row in rows):
+            report.add_rows(self._folder, [row | now for row in rows])
 
     def _card(self, split: Split, names: dict[str, str], threshold: float) -> dict:
         """Returns the fields that identify a row."""
@@ -193,7 +199,7 @@ class _Sweep:
             "dataset": dataset,
             "split": split_name,
             "step": self._step,
-            "checkpoint": str(self._run.workdir / "checkpoints" / str(self._step)),
+            "checkpoint": self._checkpoint,
             "checkpoint_id": self._checkpoint_id,
             "dataset_id": names[split.name],
             "preset": config.preset,

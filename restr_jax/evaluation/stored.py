@@ -1,9 +1,6 @@
-"""Reads stored predictions and compares them with the ground truth."""
+"""Compares stored predictions with the ground truth."""
 
 import io
-import json
-import pathlib
-import reprlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,41 +9,8 @@ from PIL import Image
 from restr_jax.data import preprocess, splits
 from restr_jax.data.text import tokenize
 from restr_jax.evaluation import metrics
-from tfds_builders import images, published
-
-_MOST_NAMED = 5
-
-
-def read(path: pathlib.Path) -> list[dict]:
-    """Reads a file of predictions.
-
-    Raises:
-        ValueError: if lines are not JSON or lack a field; all of them are counted.
-    """
-    predictions, faults = [], []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        try:
-            entry = json.loads(line)
-            entry["mask"]["size"], entry["mask"]["counts"]
-            if not isinstance(entry["sent_id"], str | int):
-                raise TypeError("sent_id")
-            if not isinstance(entry.get("split", ""), str):
-                raise TypeError("split")
-            if not isinstance(entry.get("stretched_mask") or {}, dict):
-                raise TypeError("stretched_mask")
-            predictions.append(entry)
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
-            faults.append(f"line {number} ({error!r})")
-    if faults:
-        raise ValueError(
-            f"{path}: {len(faults)} lines are not predictions with sent_id and mask "
-            f"(size, counts): {_named(faults)}. Fix these lines."
-        )
-    if not predictions:
-        raise ValueError(
-            f"{path} has no predictions; it needs one JSON line per expression."
-        )
-    return predictions
+from restr_jax.evaluation.predictions import masks_of, named
+from tfds_builders import published
 
 
 def score(
@@ -55,18 +19,23 @@ def score(
     stretch: tuple[int, int],
     *,
     strictly: bool = False,
+    stretched: bool = False,
 ) -> dict:
     """Scores the predictions of a whole split.
 
     Args:
-        predictions: one per expression, in any order, as `read` returns them.
+        predictions: one per expression, in any order, as `predictions.read` returns
+            them.
         split: the split with the ground truth.
         stretch: (height, width) to stretch masks to for the additional comparison, if
             a prediction has no stretched mask of its own.
         strictly: see `metrics.summarize`.
+        stretched: whether the comparison at the fixed size suffices, so that a
+            prediction may have a stretched mask only.
 
     Returns:
-        The result of `metrics.summarize`.
+        The result of `metrics.summarize`. If any prediction has a stretched mask only,
+        all scores are those of the stretched masks, in `stretched`.
 
     Raises:
         ValueError: if an expression is missing, unknown or duplicated, or if a mask and
@@ -80,9 +49,19 @@ def score(
         )
     truths = list(_expressions(split))
     _check_names(by_name, [truth["sent_id"] for truth in truths], split.name)
-    records = [_compare(by_name[t["sent_id"]], t, stretch) for t in truths]
+    records = [_compare(by_name[t["sent_id"]], t, stretch, stretched) for t in truths]
     buckets = published.length_buckets(split.name.rpartition(":")[0])
-    return metrics.summarize(records, buckets, strictly=strictly)
+    if all("union" in record for record in records):
+        return metrics.summarize(records, buckets, strictly=strictly)
+    small = "stretched_"
+    records = [
+        {key: x for key, x in r.items() if not key.startswith(small)}
+        | {key: r[small + key] for key in ("intersection", "union", "pixels")}
+        for r in records
+    ]
+    summary = metrics.summarize(records, buckets, strictly=strictly)
+    counts = ("num_images", "num_expressions")
+    return {key: summary.pop(key) for key in counts} | {"stretched": summary}
 
 
 def _expressions(split: splits.Split) -> Iterator[dict]:
@@ -90,7 +69,7 @@ def _expressions(split: splits.Split) -> Iterator[dict]:
     for i, sentences in enumerate(split.sentences):
         record = split.source[i]
         with Image.open(io.BytesIO(record["image"])) as image:
-            size = [image.height, image.width]
+            size = (image.height, image.width)
         objects, expressions = record["objects"], record["expressions"]
         for k, sentence in enumerate(sentences):
             is_meant = splits.has_object(record, k)
@@ -117,49 +96,32 @@ def _check_names(by_name: dict, wanted: list[str], split: str) -> None:
         )
 
 
-def _compare(prediction: dict, truth: dict, stretch: tuple[int, int]) -> dict:
-    """Returns the record of one expression for `metrics`."""
-    size = truth["truth"]["size"]
-    if prediction["mask"]["size"] != size:
-        found = reprlib.repr(prediction["mask"]["size"])
-        raise ValueError(
-            f"The mask of expression {truth['sent_id']} is {found} pixels (height, "
-            f"width), but its image is {size}; resize the mask to its image."
-        )
-    ours = _decode(prediction["mask"], truth["sent_id"])
-    counts = truth.pop("truth")["counts"]
+def _compare(
+    prediction: dict, truth: dict, stretch: tuple[int, int], stretched: bool
+) -> dict:
+    """Returns the record of one expression, with the overlaps of its given masks."""
+    size, counts = truth["truth"]["size"], truth["truth"]["counts"]
+    ours, small = masks_of(prediction, size, stretch if stretched else None)
     theirs = np.zeros(size, bool)
     if counts is not None:
-        theirs = preprocess.decode_mask(counts, tuple(size))
-    own = prediction.get("stretched_mask")
-    small = _decode(own, truth["sent_id"]) if own else None
+        theirs = preprocess.decode_mask(counts, size)
+    record = {key: x for key, x in truth.items() if key != "truth"}
+    if ours is not None:
+        record |= _overlap("", ours, theirs)
     if small is None:
         small = preprocess.stretch_mask(ours, stretch)
     small_truth = preprocess.stretch_mask(theirs, small.shape)
-    names = ("intersection", "union", "stretched_intersection", "stretched_union")
-    overlaps = metrics.overlap(ours, theirs) + metrics.overlap(small, small_truth)
-    found = {"empty": not ours.any()}
-    return truth | found | dict(zip(names, overlaps, strict=True))
+    return record | _overlap("stretched_", small, small_truth)
 
 
-def _decode(rle: dict, name: str) -> np.ndarray:
-    try:
-        height, width = rle["size"]
-        if not all(type(side) is int and side > 0 for side in (height, width)):
-            raise ValueError(f"its size is {reprlib.repr(rle['size'])}")
-        if images.is_too_large(height, width):
-            raise ValueError(f"{height} x {width} pixels are too many")
-        return preprocess.decode_mask(rle["counts"].encode(), (height, width))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"The mask of expression {name} is not a compressed RLE: {error}."
-        ) from error
+def _overlap(prefix: str, mask: np.ndarray, truth: np.ndarray) -> dict:
+    intersection, union = metrics.overlap(mask, truth)
+    return {
+        f"{prefix}intersection": intersection,
+        f"{prefix}union": union,
+        f"{prefix}pixels": int(np.count_nonzero(mask)),
+    }
 
 
 def _examples(names: list[str]) -> str:
-    return f" ({_named(names)})" if names else ""
-
-
-def _named(names: list[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return f" ({named(names)})" if names else ""

@@ -13,8 +13,13 @@ from configs import common
 from configs import custom as custom_config
 from restr_jax import train
 from restr_jax.data import preprocess, splits
+from restr_jax.data.loader import Loader
+from restr_jax.data.masks import to_rle
+from restr_jax.data.text import Vocabulary
+from restr_jax.evaluation import stored
 from tfds_builders import prepare
 from tfds_builders.custom import custom_dataset_builder
+from tfds_builders.storage.built import Built
 
 README = pathlib.Path(custom_dataset_builder.__file__).parent / "README.md"
 # Outline of the cup in photos/coffee.jpg, of 98 x 160 pixels.
@@ -68,6 +73,33 @@ def test_both_forms_are_built(manual, testdata):
     # Left, top, width and height of the polygon in val.json.
     box = mask_util.toBbox({"size": [161, 120], "counts": rocket})
     np.testing.assert_allclose(box, [70, 0, 36, 89], atol=1)
+
+
+def test_what_fits_nothing_is_trained_and_scored_on_an_empty_mask(manual):
+    image = {"image": "photos/coffee.jpg", "mask": None}
+    lines = [image | {"expression": words} for words in ("zebra", "a red car")]
+    write_lines(manual / "test.jsonl", lines)
+    with (manual / "train.jsonl").open("a") as file:
+        file.write(json.dumps(lines[0]) + "\n")
+    data_dir = build(manual)
+    assert Built(data_dir, "custom").counts() == {
+        "test": {"images": 1, "objects": 0, "expressions": 2, "fitting nothing": 2},
+        "train": {"images": 1, "objects": 2, "expressions": 4, "fitting nothing": 1},
+        "val": {"images": 1, "objects": 1, "expressions": 2},
+    }
+    split = splits.open_split(data_dir, "custom", "train")
+    vocabulary = Vocabulary(["<pad>", "<unk>", "zebra", "cup"])
+    loader = Loader(split, vocabulary, (32, 32), "stretch", 5, expressions=4)
+    batch = loader.stack([loader.load(0, np.arange(4))])
+    assert batch["valid"].tolist() == [[True] * 4]
+    assert batch["mask"].any(axis=(2, 3)).tolist() == [[True, True, True, False]]
+    # A split may have nothing else; its only scores would be those of empty masks.
+    nothing = splits.open_split(data_dir, "custom", "test")
+    assert list(nothing.source[0]["expressions"]["kind"]) == [b"nothing"] * 2
+    mask = to_rle(np.zeros(SIZE, bool))
+    empty = [{"sent_id": f"test.jsonl:{i}", "mask": mask} for i in (1, 2)]
+    with pytest.raises(ValueError, match="only expressions that fit nothing"):
+        stored.score(empty, nothing, (32, 32))
 
 
 def test_every_form_of_a_mask_is_stored_alike(manual):

@@ -153,7 +153,9 @@ FAULTS = {
 }
 FIELD_FAULTS = [
     ({"image": "absent"}, "it lacks image"),
-    ({"expression": "absent", "mask": None}, "it lacks expression, mask"),
+    ({"expression": "absent", "mask": "absent"}, "it lacks expression, mask"),
+    ({"mask": None, "object_id": 1}, "its mask is null (nothing fits), but it has obj"),
+    ({"mask": None, "category": "cup"}, "fits), but it has category; give the mask of"),
     (
         {"expression": "absent", "expresion": "left one"},
         "unknown field 'expresion'; a line has image, expression, mask and may have "
@@ -216,6 +218,24 @@ def test_a_bad_line_is_named_and_skipped(fault, message, root):
     assert problem.startswith(f"{root}/val.jsonl, line 3: ")
     assert message in problem
     assert [sent for _, _, sent in said(annotations["val"])] == ["left one", "last"]
+
+
+def test_a_null_mask_says_that_nothing_fits(root):
+    nothing = LINE | {"mask": None}
+    write(
+        root / "train.jsonl",
+        nothing | {"expression": "zebra"},
+        LINE,
+        nothing | {"expression": "a red car", "object_id": None},
+        nothing | {"image": "b.png", "expression": "dog"},
+    )
+    annotations, problems = read(root)
+    assert problems == []
+    a, b = annotations["train"]
+    absent, present = a.objects
+    assert absent.mask is None and present.mask == "7330;OF0000"
+    assert [s.sent_id for s in absent.sentences] == ["train.jsonl:1", "train.jsonl:3"]
+    assert [thing.mask for thing in b.objects] == [None]
 
 
 def test_an_object_of_two_masks_is_named(root):

@@ -70,6 +70,23 @@ def test_objects_that_are_referred_to_are_read(root):
     ]
 
 
+def test_a_null_segmentation_says_that_nothing_fits(root):
+    content = copy.deepcopy(CONTENT)
+    nothing = {"segmentation": None, "expressions": ["zebra"], "bbox": [0, 0, 0, 0]}
+    content["annotations"] += [
+        nothing | {"id": 30, "image_id": 1},
+        nothing | {"id": 31, "image_id": 2, "bbox": [1, 1, 2, 3]},
+    ]
+    (b, a), problems = read(root, content)
+    absent = a.objects[-1]
+    assert absent.mask is None and absent.sentences[0].sent_id == "30_0"
+    # Programs write null for objects that were only boxed.
+    assert len(b.objects) == 1 and problems == [
+        f"{root}/train.json, annotation 31: its segmentation is null (nothing fits), "
+        "but it has a bbox; give the segmentation of the object, or remove the bbox"
+    ]
+
+
 def test_categories_are_optional(root):
     content = {k: v for k, v in CONTENT.items() if k != "categories"}
     images, problems = read(root, content)

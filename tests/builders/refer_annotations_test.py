@@ -9,7 +9,7 @@ import pytest
 
 from tfds_builders import masks
 from tfds_builders.annotations import Problems
-from tfds_builders.refer import annotations, plain_pickle
+from tfds_builders.refer import annotations, joined, plain_pickle
 
 REF = {
     "ref_id": 7,
@@ -145,7 +145,7 @@ def test_instances_with_a_repeated_id_are_skipped(tmp_path):
     ],
 )
 def test_a_split_of_several_letters_means_several_splits(split, meant):
-    assert annotations.splits_of(split) == meant
+    assert joined.splits_of(split) == meant
 
 
 def test_objects_without_refs_are_not_kept(tmp_path):
@@ -232,7 +232,7 @@ def test_a_file_of_grefcoco_is_named(tmp_path):
     ]
 
 
-def joined(refs, splits, tmp_path, **changes):
+def join(refs, splits, tmp_path, **changes):
     """Reads refs, with one object on one image, and joins them."""
     entries = {
         "images": [{"id": 9, "file_name": "a.jpg", "height": 6, "width": 8}],
@@ -247,7 +247,7 @@ def joined(refs, splits, tmp_path, **changes):
     (tmp_path / "refs.p").write_bytes(pickle.dumps(refs))
     refs = annotations.read_refs(tmp_path / "refs.p", problems)
     instances = annotations.read_instances(path, refs, problems)
-    made = annotations.make_annotations(refs, instances, splits, tmp_path, problems)
+    made = joined.make_annotations(refs, instances, splits, tmp_path, problems)
     return made, problems.lines
 
 
@@ -260,7 +260,7 @@ def joined(refs, splits, tmp_path, **changes):
     ],
 )
 def test_ids_and_sizes_of_tables_match(changes, tmp_path):
-    made, problems = joined([REF], ("val",), tmp_path, **changes)
+    made, problems = join([REF], ("val",), tmp_path, **changes)
     assert problems == []
     (image,) = made["val"]
     assert (image.image_id, image.size) == ("9", (6, 8))
@@ -268,13 +268,13 @@ def test_ids_and_sizes_of_tables_match(changes, tmp_path):
     has_category = "category_id" in changes.get("annotations", {})
     assert thing.category == ("cat" if has_category else "")
     as_text = REF | {"ann_id": "8", "image_id": "9", "ref_id": "7"}
-    assert joined([as_text], ("val",), tmp_path, **changes) == (made, problems)
+    assert join([as_text], ("val",), tmp_path, **changes) == (made, problems)
 
 
 def test_unusable_refs_are_the_reason_of_a_missing_split(tmp_path):
     refs = [REF, REF | {"ref_id": 1, "split": "train", "image_id": None}]
     with pytest.raises(ValueError) as raised:
-        joined(refs, ("train", "val"), tmp_path)
+        join(refs, ("train", "val"), tmp_path)
     said = str(raised.value)
     assert "refs.p, entry 1: it lacks image_id" in said
     assert "usable refs have the splits ['val'], expected ['train', 'val']" in said
@@ -284,7 +284,7 @@ def test_unusable_refs_are_the_reason_of_a_missing_split(tmp_path):
 def test_an_object_stays_without_its_part_of_two_points(tmp_path):
     good = [1, 1, 5, 1, 5, 5]
     (expected, _), (made, problems) = (
-        joined([REF], ("val",), tmp_path, annotations={"segmentation": parts})
+        join([REF], ("val",), tmp_path, annotations={"segmentation": parts})
         for parts in ([good], [good, [1, 1, 5, 5]])
     )
     assert made == expected

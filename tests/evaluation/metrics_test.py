@@ -117,17 +117,18 @@ def test_scores_of_three_masks_match_a_computation_by_hand():
     assert strict["precision"]["0.8"] == 0.0
 
 
-def answer(intersection, union, *, no_target=False, empty=False, **more):
-    answered = {"no_target": no_target, "empty": empty}
+def answer(intersection, union, pixels, *, no_target=False, **more):
+    answered = {"no_target": no_target, "pixels": pixels}
     return record(intersection, union, **more) | answered
 
 
 def test_expressions_that_fit_nothing_are_scored_separately():
-    meant = [answer(1, 2), answer(90, 100), answer(0, 8, empty=True)]
+    meant = [answer(1, 2, 1), answer(90, 100, 95), answer(0, 8, 0)]
     nothing = [
-        answer(0, 0, no_target=True, empty=True, kind="nothing", image="b"),
-        answer(0, 0, no_target=True, empty=True, image="c"),
-        answer(0, 40, no_target=True, kind="nothing", stretched=(0, 5)),
+        answer(0, 0, 0, no_target=True, kind="nothing", image="b"),
+        answer(0, 0, 0, no_target=True, image="c"),
+        answer(0, 40, 40, no_target=True, kind="nothing", stretched=(0, 5)),
+        answer(0, 50, 50, no_target=True),
     ]
     summary = metrics.summarize(meant + nothing, [(1, 20)])
     alone = metrics.summarize(meant, [(1, 20)])
@@ -135,14 +136,28 @@ def test_expressions_that_fit_nothing_are_scored_separately():
     assert {key: summary[key] for key in alone} == alone
     assert summary["num_expressions"] == 3 and summary["num_images"] == 1
     assert summary["oiou"] == 91 / 110 and "by_kind" not in summary
-    assert summary["num_no_target"] == 3
-    assert summary["n_acc"] == pytest.approx(2 / 3)
+    assert summary["num_no_target"] == 4
+    assert summary["n_acc"] == 2 / 4
     assert summary["t_acc"] == pytest.approx(2 / 3)
-    assert summary["giou"] == pytest.approx((0.5 + 0.9 + 0 + 1 + 1 + 0) / 6)
-    assert summary["ciou"] == pytest.approx(91 / (2 + 100 + 8 + 40))
+    assert summary["giou"] == pytest.approx((0.5 + 0.9 + 0 + 1 + 1 + 0 + 0) / 7)
+    assert summary["ciou"] == pytest.approx(91 / (2 + 100 + 8 + 40 + 50))
+
+
+def test_predictions_of_fewer_than_50_pixels_are_emptied_by_the_rule_of_the_paper():
+    # Of the first object, 49 of its 60 pixels are found; of the second, 50 of 80.
+    meant = [answer(49, 60, 49), answer(50, 80, 50)]
+    nothing = [answer(0, 49, 49, no_target=True), answer(0, 50, 50, no_target=True)]
+    scores = metrics.summarize(meant + nothing, [])["under_50"]
+    assert scores["n_acc"] == 1 / 2 and scores["t_acc"] == 1 / 2
+    assert scores["giou"] == pytest.approx((0 + 50 / 80 + 1 + 0) / 4)
+    assert scores["ciou"] == pytest.approx(50 / (60 + 80 + 0 + 50))
+    # Beside an object of 30 pixels, 20 wrong ones do not count in the union.
+    other = answer(10, 50, 30)
+    scores = metrics.summarize([other, *meant, *nothing], [])["under_50"]
+    assert scores["ciou"] == pytest.approx(50 / (30 + 60 + 80 + 0 + 50))
 
 
 def test_without_such_expressions_nothing_is_added():
-    assert "n_acc" not in metrics.summarize([answer(1, 2)], [])
+    assert "n_acc" not in metrics.summarize([answer(1, 2, 1)], [])
     with pytest.raises(ValueError, match="only expressions that fit nothing"):
-        metrics.summarize([answer(0, 0, no_target=True, empty=True)], [])
+        metrics.summarize([answer(0, 0, 0, no_target=True)], [])

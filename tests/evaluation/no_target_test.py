@@ -57,12 +57,12 @@ def score(record, k, filled_rows):
     return evaluator._score_one(example, k, logits, patches, (0.5,)).records[0], overlap
 
 
-@pytest.mark.parametrize(("rows", "empty", "iou"), [(0, True, 1.0), (1, False, 0.0)])
+@pytest.mark.parametrize(("rows", "iou"), [(0, 1.0), (1, 0.0)])
 def test_an_expression_that_fits_nothing_is_right_if_its_mask_is_empty(
-    record, rows, empty, iou
+    record, rows, iou
 ):
     found, overlap = score(record, 1, rows)
-    assert found["no_target"] and found["empty"] is empty and found["iou"] == iou
+    assert found["no_target"] and found["pixels"] == 4 * rows and found["iou"] == iou
     assert found["object_id"] == "" and found["kind"] == "nothing"
     assert (found["intersection"], found["union"]) == (0, 4 * rows)
     assert overlap == (0, 0)  # oIoU, which selects the best checkpoint.
@@ -71,7 +71,7 @@ def test_an_expression_that_fits_nothing_is_right_if_its_mask_is_empty(
 
 def test_an_expression_with_an_object_is_scored_as_usual(record):
     found, overlap = score(record, 0, 1)
-    assert not found["no_target"] and not found["empty"] and found["iou"] == 0.5
+    assert not found["no_target"] and found["pixels"] == 4 and found["iou"] == 0.5
     assert overlap == (4, 8) and found["object_id"] == "3"
 
 
@@ -87,6 +87,8 @@ def test_stored_predictions_give_the_same_scores(record, rows):
     found = stored.score(predictions, split, (4, 4))
     for key in ("oiou", "num_no_target", "n_acc", "t_acc", "giou", "ciou", "stretched"):
         assert found[key] == expected[key]
+    # All of these masks are small.
+    assert found["under_50"] == {"n_acc": 1.0, "t_acc": 0.0, "giou": 0.5, "ciou": 0.0}
     assert found["n_acc"] == float(rows == 0) and found["t_acc"] == 1.0
     assert found["giou"] == (0.5 + found["n_acc"]) / 2
     assert found["ciou"] == 4 / (8 + 4 * rows)

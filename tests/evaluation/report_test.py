@@ -39,6 +39,23 @@ def test_rows_are_added_and_a_repeated_one_is_replaced(tmp_path):
     assert json.loads((tmp_path / "results.json").read_text()) == rows
 
 
+def test_a_row_of_the_same_weights_at_another_path_is_replaced(tmp_path):
+    moved = row(20, 0.1, checkpoint="/elsewhere/demo/checkpoints/20")
+    rows = report.add_rows(tmp_path, [row(20, 0.1), row(10, 0.2), moved])
+    assert [r["checkpoint"] for r in rows] == [
+        "/elsewhere/demo/checkpoints/20",
+        "runs/demo/checkpoints/10",
+    ]
+    # Other weights, or the same ones with other inputs, are another result.
+    others = [moved | {"checkpoint_id": "1"}, moved | {"resize": "letterbox"}]
+    for i, other in enumerate(others):
+        other["checkpoint"] = f"other/{i}/checkpoints/20"
+    assert len(report.add_rows(tmp_path, others)) == 4
+    # The same path with other weights was trained again.
+    retrained = row(10, 0.3, checkpoint_id="2")
+    assert len(report.add_rows(tmp_path, [retrained])) == 4
+
+
 def test_another_threshold_is_another_row(tmp_path):
     rows = report.add_rows(tmp_path, [row(1, 0.1), row(1, 0.2, threshold=0.35)])
     assert len(rows) == 2
@@ -89,8 +106,11 @@ def test_buckets_are_those_of_table_2():
 
 
 def test_scores_of_expressions_that_fit_nothing_have_their_own_table():
-    scores = {"num_no_target": 7, "n_acc": 0.75, "t_acc": 0.9, "giou": 0.5, "ciou": 0.4}
+    scores = {"n_acc": 0.75, "t_acc": 0.9, "giou": 0.5, "ciou": 0.4}
+    emptied = {"n_acc": 1.0, "t_acc": 0.8, "giou": 0.6, "ciou": 0.3}
+    scores |= {"num_no_target": 7, "under_50": emptied}
     text = report.to_markdown([row(10, 0.2), row(20, 0.3, **scores)])
-    assert "| 7 | 0.7500 | 0.9000 | 0.5000 | 0.4000 |" in text
+    assert "| 7 | no pixel | 0.7500 | 0.9000 | 0.5000 | 0.4000 |" in text
+    assert "| 7 | fewer than 50 pixels | 1.0000 | 0.8000 | 0.6000 | 0.3000 |" in text
     assert text.count("N-acc") == 3  # two in the note, one in the table
     assert "N-acc" not in report.to_markdown([row(10, 0.2)])

@@ -5,9 +5,10 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools import mask as mask_util
 
-from restr_jax.evaluation import score, score_run
+from restr_jax.evaluation import predictions, score, score_run
 
 NUMBERS = ("num_images", "num_expressions", "oiou", "miou", "precision", "ci95")
 
@@ -153,9 +154,7 @@ def test_masks_of_the_wrong_size_are_refused(scored, changed):
     def break_runs(lines):
         lines[1]["mask"]["counts"] = "0"
 
-    with pytest.raises(
-        ValueError, match="is not a compressed RLE: its runs cover 0 pixels"
-    ):
+    with pytest.raises(ValueError, match="is not an RLE: its runs cover 0 pixels"):
         score.score_file(changed(break_runs), config.data.data_dir)
 
     def explode(lines):
@@ -165,12 +164,137 @@ def test_masks_of_the_wrong_size_are_refused(scored, changed):
         score.score_file(changed(explode), config.data.data_dir)
 
 
+def test_runs_in_a_list_and_blank_lines_give_the_same_scores(scored, tmp_path):
+    config, row, path = scored
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        pixels = mask_util.decode(line["mask"]).ravel(order="F")
+        ends = np.flatnonzero(np.diff(pixels)) + 1
+        edges = [*([0] if pixels[0] else []), 0, *ends.tolist(), pixels.size]
+        line["mask"]["counts"] = np.diff(edges).tolist()
+    theirs = tmp_path / "theirs.jsonl"
+    theirs.write_text("\n \r\n".join(json.dumps(line) for line in lines) + "\n\n")
+    again = score.score_file(theirs, config.data.data_dir)
+    assert {name: again[name] for name in NUMBERS} == {n: row[n] for n in NUMBERS}
+
+
+def test_stretched_masks_suffice_where_only_they_are_compared(scored, changed):
+    config, row, _ = scored
+
+    def drop(lines):
+        for line in lines:
+            del line["mask"]
+
+    path, data_dir = changed(drop), config.data.data_dir
+    lavt = score.score_file(path, data_dir, convention="lavt")
+    assert lavt["headline"] == row["stretched"]["oiou"]
+    for name in ("oiou", "miou", "precision"):
+        assert lavt["stretched"][name] == row["stretched"][name]
+    assert lavt["num_expressions"] == row["num_expressions"] and "oiou" not in lavt
+    for convention in ("restr", "cris"):
+        with pytest.raises(ValueError, match="a stretched_mask only, but"):
+            score.score_file(path, data_dir, convention=convention)
+
+
+@pytest.fixture
+def mask_files(scored, tmp_path):
+    """Returns a function that writes a folder of masks, and their prediction lines."""
+    _, _, path = scored
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+
+    def make(save, field="mask"):
+        folder = tmp_path / f"{save.__name__}-{field}"
+        folder.mkdir()
+        for line in lines:
+            save(folder / line["sent_id"], mask_util.decode(line[field]))
+        (folder / "._1.png").touch()  # A file of macOS.
+        (folder / "notes.txt").touch()
+        return folder
+
+    return make
+
+
+def save_npy(path, mask):
+    np.save(path.with_suffix(".npy"), mask.astype(bool))
+
+
+def save_255(path, mask):
+    Image.fromarray(mask * 255).save(path.with_suffix(".png"))
+
+
+def save_16_bits(path, mask):
+    Image.fromarray(mask.astype(np.uint16)).save(path.with_suffix(".png"))
+
+
+def save_drawn(path, mask):
+    # White everywhere, and transparent outside of the object.
+    drawn = np.full((*mask.shape, 4), 255, np.uint8)
+    drawn[..., 3] = mask * 255
+    Image.fromarray(drawn).save(path.with_suffix(".PNG"))
+
+
+@pytest.mark.parametrize("save", [save_npy, save_255, save_16_bits, save_drawn])
+def test_a_folder_of_masks_is_scored_as_its_lines(scored, mask_files, save):
+    config, row, _ = scored
+    named = {"split": "gref/google:val"}
+    (folder,) = predictions.find(mask_files(save))
+    again = score.score_file(folder, config.data.data_dir, **named)
+    assert {name: again[name] for name in NUMBERS} == {n: row[n] for n in NUMBERS}
+    with pytest.raises(ValueError, match="names no split .* add --split"):
+        score.score_file(folder, config.data.data_dir)
+
+
+def test_a_folder_of_stretched_masks_is_scored_as_lavt_scores(scored, mask_files):
+    config, row, _ = scored
+    folder, data_dir = mask_files(save_255, "stretched_mask"), config.data.data_dir
+    named = {"split": "gref/google:val", "stretch": tuple(config.model.image_size)}
+    again = score.score_file(folder, data_dir, convention="lavt", **named)
+    assert again["headline"] == row["stretched"]["oiou"]
+    with pytest.raises(ValueError, match=r"\.png: The mask of expression \d+ is \["):
+        score.score_file(folder, data_dir, **named)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (np.array([[0, 1, 2]]), "it has 3 different values, expected 0 and one other"),
+        (np.array([[0.25, 0.75, 0.75]]), "its values are 0.25 and 0.75, expected 0"),
+        (np.array([[-1.0, 1.0, 1.0]]), "has 2 different values, expected 0 and one"),
+        (np.array([["a", "b", "b"]]), "has 2 different values, expected 0 and one"),
+        (np.zeros((1, 1, 3)), r"is \[1, 1, 3\] pixels .* its image is \[1, 3\]"),
+        (b"", "is not a mask: "),
+    ],
+)
+def test_a_file_that_is_no_mask_is_named(pixels, message, tmp_path):
+    path = tmp_path / "7.npy"
+    path.touch() if isinstance(pixels, bytes) else np.save(path, pixels)
+    with pytest.raises(ValueError, match=rf"7\.npy.*{message}"):
+        predictions.masks_of({"sent_id": "7", "file": path}, (1, 3), None)
+
+
+def test_lines_and_masks_in_one_folder_are_refused(tmp_path):
+    for name in ("a.jsonl", "1.png"):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=r"in a\.jsonl and in 1\.png; keep"):
+        predictions.find(tmp_path)
+
+
 def test_lines_without_predictions_are_counted(scored, tmp_path):
     config, _, _ = scored
     path = tmp_path / "bad.jsonl"
-    path.write_text('{"sent_id": "1"}\nnot json\n[]\n')
-    with pytest.raises(ValueError, match=r"3 lines are not predictions .* line 1 "):
-        score.score_file(path, config.data.data_dir)
+    faulty = {
+        '{"sent_id": "1"}': "it has neither mask nor stretched_mask",
+        "not json": "it is not JSON (Expecting value: column 1)",
+        "[]": "it is [], expected {...}",
+        '{"sent_id": 1.5, "mask": {}}': "its sent_id is 1.5, expected text or a whole",
+        '{"sent_id": "1", "mask": {"size": [1, 1]}}': "its mask lacks counts",
+        '{"sent_id": "1", "mask": "a.png"}': "its mask is 'a.png', expected {",
+    }
+    for line, message in faulty.items():
+        path.write_text(f"\n{line}\n")
+        with pytest.raises(ValueError, match="bad.jsonl: 1 lines are no") as raised:
+            score.score_file(path, config.data.data_dir)
+        assert f"line 2: {message}" in str(raised.value)
     path.write_text("")
     with pytest.raises(ValueError, match="has no predictions"):
         score.score_file(path, config.data.data_dir)

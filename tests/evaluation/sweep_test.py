@@ -173,6 +173,21 @@ def test_a_changed_checkpoint_set_or_code_is_scored_again(
     assert (after["oiou"] != before["oiou"]) == (what == "weights")
 
 
+def test_a_moved_or_relatively_named_workdir_is_not_scored_again(
+    run_of, passes, monkeypatch
+):
+    config, workdir = run_of
+    (before,) = score_run.score_workdir(config, str(workdir))
+    moved = workdir.rename(workdir.parent / "moved")
+    (after,) = score_run.score_workdir(config, str(moved))
+    place = {"checkpoint": str(moved / "checkpoints" / "8")}
+    assert after == before | place
+    assert "| moved |" in (moved / "eval" / "report.md").read_text()
+    monkeypatch.chdir(moved.parent)
+    assert score_run.score_workdir(config, "moved") == [after]
+    assert len(passes) == 1
+
+
 def test_an_incomplete_checkpoint_is_skipped_with_a_warning(run_of, caplog):
     config, workdir = run_of
     config.eval.checkpoints = "all"

@@ -25,11 +25,13 @@ from fuzz.mask_targets import (
 from PIL import Image
 
 from restr_jax.data.splits import Split
+from restr_jax.evaluation import predictions as stored_predictions
 from restr_jax.evaluation import stored
 from restr_jax.inference import predict
 from tfds_builders.annotations import Annotations, Problems
 from tfds_builders.custom import coco, json_lines
 from tfds_builders.refer import annotations as refer_annotations
+from tfds_builders.refer import generalized, joined
 from tfds_builders.referit import text_objseg
 from tfds_builders.storage import paths
 
@@ -75,7 +77,7 @@ _REFS = [
 
 def _make(refs, instances, problems):
     with documented():
-        made = refer_annotations.make_annotations(
+        made = joined.make_annotations(
             list(refs), instances, ("val",), FOLDER, problems
         )
         check_images(_all_images(made))
@@ -92,6 +94,17 @@ def refs(content):
         found = refer_annotations.read_refs(write("refs.p", content), problems)
         parts = ("images", "annotations", "categories")
         kept = {p: {entry["id"]: entry for entry in _INSTANCES[p]} for p in parts}
+        _make(found, kept, problems)
+
+
+@target(*json_of([_REFS[0] | {"ann_id": ids} for ids in ([8], [8, 8], [-1])]))
+def grefs(content):
+    problems = Problems()
+    with documented("grefs.json"):
+        found = generalized.read_refs(write("grefs.json", content), problems)
+        parts = ("images", "annotations", "categories")
+        kept = {p: {entry["id"]: entry for entry in _INSTANCES[p]} for p in parts}
+        generalized.drop_crowds(found, kept)
         _make(found, kept, problems)
 
 
@@ -134,7 +147,7 @@ _STRETCHED = {"stretched_mask": {"size": [2, 2], "counts": "22"}}
 )
 def predictions(content):
     with documented("stored.jsonl"):
-        found = stored.read(write("stored.jsonl", content))
+        found = stored_predictions.read(write("stored.jsonl", content))
         with documented():
             row = stored.score(found, _TRUTH, (4, 4))
             assert 0 <= row["oiou"] <= 1 and 0 <= row["stretched"]["oiou"] <= 1

@@ -1,6 +1,7 @@
 """Reads COCO's format with a list of `expressions` in each annotation.
 
-Annotations without expressions are ignored.
+Annotations without expressions are ignored. A null for a segmentation says that the
+expressions fit nothing in the image.
 """
 
 import difflib
@@ -33,10 +34,14 @@ _IMAGE = {"id": ID, "file_name": TEXT, "height": PIXELS, "width": PIXELS}
 _ANNOTATION = {
     "id": ID,
     "image_id": ID,
-    "segmentation": ((list, dict), "polygons or a COCO RLE"),
+    "segmentation": (
+        (list, dict, type(None)),
+        "polygons or a COCO RLE, or null if nothing fits",
+    ),
     "expressions": ((list,), "a list of texts"),
 }
-_ANNOTATION_OPTIONAL = {"category_id": ID}
+# A box matters only where the segmentation is null.
+_ANNOTATION_OPTIONAL = {"category_id": ID, "bbox": ((object,), "a box")}
 _CATEGORY = {"id": ID, "name": TEXT}
 # Fields of an entry that are kept while a file is read.
 _KEPT = {
@@ -220,9 +225,19 @@ def _object(
     annotation: dict, image: dict, categories: dict, where: str, problems: Problems
 ) -> ReferredObject | None:
     category = annotation.get("category_id")
+    mask, segmentation, fault = None, annotation["segmentation"], ""
     try:
-        segmentation, fault = masks.without_slivers(annotation["segmentation"])
-        mask = masks.encode_segmentation(segmentation, image["height"], image["width"])
+        if segmentation is not None:
+            segmentation, fault = masks.without_slivers(segmentation)
+            mask = masks.encode_segmentation(
+                segmentation, image["height"], image["width"]
+            )
+        elif isinstance(box := annotation.get("bbox"), list) and any(box):
+            # Programs write null for objects that were only boxed.
+            raise ValueError(
+                "its segmentation is null (nothing fits), but it has a bbox; give the "
+                "segmentation of the object, or remove the bbox"
+            )
         if categories and category is not None and category not in categories:
             raise ValueError(
                 f"its category {category!r} has no usable entry in categories, with "

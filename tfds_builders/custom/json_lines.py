@@ -38,7 +38,10 @@ from tfds_builders.storage.paths import ManualFolder
 _REQUIRED = {
     "image": TEXT,
     "expression": TEXT,
-    "mask": ((str, list, dict), "the path of a PNG file, polygons or a COCO RLE"),
+    "mask": (
+        (str, list, dict, type(None)),
+        "the path of a PNG file, polygons or a COCO RLE, or null if nothing fits",
+    ),
 }
 _OPTIONAL = {"object_id": ID, "category": TEXT}
 
@@ -106,7 +109,7 @@ class _Line:
         number: line number from 1.
         image: path of the image.
         size: (height, width) of the image, pixels.
-        mask: COCO's compressed RLE.
+        mask: COCO's compressed RLE, or None if the expression fits nothing.
         expression: as written.
         object_id: id of the object, or None.
         category: category of the object, or "".
@@ -116,7 +119,7 @@ class _Line:
     number: int
     image: str
     size: tuple[int, int]
-    mask: str
+    mask: str | None
     expression: str
     object_id: str | None
     category: str
@@ -153,7 +156,16 @@ class _LineReader:
         image = self._find(fields["image"])
         size = self._of_file(self._size, image)
         mask, fault = fields["mask"], ""
-        if not isinstance(mask, str):
+        if mask is None:
+            # An object has a mask, so this null would be an accident.
+            named = [field for field in _OPTIONAL if field in fields]
+            if named:
+                raise ValueError(
+                    f"its mask is null (nothing fits), but it has {', '.join(named)}; "
+                    "give the mask of the object, or remove the other fields"
+                )
+            rle = None
+        elif not isinstance(mask, str):
             mask, fault = masks.without_slivers(mask)
             rle = masks.encode_segmentation(mask, *size)
         elif pathlib.PurePosixPath(mask).suffix.lower() == ".png":

@@ -111,7 +111,7 @@ def _look_at_records(built: Built, split: str) -> tuple[list, list, Counter, Cou
         with Image.open(io.BytesIO(records[i]["image"])) as image:
             size = [image.height, image.width]
         rles = [{"size": size, "counts": counts} for counts in objects["mask"]]
-        areas += (mask_util.area(rles) / (size[0] * size[1])).tolist()
+        areas += [area / (size[0] * size[1]) for area in mask_util.area(rles)]
         fitting = [place for place in expressions["object"] if place >= 0]
         per_object += np.bincount(fitting, minlength=len(rles)).tolist()
         kinds.update(k.decode() for k in expressions["kind"] if k)

@@ -17,28 +17,20 @@ from collections import Counter
 from collections.abc import Mapping
 
 from tfds_builders import json_stream, masks
-from tfds_builders.annotations import (
-    AnnotatedImage,
-    Annotations,
-    Problems,
-    ReferredObject,
-    Sentence,
-    expression_fault,
-)
+from tfds_builders.annotations import Problems
 from tfds_builders.fields import ID, PIXELS, TEXT, Kind, check_fields
 from tfds_builders.refer import plain_pickle
 
 # Types of fields for `check_fields`. Fields with None are checked elsewhere.
-_SENTENCES: Kind = (list, tuple), "a list of sentences"
+SENTENCES: Kind = (list, tuple), "a list of sentences"
 _REF = {"ref_id": ID, "ann_id": ID, "image_id": ID, "split": TEXT}
-_REF |= {"sentences": _SENTENCES}
-_IMAGE = {"file_name": TEXT, "height": PIXELS, "width": PIXELS}
-_ANNOTATION = {"image_id": ID, "segmentation": None}
-_SENTENCE = {"sent_id": ID, "sent": None, "raw": None}
+_REF |= {"sentences": SENTENCES}
+IMAGE = {"file_name": TEXT, "height": PIXELS, "width": PIXELS}
+ANNOTATION = {"image_id": ID, "segmentation": None}
 # Fields of instances.json that are kept besides ids; they may be missing.
 _KEPT = {
-    "images": tuple(_IMAGE),
-    "annotations": (*_ANNOTATION, "category_id"),
+    "images": tuple(IMAGE),
+    "annotations": (*ANNOTATION, "category_id", "iscrowd"),
     "categories": ("name",),
 }
 
@@ -58,18 +50,41 @@ def read_refs(path: pathlib.Path, problems: Problems) -> list[dict]:
             f"{path} is not a pickle of refs: {error}. Unpack it again from the refer "
             "distribution."
         ) from error
+    if isinstance(refs, list) and refs:
+        _refuse_generalized(refs, path)
+    return check_refs(refs, _REF, path, problems)
+
+
+def check_refs(
+    refs,
+    fields: Mapping[str, Kind],
+    path: pathlib.Path,
+    problems: Problems,
+    optional: Mapping[str, Kind] = types.MappingProxyType({}),
+) -> list[dict]:
+    """Checks the content of a file of refs; refs that lack fields are skipped.
+
+    Args:
+        refs: the content; its refs lose all other fields.
+        fields: the types of the required fields.
+        path: the file, for messages.
+        problems: receives a line for each unusable ref.
+        optional: the types of further fields to keep.
+
+    Raises:
+        ValueError: if it is not a list of refs.
+    """
     if not isinstance(refs, list) or not refs:
         raise ValueError(
             f"{path} holds a {type(refs).__name__}, expected a list with at least one "
             "ref. Unpack it again from the refer distribution."
         )
     for i, ref in enumerate(refs):
-        refs[i] = _slim(ref)
-    _refuse_generalized(refs, path)
+        refs[i] = _slim(ref, {**fields, **optional})
     usable = [
         ref
         for i, ref in enumerate(refs)
-        if _has_fields(ref, _REF, f"{path}, entry {i}", problems)
+        if has_fields(ref, fields, f"{path}, entry {i}", problems, optional)
     ]
     return _without_repeats(usable, "ref_id", str(path), problems)
 
@@ -90,7 +105,7 @@ def _refuse_generalized(refs: list, path: pathlib.Path) -> None:
         )
 
 
-def _slim(ref):
+def _slim(ref, fields: Mapping[str, Kind]):
     """Drops the unused fields of a ref; its tokens alone take half of the memory."""
     if not isinstance(ref, dict):
         return ref
@@ -98,7 +113,13 @@ def _slim(ref):
     for sentence in sentences if isinstance(sentences, list | tuple) else ():
         if isinstance(sentence, dict):
             sentence.pop("tokens", None)
-    return {field: ref[field] for field in _REF if field in ref}
+    return {field: ref[field] for field in fields if field in ref}
+
+
+def objects_of(ref: dict) -> list[str | int]:
+    """Returns the ids of the objects that a checked ref means; none if nothing fits."""
+    ids = ref["ann_id"]
+    return ids if isinstance(ids, list) else [ids]
 
 
 def read_instances(
@@ -121,7 +142,7 @@ def read_instances(
     """
     wanted = {
         "images": {ref["image_id"] for ref in refs},
-        "annotations": {ref["ann_id"] for ref in refs},
+        "annotations": {key for ref in refs for key in objects_of(ref)},
     }
     kept: dict[str, list] = {part: [] for part in _KEPT}
     try:
@@ -163,7 +184,7 @@ def _without_repeats(
     return [entry for entry in entries if counts[entry[key]] == 1]
 
 
-def _has_fields(
+def has_fields(
     entry,
     fields: Mapping[str, Kind | None],
     where: str,
@@ -190,137 +211,3 @@ def _has_fields(
     else:
         return True
     return False
-
-
-def _in_order(key: str | int) -> tuple[bool, str | int]:
-    """Sorts numbers before text."""
-    return isinstance(key, str), key
-
-
-def make_annotations(
-    refs: list[dict],
-    instances: dict[str, dict],
-    splits: tuple[str, ...],
-    images: pathlib.Path,
-    problems: Problems,
-) -> Annotations:
-    """Joins refs and instances, by split and image.
-
-    Args:
-        refs: the result of `read_refs`; the list is emptied to free memory.
-        instances: the result of `read_instances`.
-        splits: the expected splits of the refs.
-        images: the folder of the images.
-        problems: receives a line for each unusable entry.
-
-    Raises:
-        ValueError: if the usable refs have other splits.
-    """
-    found = {split for ref in refs for split in splits_of(ref["split"])}
-    if found != set(splits):
-        differ = f"have the splits {sorted(found)}, expected {sorted(splits)}"
-        # The unusable refs may be those of the missing splits.
-        raise ValueError(
-            f"{problems.text()}\nThe usable refs {differ}."
-            if problems.lines and found < set(splits)
-            else f"The refs {differ}; they belong to another partition."
-        )
-    by_image: dict[str, dict] = {split: {} for split in splits}
-    refs.sort(key=lambda ref: _in_order(ref["ref_id"]), reverse=True)
-    while refs:
-        ref = refs.pop()
-        thing = _object(ref, instances, problems)
-        if thing:
-            for split in splits_of(ref["split"]):
-                by_image[split].setdefault(ref["image_id"], []).append(thing)
-    return {
-        split: [
-            _image(instances["images"][image_id], tuple(objects), images)
-            for image_id, objects in sorted(
-                of_split.items(), key=lambda item: _in_order(item[0])
-            )
-        ]
-        for split, of_split in by_image.items()
-    }
-
-
-def splits_of(split: str) -> list[str]:
-    """Returns the splits of a ref's `split`; "testBC" stands for testB and testC."""
-    if split.startswith("test") and len(split) > 4:
-        return [f"test{letter}" for letter in split[4:]]
-    return [split]
-
-
-def _image(
-    entry: dict, objects: tuple[ReferredObject, ...], folder: pathlib.Path
-) -> AnnotatedImage:
-    return AnnotatedImage(
-        image_id=str(entry["id"]),
-        path=folder / entry["file_name"],
-        size=(entry["height"], entry["width"]),
-        objects=objects,
-    )
-
-
-def _object(
-    ref: dict, instances: dict[str, dict], problems: Problems
-) -> ReferredObject | None:
-    """Returns the object of a ref; adds a problem and returns None if unusable."""
-    where = f"ref {ref['ref_id']}, object {ref['ann_id']}"
-    image = instances["images"].get(ref["image_id"])
-    annotation = instances["annotations"].get(ref["ann_id"])
-    optional, inside = {"category_id": ID}, f"{where}, instances.json"
-    for entry, fields, what in (
-        (image, _IMAGE, f"image {ref['image_id']!r}"),
-        (annotation, _ANNOTATION, f"object {ref['ann_id']!r}"),
-    ):
-        if entry is None:
-            problems.add(where, f"{what} has no entry in instances.json")
-            return None
-        if not _has_fields(entry, fields, inside, problems, optional):
-            return None
-    if annotation["image_id"] != ref["image_id"]:
-        problems.add(
-            where,
-            f"it is on image {annotation['image_id']!r}, not on {ref['image_id']!r}",
-        )
-        return None
-    try:
-        segmentation, fault = masks.without_slivers(annotation["segmentation"])
-        mask = masks.encode_segmentation(segmentation, image["height"], image["width"])
-    except ValueError as error:
-        problems.add(where, str(error))
-        return None
-    if fault:
-        problems.add(where, fault)
-    sentences = _sentences(ref, where, problems)
-    if not sentences:
-        return None
-    category = instances["categories"].get(annotation.get("category_id"), {})
-    if not _has_fields(category, {}, inside, problems, {"name": TEXT}):
-        return None
-    return ReferredObject(
-        object_id=str(ref["ann_id"]),
-        ref_id=str(ref["ref_id"]),
-        category=category.get("name") or "",
-        mask=mask,
-        sentences=sentences,
-    )
-
-
-def _sentences(ref: dict, where: str, problems: Problems) -> tuple[Sentence, ...]:
-    sentences = []
-    for i, sentence in enumerate(ref["sentences"]):
-        here = f"{where}, sentence {i}"
-        if not _has_fields(sentence, _SENTENCE, here, problems):
-            continue
-        fault = expression_fault(sentence["sent"]) or expression_fault(sentence["raw"])
-        if fault:
-            problems.add(here, fault)
-            continue
-        sentences.append(
-            Sentence(str(sentence["sent_id"]), sentence["sent"], sentence["raw"])
-        )
-    if not ref["sentences"]:
-        problems.add(where, "it has no sentences")
-    return tuple(sentences)

@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 from tfds_builders import records
 from tfds_builders.annotations import Annotations, Problems
 from tfds_builders.builder import ReferringBuilder
-from tfds_builders.refer import annotations
+from tfds_builders.refer import annotations, joined
 
 
 class ReferBuilder(ReferringBuilder, skip_registration=True):
@@ -48,7 +48,7 @@ class ReferBuilder(ReferringBuilder, skip_registration=True):
         """See the base class."""
         in_refs, in_instances = (root / file for file in self.files())
         refs = annotations.read_refs(in_refs, problems)
-        return annotations.make_annotations(
+        return joined.make_annotations(
             refs,
             annotations.read_instances(in_instances, refs, problems),
             self.partition()[1],

@@ -59,15 +59,22 @@ class Built:
         )
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Returns the images, objects and expressions of each split."""
-        return {
-            split: {
+        """Returns the images, objects and expressions of each split.
+
+        If some of the expressions fit nothing, "fitting nothing" counts these.
+        """
+        counts = {}
+        for split in self.info.splits:
+            counts[split] = {
                 "images": len(self.metadata["image_ids"][split]),
                 "objects": sum(self.metadata["num_objects"][split]),
                 "expressions": sum(map(len, self.metadata["sentences"][split])),
             }
-            for split in self.info.splits
-        }
+            # Sets of earlier versions do not list it.
+            nothing = self.metadata.get("fit_nothing", {}).get(split)
+            if nothing:
+                counts[split]["fitting nothing"] = nothing
+        return counts
 
     def images(self, split: str) -> list[str]:
         """Returns "image source/image id" of each record."""

@@ -34,7 +34,7 @@ def _besides(image: AnnotatedImage) -> int:
 
 
 def _of_object(thing: ReferredObject) -> int:
-    mask = len(thing.mask) if isinstance(thing.mask, str) else _MASK
+    mask = _MASK if isinstance(thing.mask, pathlib.Path) else len(thing.mask or "")
     # The metadata repeat the expressions.
     said = sum(
         _EXPRESSION + len((2 * s.sent + s.raw + s.sent_id).encode())

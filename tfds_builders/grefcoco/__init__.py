@@ -1,0 +1,1 @@
+"""`grefcoco`: gRefCOCO, expressions that mean any number of objects."""
