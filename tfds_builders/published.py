@@ -11,9 +11,9 @@ from collections.abc import Mapping
 # logs of text_objseg_coco. UNC's sum of 142,210 is the `refer` notebook's. Gref google
 # val was counted on the objects of Google_Refexp_toolbox.
 # ReferIt: counted on the files of text_objseg.
-# gRefCOCO: expressions as papers list them, which add up to the 259,859 that users
-# counted in the released file (gRefCOCO's issue 6); images as the log of GSVA counts
-# them. No source counts its images in train, or its combinations of objects.
+# gRefCOCO: the expressions of each split are from memory; they add up to the 259,859
+# that users counted in the released file (gRefCOCO's issue 6). Images as the log of GSVA
+# counts them. No source counts its images in train, or its combinations of objects.
 COUNTS: dict[str, dict[str, tuple[int | None, int | None, int | None]]] = {
     "unc": {
         "train": (16_994, 42_404, 120_624),
