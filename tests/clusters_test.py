@@ -83,6 +83,7 @@ def test_other_ids_are_refused_in_one_line(ids):
         ("restr_jax/version.py", "expected Python with a function get_config"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 def test_a_file_that_is_no_config_file_is_named(given, said, monkeypatch):
     monkeypatch.chdir(ROOT)
     argv = [main.__file__, f"--config={given}", "--config.batch_size=4"]

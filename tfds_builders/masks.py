@@ -67,7 +67,7 @@ def without_slivers(segmentation) -> tuple[Any, str]:
     found = ", ".join(f"part {i} has {points}" for i, points in slivers.items())
     return [part for i, part in enumerate(parts, start=1) if i not in slivers], (
         f"a polygon of its mask has fewer than 3 points and no area ({found}); remove "
-        "it, or leave out only this part with --skip_bad"
+        "it, or skip only this part with --skip_bad"
     )
 
 

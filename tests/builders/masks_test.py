@@ -176,7 +176,7 @@ def test_a_flat_list_is_one_polygon():
 
 
 @pytest.mark.parametrize("compact", [masks.compact, list])
-def test_parts_without_an_area_are_left_out_beside_others(compact):
+def test_parts_without_an_area_are_skipped_beside_others(compact):
     square, line, point = [1, 1, 3, 1, 3, 4, 1, 4], [5, 5, 6, 6], [5, 5]
     rest, fault = masks.without_slivers(compact([line, square, point]))
     assert encode(rest) == encode([square])

@@ -316,7 +316,7 @@ def test_a_file_without_a_line_is_refused(root):
         read(root)
 
 
-def test_only_the_part_without_an_area_is_left_out(root):
+def test_only_the_part_without_an_area_is_skipped(root):
     whole = {"mask": POLYGONS, "object_id": 7}
     write(
         root / "train.jsonl",
@@ -330,6 +330,6 @@ def test_only_the_part_without_an_area_is_left_out(root):
     assert thing.mask == "7330;OF0000" and len(thing.sentences) == 3
     assert problems == [
         f"{root}/train.jsonl, line 2: a polygon of its mask has fewer than 3 points "
-        "and no area (part 2 has 2, part 4 has 0); remove it, or leave out only this "
-        "part with --skip_bad"
+        "and no area (part 2 has 2, part 4 has 0); remove it, or skip only this part "
+        "with --skip_bad"
     ]

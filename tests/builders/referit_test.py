@@ -263,7 +263,7 @@ def test_a_ref_without_its_object_is_named(manual):
     path.write_bytes(pickle.dumps(refs, protocol=2))
     # testA loses its only ref and is empty; the build reports that.
     (line,) = problems_of("unc", manual)
-    assert line.startswith("ref 993001, object 91001_77: object 91001_77 has no entry")
+    assert line.startswith("ref 993001, object 91001_77: object '91001_77' has no")
 
 
 # Facts about the published files.

@@ -113,7 +113,7 @@ class _Line:
         expression: as written.
         object_id: id of the object, or None.
         category: category of the object, or "".
-        fault: error message on a part of the mask that was left out, or "".
+        fault: error message on a skipped part of the mask, or "".
     """
 
     number: int
