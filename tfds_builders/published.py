@@ -12,8 +12,8 @@ from collections.abc import Mapping
 # val was counted on the objects of Google_Refexp_toolbox.
 # ReferIt: counted on the files of text_objseg.
 # gRefCOCO: the expressions of each split are from memory; they add up to the 259,859
-# that users counted in the released file (gRefCOCO's issue 6). Images as the log of GSVA
-# counts them. No source counts its images in train, or its combinations of objects.
+# that users counted in the released file (gRefCOCO's issue 6). Images: as the log of
+# GSVA counts them. No source counts its images in train, or the objects of a split.
 COUNTS: dict[str, dict[str, tuple[int | None, int | None, int | None]]] = {
     "unc": {
         "train": (16_994, 42_404, 120_624),

@@ -221,7 +221,10 @@ def test_a_file_of_grefcoco_is_named(tmp_path):
     grefs = [REF | {"ann_id": [8, 9]}, REF | {"ref_id": 1, "ann_id": [-1]}]
     with pytest.raises(ValueError, match=r"refs\.p is a file of gRefCOCO") as raised:
         read(grefs, tmp_path)
-    assert "the ann_id of entry 0 is [8, 9]" in str(raised.value)
+    assert str(raised.value).startswith("2 problems")
+    assert "entry 0: its ann_id is [8, 9], expected text or a whole" in str(
+        raised.value
+    )
     assert "the data set grefcoco" in str(raised.value)
     # Beside usable refs, such a ref is damage.
     refs, problems = read([REF, grefs[1]], tmp_path)

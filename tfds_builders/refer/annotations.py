@@ -11,7 +11,6 @@ files are checked, and each error names its entry.
 """
 
 import pathlib
-import reprlib
 import types
 from collections import Counter
 from collections.abc import Mapping
@@ -39,7 +38,7 @@ def read_refs(path: pathlib.Path, problems: Problems) -> list[dict]:
     """Reads a `refs(<partition>).p` file; refs that lack fields are skipped.
 
     Raises:
-        ValueError: if the file is not a pickle of a list.
+        ValueError: if the file is not a pickle of a list, or is one of gRefCOCO.
     """
     try:
         refs = plain_pickle.load(path.read_bytes())
@@ -50,9 +49,15 @@ def read_refs(path: pathlib.Path, problems: Problems) -> list[dict]:
             f"{path} is not a pickle of refs: {error}. Unpack it again from the refer "
             "distribution."
         ) from error
-    if isinstance(refs, list) and refs:
-        _refuse_generalized(refs, path)
-    return check_refs(refs, _REF, path, problems)
+    is_generalized = _is_generalized(refs)
+    usable = check_refs(refs, _REF, path, problems)
+    if is_generalized:
+        raise ValueError(
+            f"{problems.text()}\n{path} is a file of gRefCOCO, with a list of objects "
+            "in each entry. Build it as the data set grefcoco, or put the file of the "
+            "refer distribution here."
+        )
+    return usable
 
 
 def check_refs(
@@ -89,20 +94,11 @@ def check_refs(
     return _without_repeats(usable, "ref_id", str(path), problems)
 
 
-def _refuse_generalized(refs: list, path: pathlib.Path) -> None:
-    """Refuses gRefCOCO's refs, which have the names and fields of the others.
-
-    Raises:
-        ValueError: if each `ann_id` is a list.
-    """
+def _is_generalized(refs) -> bool:
+    """Returns True for gRefCOCO's refs, each of which has a list of objects."""
+    refs = refs if isinstance(refs, list) else []
     objects = [ref.get("ann_id") if isinstance(ref, dict) else None for ref in refs]
-    if all(isinstance(several, list | tuple) for several in objects):
-        raise ValueError(
-            f"{path} is a file of gRefCOCO: the ann_id of entry 0 is "
-            f"{reprlib.repr(objects[0])}, a list, expected one object in each entry. "
-            "Build it as the data set grefcoco, or put the file of the refer "
-            "distribution here."
-        )
+    return bool(refs) and all(isinstance(x, list | tuple) for x in objects)
 
 
 def _slim(ref, fields: Mapping[str, Kind]):
