@@ -25,7 +25,7 @@ HERE = pathlib.Path(__file__).parent
 def progress(workdir: pathlib.Path) -> tuple[list[int], list[float], int]:
     """Returns the logged steps, the hours up to each, and the expressions of a step.
 
-    The hours are those of training: the expressions over their rate, which leaves out
+    The hours are those of training: the expressions over their rate, without
     start-up and scoring.
     """
     config = json.loads((workdir / "config.json").read_text())
