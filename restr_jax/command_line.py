@@ -62,6 +62,10 @@ def _typed_config(argument: str) -> str:
 
 def _parse_flags(argv: list[str]) -> list[str]:
     """Parses the command line; errors print one line."""
+    try:
+        argv = [_typed_config(argument) for argument in argv]
+    except UnknownHomeError as error:
+        sys.exit(str(error))
     config_file = _config_file(argv)
     if config_file is not None and not os.path.isfile(config_file):
         known = map(str, pathlib.Path("configs").glob("*.py"))
@@ -72,8 +76,8 @@ def _parse_flags(argv: list[str]) -> list[str]:
             f"config file such as configs/gref.py.{hint}"
         )
     try:
-        return flags.FLAGS([_typed_config(argument) for argument in argv])
-    except (flags.Error, UnknownHomeError) as error:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
         # A config file's own error comes as a traceback, with the message last.
         said = str(error).rstrip().splitlines()[-1].strip()
         sys.exit(f"{said}\nPass --helpshort or --helpfull to see help on flags.")

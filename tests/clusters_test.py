@@ -88,6 +88,8 @@ def test_a_file_that_is_no_config_file_is_named(given, said, monkeypatch):
     monkeypatch.chdir(ROOT)
     argv = [main.__file__, f"--config={given}", "--config.batch_size=4"]
     monkeypatch.setattr(sys, "argv", argv)  # Overrides are read from there.
+    # A config file is loaded into the module of the one before.
+    monkeypatch.delitem(sys.modules, "config_config", raising=False)
     with flagsaver.flagsaver(), pytest.raises(SystemExit) as ended:
         command_line._parse_flags(argv)
     assert said in str(ended.value) and "\n" not in str(ended.value)

@@ -44,7 +44,7 @@ def test_a_damaged_file_of_a_workdir_is_named_with_a_remedy(
         (["encode.onnx", "weights.npz"], lambda _, folder: artifact.begin(folder)),
         (["metrics.jsonl"], lambda t, f: config_checks.claim_workdir(str(f), t.config)),
         (["a.npz"], lambda _, f: load.write(f / "a.npz", load.read("shapes"), {})),
-        (["a.st"], lambda _, f: convert.export("shapes", f / "a.st")),
+        (["a.safetensors"], lambda _, f: convert.export("shapes", f / "a.safetensors")),
     ],
 )
 def test_files_of_the_user_are_never_written_over(tmp_path, names, write):

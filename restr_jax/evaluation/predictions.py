@@ -114,7 +114,7 @@ def masks_of(
     Raises:
         ValueError: if a mask is unreadable or of another size.
     """
-    name = prediction["sent_id"]
+    name = str(prediction["sent_id"])
     if "file" in prediction:
         mask = _read_file(prediction["file"], size, stretch)
         return (mask, None) if mask.shape == size else (None, mask)
@@ -142,14 +142,17 @@ def _wrong_size(name: str, found, size: tuple[int, int]) -> str:
 
 def _decode(rle: dict, name: str) -> np.ndarray:
     try:
-        size = rle["size"]
+        size, counts = rle["size"], rle["counts"]
         if not isinstance(size, list) or len(size) != 2:
             raise ValueError(f"its size is {reprlib.repr(size)}")
         if not all(type(side) is int and side > 0 for side in size):
             raise ValueError(f"its size is {reprlib.repr(size)}")
         if images.is_too_large(*size):
             raise ValueError(f"{size[0]} x {size[1]} pixels are too many")
-        return preprocess.decode_mask(rle["counts"], tuple(size))
+        runs = counts if isinstance(counts, list) else []
+        if not isinstance(counts, str | list) or any(type(x) is not int for x in runs):
+            raise ValueError(f"its counts are {reprlib.repr(counts)}")
+        return preprocess.decode_mask(counts, tuple(size))
     except ValueError as error:
         raise ValueError(
             f"The mask of expression {name} is not an RLE: {error}."
