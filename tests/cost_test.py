@@ -214,6 +214,7 @@ def printed(trace_once):
         return paper_cost.figures(gref.get_config)
 
 
+@pytest.mark.slow  # It traces the full-size models.
 def test_every_figure_of_the_paper_is_reproduced_to_its_last_digit(printed):
     assert len(printed) == 12
     assert {f.printed for f in printed} == {
@@ -229,6 +230,7 @@ def test_every_figure_of_the_paper_is_reproduced_to_its_last_digit(printed):
     assert missed == {}
 
 
+@pytest.mark.slow  # It traces the full-size models.
 def test_this_model_computes_the_same_functions_at_a_lower_cost(printed):
     executed = {f.name: round(f.executed, 2) for f in printed}
     assert executed["Table 3b, VME, multiply-adds"] == 31.29
@@ -236,6 +238,7 @@ def test_this_model_computes_the_same_functions_at_a_lower_cost(printed):
     assert executed["Table 5, CME, multiply-adds"] == 46.56
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shared", "counted"), [(False, 122.89), (True, 108.72)])
 def test_the_intermediate_numbers_of_the_reading_are_correct(
     trace_once, shared, counted

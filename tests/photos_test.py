@@ -71,6 +71,7 @@ def run(shapes_dir, glove_file, tmp_path_factory):
     return config, workdir, rows
 
 
+@pytest.mark.slow
 def test_a_run_starts_takes_steps_and_scores(run):
     _, workdir, (row,) = run
     # Of each of eight scenes' nine expressions, every fourth fits nothing.
@@ -81,6 +82,7 @@ def test_a_run_starts_takes_steps_and_scores(run):
     assert len(losses) == 3 and all(0.0 < line["dice_loss"] < 1.0 for line in losses)
 
 
+@pytest.mark.slow
 def test_the_average_is_stored_and_resumed_bit_for_bit(run):
     config, workdir, _ = run
     opened = experiment.start(config, str(workdir), training=False)
@@ -97,6 +99,7 @@ def test_the_average_is_stored_and_resumed_bit_for_bit(run):
     np.testing.assert_array_equal(read, kernel)
 
 
+@pytest.mark.slow
 def test_glove_words_ship_in_float16_and_give_the_same_answers(run, tmp_path):
     _, workdir, _ = run
     trained = model_files.read(workdir, "latest")

@@ -19,7 +19,7 @@ PROGRAMS = {
 }
 
 
-@pytest.fixture(params=PROGRAMS)
+@pytest.fixture(params=["stablehlo", pytest.param("onnx", marks=pytest.mark.slow)])
 def kind(request):
     return request.param
 

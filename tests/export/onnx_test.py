@@ -7,6 +7,7 @@ import pytest
 from restr_jax.export import onnx
 
 
+@pytest.mark.slow
 def test_weights_are_stored_once(small, exported):
     count = sum(x.size for x in jax.tree.leaves(small.params))
     size = sum(path.stat().st_size for path in exported("onnx").glob("*.onnx"))
