@@ -33,6 +33,7 @@ from benchmarks import reports
 from benchmarks.speed_ways import VOCABULARY, Jax, Torch, make_batch
 from configs import common
 from restr_jax import cost, precision
+from restr_jax.data.data_sets import listed
 from restr_jax.models import build_model, parameters
 from tfds_builders.storage.paths import typed
 
@@ -170,8 +171,7 @@ def main() -> None:
         "--results", type=typed, default="benchmarks/results/speed.json"
     )
     arguments = parser.parse_args()
-    ways = map(str.strip, arguments.torch.split(","))
-    arguments.torch = [name for name in ways if name]
+    arguments.torch = [name for name in listed(arguments.torch) if name]
     arguments.expressions = [int(k) for k in arguments.expressions.split(",") if k]
 
     config = make_config(arguments.image_size, arguments.dtype, arguments.remat)
@@ -182,7 +182,7 @@ def main() -> None:
     rate = matmul_rate(dtype, 2048 if jax.default_backend() == "cpu" else 8192)
     print(f"matrix product in {dtype}: {rate:.0f} GFLOP/s", flush=True)
     rows = []
-    for given in map(str.strip, arguments.batch_sizes.split(",")):
+    for given in listed(arguments.batch_sizes):
         size = largest_batch(config, params) if given == "max" else int(given)
         rows += compare(config, params, size, arguments, rate)
         gc.collect()

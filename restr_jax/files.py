@@ -5,7 +5,7 @@ import errno
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tfds_builders.storage.lock import lock
@@ -113,6 +113,12 @@ def first_line(error: Exception, most: int = 400) -> str:
         most: the maximum number of characters of the line.
     """
     return str(error).partition("\n")[0][:most] or type(error).__name__
+
+
+def named(names: Sequence[str], between: str = ", ", most: int = 5) -> str:
+    """Joins the first names for a message, and counts the others."""
+    more = len(names) - most
+    return between.join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def in_one_line(error: Exception) -> str:

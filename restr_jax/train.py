@@ -63,11 +63,9 @@ def train_and_evaluate(config, workdir: str) -> list[dict]:
 def _report(run: Experiment, train_split: Split, scored: list[Split]) -> None:
     """Warns of expressions that the run would not read as they are meant."""
     data = run.config.data
-    lines = [] if not data.flip else list(coverage.of_flip(train_split))
-    for split in {split.name: split for split in (train_split, *scored)}.values():
-        lines += coverage.of_words(split, run.vocabulary, data.max_words)
-    for line in lines:
+    for line in coverage.of_flip(train_split) if data.flip else ():
         logger.warning("%s", line)
+    coverage.warn((train_split, *scored), run.vocabulary, data.max_words)
 
 
 def _alone(run: Experiment) -> contextlib.AbstractContextManager:

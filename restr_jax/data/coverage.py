@@ -1,11 +1,21 @@
 """Reports expressions that training or scoring would not read as they are meant."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable, Iterator
 
 from restr_jax.data import flip
 from restr_jax.data.splits import Split
 from restr_jax.data.text import Vocabulary
 from tfds_builders.inspection.words import is_word
+
+logger = logging.getLogger(__name__)
+
+
+def warn(splits: Iterable[Split], vocabulary: Vocabulary, max_words: int) -> None:
+    """Logs the lines of `of_words` on each of the splits, once per name."""
+    for split in {split.name: split for split in splits}.values():
+        for line in of_words(split, vocabulary, max_words):
+            logger.warning("%s", line)
 
 
 def of_words(split: Split, vocabulary: Vocabulary, max_words: int) -> Iterator[str]:

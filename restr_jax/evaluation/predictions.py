@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 
 from restr_jax.data import preprocess
+from restr_jax.files import named
 from tfds_builders import images
 from tfds_builders.fields import ID, TEXT, Kind, check_fields, parse_json
 
-_MOST_NAMED = 5
 _SUFFIXES = (".png", ".npy")
 _RLE: Kind = (dict,), '{"size": [height, width], "counts": ...}'
 _MASKS = {"mask": _RLE, "stretched_mask": _RLE}
@@ -195,10 +195,3 @@ def _read_file(
             "expected 0 and one other."
         )
     return np.asarray(pixels) != 0
-
-
-def named(names: list[str], between: str = ", ") -> str:
-    """Joins the first names, and counts the others."""
-    more = len(names) - _MOST_NAMED
-    text = between.join(names[:_MOST_NAMED])
-    return text + (f" and {more} more" if more > 0 else "")

@@ -52,6 +52,8 @@ def score_workdir(config, workdir: str) -> list[dict]:
         runs = [experiment.start(config, workdir, training=False)]
     rows: list[dict] = []
     for run in runs:
+        scored = (run.data.scored(name) for name in listed(run.config.eval.splits))
+        coverage.warn(scored, run.vocabulary, run.config.data.max_words)
         evaluator = Evaluator(run.model, run.config, run.vocabulary, run.parallel)
         rows = score_checkpoints(run, evaluator, folder)
     if jax.process_index() == 0:
@@ -84,9 +86,6 @@ def score_checkpoints(
     if main:
         report.open_folder(folder)
     opened = [run.data.scored(name) for name in listed(config.eval.splits)]
-    for split in opened:
-        for line in coverage.of_words(split, run.vocabulary, config.data.max_words):
-            logger.warning("%s", line)
     names = {split.name: identity.of_split(split) for split in opened}
     done: set[int] = set()
     faults: list[str] = []

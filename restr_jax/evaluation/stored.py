@@ -9,7 +9,8 @@ from PIL import Image
 from restr_jax.data import preprocess, splits
 from restr_jax.data.text import tokenize
 from restr_jax.evaluation import metrics
-from restr_jax.evaluation.predictions import masks_of, named
+from restr_jax.evaluation.predictions import masks_of
+from restr_jax.files import named
 from tfds_builders import published
 
 

@@ -12,9 +12,10 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from restr_jax.files import named
+
 ROWS = "predictions.jsonl"
 _WRITER = "restr predict"
-_MOST_NAMED = 5
 
 
 def mask_and_overlay(stem: str) -> tuple[str, str]:
@@ -61,22 +62,23 @@ def check_free(folder: pathlib.Path, stems: Iterable[str]) -> None:
     paths = [folder / name for name in (*names, ROWS)]
     taken = [str(p) for p in paths if p.exists() and not _is_replaceable(p)]
     if taken:
-        more = len(taken) - _MOST_NAMED
         raise ValueError(
-            f"The prediction would write over {', '.join(taken[:_MOST_NAMED])}"
-            f"{f' and {more} more' if more > 0 else ''}. No earlier prediction wrote "
-            "this, or it was changed since. Choose another --output, or move it."
+            f"The prediction would write over {named(taken)}. No earlier prediction "
+            "wrote this, or it was changed since. Choose another --output, or move it."
         )
 
 
 def _is_replaceable(path: pathlib.Path) -> bool:
     if not path.stat().st_size:
         return True  # A killed run may leave an empty file.
-    if path.name == ROWS or not is_output(path):
+    if path.name == ROWS:
         return is_output(path)
+    mark = _read_mark(path)
+    if not mark.startswith(_WRITER):
+        return False
     try:
         with Image.open(path) as image:
-            return _read_mark(path) == _mark(np.asarray(image))
+            return mark == _mark(np.asarray(image))
     except (OSError, SyntaxError, ValueError):
         return True  # A killed run may leave the beginning of a file.
 

@@ -9,6 +9,7 @@ import pathlib
 
 from PIL import Image
 
+from restr_jax.files import named
 from restr_jax.inference import outputs
 
 logger = logging.getLogger(__name__)
@@ -140,10 +141,8 @@ class _Search:
     def log_skipped(self, given: str) -> None:
         """Lists the skipped files and folders by reason."""
         for reason, paths in sorted(self._skipped.items()):
-            more = len(paths) - _MOST_NAMED
-            named = ", ".join(sorted(paths)[:_MOST_NAMED])
-            named += f" and {more} more" if more > 0 else ""
-            logger.warning("%s: skipped %d (%s): %s", given, len(paths), reason, named)
+            some = named(sorted(paths), most=_MOST_NAMED)
+            logger.warning("%s: skipped %d (%s): %s", given, len(paths), reason, some)
 
 
 def _is_hidden(name: str) -> bool:

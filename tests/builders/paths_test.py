@@ -19,10 +19,10 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_tilde_is_the_home_folder(monkeypatch):
-    monkeypatch.setenv("HOME", "/home/me")
-    assert paths.typed("~/data") == "/home/me/data"
-    assert paths.typed(pathlib.Path("~")) == "/home/me"
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert paths.typed("~/data") == f"{tmp_path}/data"
+    assert paths.typed(pathlib.Path("~")) == str(tmp_path)
     for other in ("", "data", "./~/data", "/a/~", "a~b"):
         assert paths.typed(other) == other
     with pytest.raises(ValueError, match=r"'~no-one/x' starts .* or \./~no-one/x for"):

@@ -31,3 +31,11 @@ def test_mirroring_without_english_sides_is_reported():
     (line,) = coverage.of_flip(split_of("linkes Haus", "rechtes Haus"))
     assert "mine:val: config.data.flip mirrors images" in line
     assert list(coverage.of_flip(split_of("linkes Haus", "the Left one"))) == []
+
+
+def test_a_split_that_is_named_twice_is_reported_once(caplog):
+    vocabulary = Vocabulary.from_sentences(["red"])
+    said = split_of("red", "blue")
+    coverage.warn([said, said], vocabulary, 20)
+    (line,) = coverage.of_words(said, vocabulary, 20)
+    assert caplog.messages == [line]

@@ -69,12 +69,14 @@ def inside(written: str, kind: type[pathlib.PurePath] = pathlib.PurePosixPath) -
     return path.as_posix()
 
 
+def _as_posix(written: str, kind: type[pathlib.PurePath]) -> str:
+    return kind(written).as_posix()
+
+
 def find(
     folder: pathlib.Path,
     written: str,
-    read: Callable[[str, type[pathlib.PurePath]], str] = lambda written, kind: kind(
-        written
-    ).as_posix(),
+    read: Callable[[str, type[pathlib.PurePath]], str] = _as_posix,
 ) -> str:
     r"""Returns a path in a file of a user, as the disk spells it.
 
