@@ -22,7 +22,7 @@ _COPIES = {
     f"{_TEXT}.py": (pathlib.Path(words.__file__), pathlib.Path(text.__file__)),
 }
 # Not in a copy, which has the content of both files.
-_IMPORT = "from tfds_builders.inspection.words import split\n"
+_IMPORT = "from tfds_builders.inspection.words import split, split_as_written\n"
 
 
 def begin(folder: pathlib.Path) -> None:

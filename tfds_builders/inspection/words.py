@@ -23,10 +23,31 @@ _WORD = re.compile(
     rf"[{_UNSPACED}]{_MARK}*|(?:[^\W{_UNSPACED}]{_MARK}*)+|[^\w\s]{_MARK}*"
 )
 _LETTER = re.compile(r"\w")
+# Keyboards of phones and word processors put these in place of ASCII, which is what
+# data sets and word vectors have. Invisible characters are removed, but the space of
+# width zero parts words.
+_AS_TYPED = str.maketrans(
+    {chr(0xFF00 + code - 0x20): chr(code) for code in range(0x21, 0x7F)}
+    | dict.fromkeys("‘’‚‛′ʼ", "'")
+    | dict.fromkeys("“”„‟″", '"')
+    | dict.fromkeys("‐‑‒–—―−", "-")
+    | dict.fromkeys("。｡", ".")
+    | {"…": "...", "\u200b": " "}
+    | dict.fromkeys("\u00ad\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\ufeff")
+)
 
 
 def split(sentence: str) -> list[str]:
     """Splits an expression into lower-case words and punctuation marks.
+
+    Typographic quotes, dashes and full-width characters are read as ASCII, so that
+    "the man’s hat" equals "the man's hat".
+    """
+    return split_as_written(sentence.translate(_AS_TYPED))
+
+
+def split_as_written(sentence: str) -> list[str]:
+    """Splits an expression into lower-case tokens, with its own quotes and dashes.
 
     Letters are composed (Unicode's NFC), and further marks stay with their letter.
     Scripts without spaces between words are split into characters.
