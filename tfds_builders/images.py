@@ -10,6 +10,8 @@ import pathlib
 import numpy as np
 from PIL import EpsImagePlugin, ExifTags, Image
 
+from tfds_builders.storage.paths import similar
+
 # A file of any name may hold a PostScript program, which Ghostscript would run.
 EpsImagePlugin.gs_binary = False
 # Photographs have about 10 to 200 million pixels. Pillow warns of files that claim
@@ -92,7 +94,7 @@ def read_size(path: pathlib.Path) -> tuple[int, int]:
 def _read_head(path: pathlib.Path) -> tuple[tuple[int, int], Image.Image]:
     """Reads (height, width); returns also the header; raises as `read_size`."""
     if not path.exists():
-        raise ValueError("the image is missing")
+        raise ValueError(f"the image is missing{similar(path)}")
     if not path.stat().st_size:
         raise ValueError("the file has no bytes; download it again")
     try:

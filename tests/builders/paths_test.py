@@ -4,6 +4,7 @@ import unicodedata
 
 import pytest
 
+from tfds_builders import images
 from tfds_builders.annotations import Problems
 from tfds_builders.storage import paths
 
@@ -108,3 +109,19 @@ def test_respelled_paths_are_counted():
         "paths written with \\ instead of /: 2",
         "names found in another Unicode form: 1",
     ]
+
+
+def test_a_missing_image_names_the_files_that_may_be_meant(tmp_path):
+    for name in ("IMG_1.JPG", "img_1.png", "img_2.png"):
+        (tmp_path / name).touch()
+    both = "; the folder has 'IMG_1.JPG', 'img_1.png'"
+    assert paths.similar(tmp_path / "img_1.jpg") == both
+    assert paths.similar(tmp_path / "img_3.jpg") == ""
+    # A file that appears later is seen.
+    (tmp_path / "Img_3.jpg").touch()
+    os.utime(tmp_path, (1, 1))
+    assert paths.similar(tmp_path / "img_3.jpg") == "; the folder has 'Img_3.jpg'"
+    absent = tmp_path / "photos" / "a.jpg"
+    assert paths.similar(absent) == f"; there is no folder {str(absent.parent)!r}"
+    with pytest.raises(ValueError, match="image is missing; the folder has 'img_2"):
+        images.read_size(tmp_path / "IMG_2.jpg")

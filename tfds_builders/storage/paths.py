@@ -98,6 +98,27 @@ def find(
     return path
 
 
+def similar(path: pathlib.Path) -> str:
+    """Returns the files that a missing file may be, as the end of a message.
+
+    They differ in case or in their suffix: "IMG_1.JPG" or "img_1.png" for "img_1.jpg".
+    """
+    try:
+        changed = path.parent.stat().st_mtime_ns
+    except (OSError, ValueError):  # A null character is a ValueError.
+        return f"; there is no folder {str(path.parent)!r}"
+    near = _by_stem(path.parent, changed)[path.stem.casefold()]
+    return f"; the folder has {', '.join(map(repr, near[:3]))}" if near else ""
+
+
+@functools.lru_cache(maxsize=16)  # Thousands of files may be missing from one folder.
+def _by_stem(folder: pathlib.Path, changed: int) -> dict[str, list[str]]:
+    names = collections.defaultdict(list)
+    for name in sorted(os.listdir(folder)):
+        names[pathlib.PurePath(name).stem.casefold()].append(name)
+    return names
+
+
 class ManualFolder:
     """The manual directory, whose files annotations name."""
 
