@@ -280,7 +280,7 @@ def test_a_fixed_mask_is_read_again(root):
 
 
 def test_each_file_is_a_split(root):
-    for name in ("train.jsonl", "test_2.jsonl", "._train.jsonl", "notes.txt"):
+    for name in ("train.JSONL", "test_2.jsonl", "._train.jsonl", "notes.txt"):
         write(root / name, LINE)
     write(root / "masks" / "deeper.jsonl", LINE)
     annotations, problems = read(root)

@@ -251,6 +251,7 @@ def test_a_bad_ref_is_named(manual, change, message):
         ("annotations", {"segmentation": None}, "the segmentation cannot be read"),
         ("annotations", {"id": 99000013}, "id 99000013: 2 entries have this id"),
         ("images", {"id": 600003}, "id 600003: 2 entries have this id"),
+        ("images", {"file_name": "../a.jpg"}, "'../a.jpg' leads out of the manual"),
     ],
 )
 def test_a_bad_instance_is_named(manual, part, change, message):
@@ -271,3 +272,21 @@ def test_a_bad_instance_is_named(manual, part, change, message):
 def test_an_instance_that_lacks_a_field_is_named(manual, part, field):
     edit_instances(manual, lambda instances: instances[part][0].pop(field))
     refused(manual, f"instances.json: it lacks {field}")
+
+
+def test_windows_paths_of_images_are_found(manual):
+    name = "COCO_train2014_000000600001.jpg"
+    (manual / IMAGES / "part").mkdir()
+    (manual / IMAGES / name).rename(manual / IMAGES / "part" / name)
+
+    def respell(instances):
+        (entry,) = (e for e in instances["images"] if e["id"] == 600001)
+        entry["file_name"] = f"part\\{name}"
+
+    edit_instances(manual, respell)
+    data_dir = build(manual)
+    assert "mscoco/600001" in {
+        image
+        for split in ("train", "val")
+        for image in splits.open_split(data_dir, "gref/google", split).images
+    }

@@ -62,7 +62,7 @@ def read_annotations(
     """
     read = {".jsonl": _read_lines, ".json": coco.read_split}
     return {
-        split: read[path.suffix](path, root, problems, in_threads)
+        split: read[path.suffix.lower()](path, root, problems, in_threads)
         for split, path in find_splits(root).items()
     }
 
@@ -75,9 +75,9 @@ def find_splits(root: pathlib.Path) -> dict[str, pathlib.Path]:
         ValueError: if a split has two files or an invalid name.
     """
     found: dict[str, pathlib.Path] = {}
-    for path in sorted(root.glob("*.json*")):
+    for path in sorted(root.iterdir() if root.is_dir() else ()):
         split = path.stem
-        if path.suffix not in (".jsonl", ".json") or split.startswith("."):
+        if path.suffix.lower() not in (".jsonl", ".json") or split.startswith("."):
             continue
         # TFDS reserves "all" for the union of all splits.
         if not re.fullmatch(r"\w+", split, re.ASCII) or split == "all":

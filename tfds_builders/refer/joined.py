@@ -14,6 +14,7 @@ from tfds_builders.annotations import (
 )
 from tfds_builders.fields import ID, TEXT
 from tfds_builders.refer.annotations import ANNOTATION, IMAGE, has_fields, objects_of
+from tfds_builders.storage.paths import ManualFolder
 
 _SENTENCE = {"sent_id": ID, "sent": None, "raw": None}
 
@@ -46,17 +47,18 @@ def make_annotations(
             if problems.lines and found < set(splits)
             else f"The refs {differ}; they belong to another partition."
         )
+    files = ManualFolder(images, problems.respelled)
     by_image: dict[str, dict] = {split: {} for split in splits}
     refs.sort(key=lambda ref: _in_order(ref["ref_id"]), reverse=True)
     while refs:
         ref = refs.pop()
-        thing = _object(ref, instances, problems)
+        thing = _object(ref, instances, files, problems)
         if thing:
             for split in splits_of(ref["split"]):
                 by_image[split].setdefault(ref["image_id"], []).append(thing)
     return {
         split: [
-            _image(instances["images"][image_id], tuple(objects), images)
+            _image(instances["images"][image_id], tuple(objects), images, files)
             for image_id, objects in sorted(
                 of_split.items(), key=lambda item: _in_order(item[0])
             )
@@ -78,18 +80,21 @@ def _in_order(key: str | int) -> tuple[bool, str | int]:
 
 
 def _image(
-    entry: dict, objects: tuple[ReferredObject, ...], folder: pathlib.Path
+    entry: dict,
+    objects: tuple[ReferredObject, ...],
+    folder: pathlib.Path,
+    files: ManualFolder,
 ) -> AnnotatedImage:
     return AnnotatedImage(
         image_id=str(entry["id"]),
-        path=folder / entry["file_name"],
+        path=folder / files.find(entry["file_name"]),
         size=(entry["height"], entry["width"]),
         objects=objects,
     )
 
 
 def _object(
-    ref: dict, instances: dict[str, dict], problems: Problems
+    ref: dict, instances: dict[str, dict], files: ManualFolder, problems: Problems
 ) -> ReferredObject | None:
     """Returns what a ref means; adds a problem and returns None if it is unusable.
 
@@ -100,6 +105,11 @@ def _object(
     where = f"ref {ref['ref_id']}, " + (f"object {name}" if ids else "no object")
     image = instances["images"].get(ref["image_id"])
     if not _is_usable(image, IMAGE, f"image {ref['image_id']!r}", where, problems):
+        return None
+    try:
+        files.find(image["file_name"])
+    except ValueError as error:
+        problems.add(f"{where}, image {image['id']!r}", str(error))
         return None
     size = [image["height"], image["width"]]
     parts = [_part(ref, key, size, instances, problems) for key in ids]
