@@ -70,10 +70,10 @@ def to_markdown(entries: list[tuple[dict, list[Answer]]]) -> str:
         lines += [f"![Outlines of the answers to {said}](gallery/{name}.webp)", ""]
         lines += ["| from left to right | answer | |", "| --- | --- | --- |"]
         for row, answer in zip(entry["expressions"], answers, strict=True):
-            share = answer.mask.mean()
-            found = f"{share:.0%} of the image" if share else "nothing found"
-            why = f": {row['why']}" if row["why"] else ""
-            lines += [f"| “{answer.expression}” | {found} | **{answer.verdict}**{why} |"]
+            share, why = answer.mask.mean(), f": {row['why']}" if row["why"] else ""
+            found = f"{share:.1%} of the image" if share else "nothing found"
+            verdict = f"**{answer.verdict}**{why}"
+            lines += [f"| “{answer.expression}” | {found} | {verdict} |"]
         lines += ["", f"{entry['source']}.", ""]
     return "\n".join(lines)
 
