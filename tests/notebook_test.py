@@ -48,14 +48,14 @@ def check_tour(notebook):
 def check_own_data(notebook):
     assert "train: 4 images, 8 objects, 15 expressions" in printed_by(notebook)
     assert "val: 1 images, 3 objects, 3 expressions" in printed_by(notebook)
-    before, after = (
-        number_in(notebook, rf"train, {when} training: oIoU (\S+),")
-        for when in ("before", "after")
-    )
-    assert after > before + 0.2
+    before = number_in(notebook, r"val before training: oIoU (\S+)")
+    assert number_in(notebook, r"val after training: oIoU (\S+)") > before
+    assert number_in(notebook, r"train after training: oIoU (\S+)") > 0.4
     assert number_of_figures(notebook) == 3
 
 
+# The notebooks that are stored with outputs.
+STORED = ("tour.ipynb",)
 CHECKS = {"own_data.ipynb": check_own_data, "tour.ipynb": check_tour}
 
 
@@ -63,7 +63,7 @@ def test_every_notebook_is_checked():
     assert [path.name for path in NOTEBOOKS] == list(CHECKS)
 
 
-@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("name", STORED)
 def test_a_notebook_is_stored_with_its_outputs(name):
     path, notebook = ROOT / "notebooks" / name, read(name)
     assert path.stat().st_size < 1_500_000

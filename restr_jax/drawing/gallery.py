@@ -265,7 +265,8 @@ def _cases(key: str, cases: list[dict]) -> str:
 def _figure(case: dict) -> str:
     found = f"IoU {case['iou']:.2f}"
     if case["no_target"]:
-        found = "nothing fits" + (", but a mask was predicted" if case["found"] else "")
+        answer = "but a mask was predicted" if case["found"] else "nothing found"
+        found = f"nothing fits, {answer}"
     elif not case["found"]:
         found += ", nothing found"
     said = f"“{case['expression']}”"

@@ -112,7 +112,10 @@ def test_the_page_states_how_the_cases_were_chosen(write):
     [
         ({"iou": 0.834}, "IoU 0.83"),
         ({"iou": 0.0, "found": False}, "IoU 0.00, nothing found"),
-        ({"no_target": True, "found": False, "iou": 1.0}, "nothing fits"),
+        (
+            {"no_target": True, "found": False, "iou": 1.0},
+            "nothing fits, nothing found",
+        ),
         ({"no_target": True, "iou": 0.0}, "nothing fits, but a mask was predicted"),
     ],
 )
