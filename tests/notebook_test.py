@@ -78,7 +78,7 @@ def test_a_notebook_is_stored_with_its_outputs(name):
 def test_a_stored_notebook_has_no_path_of_a_machine(name):
     shown = (ROOT / "notebooks" / name).read_text()
     found = re.findall(
-        r"(?:/tmp|/home|/root|/Users|/work|/var|[A-Z]:\\)[^\s\"]*", shown
+        r"(?:/tmp|/home|/root|/Users|/work|/var|[A-Z]:\\\\)[^\s\"]*", shown
     )
     assert found == [] and "tfevents" not in shown
 
