@@ -266,7 +266,7 @@ def _eval() -> ml_collections.ConfigDict:
     evaluation.thresholds = (0.5,)  # probability thresholds of masks; the first is for
     # validation, figures and predictions
     evaluation.shuffled_text = False  # also score with shuffled expressions
-    evaluation.num_figures = 4  # best, worst, random cases and images with all texts
+    evaluation.num_figures = 12  # cases on the figures page, one per image
     evaluation.watch = False  # --mode=eval scores each new checkpoint until the last
     return evaluation
 

@@ -1,52 +1,34 @@
 """Figures of predictions and plots of scores."""
 
 import pathlib
-import textwrap
+from collections.abc import Callable
 
 import matplotlib
 import numpy as np
 
-from restr_jax.drawing import overlay
+from restr_jax.drawing import gallery, overlay
 
 matplotlib.use("agg")  # Writes files only; there may be no display.
 from matplotlib import pyplot as plt  # noqa: E402
 
-
-def draw_prediction(
-    path: str | pathlib.Path,
-    *,
-    image: np.ndarray,
-    expression: str,
-    patch_probability: np.ndarray,
-    mask: np.ndarray,
-    truth: np.ndarray | None,
-    iou: float | None,
-) -> None:
-    """Draws input, patch map, mask and ground truth side by side into a PNG.
-
-    Args:
-        path: PNG file to write.
-        image: uint8 RGB [H, W, 3].
-        expression: the referring expression.
-        patch_probability: [h, w] in [0, 1].
-        mask: the predicted mask, boolean [H, W].
-        truth: the ground-truth mask, boolean [H, W], if known.
-        iou: IoU of the prediction, if known.
-    """
-    sharp = {"interpolation": "nearest"}
-    panels = [
-        ("image", image, sharp),
-        ("patches", patch_probability, sharp | {"cmap": "magma", "vmin": 0, "vmax": 1}),
-        (
-            "mask" if iou is None else f"mask, IoU {iou:.2f}",
-            overlay.draw(image, [mask]),
-            sharp,
-        ),
-    ]
-    if truth is not None:
-        title = "ground truth" if truth.any() else "ground truth: nothing fits"
-        panels.append((title, overlay.draw(image, [truth]), sharp))
-    draw_row(path, expression, image.shape[:2], panels)
+_TEXT_KEYS = "text.color", "axes.labelcolor", "xtick.color", "ytick.color"
+_GROUND_KEYS = "figure.facecolor", "axes.facecolor", "savefig.facecolor"
+_EDGE_KEYS = "axes.edgecolor", "grid.color", "legend.edgecolor"
+_PLOT = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "axes.titlesize": 10,
+    "axes.prop_cycle": matplotlib.cycler(
+        # Blue and vermillion first: both are clear on white and on black.
+        color=[
+            matplotlib.colors.to_hex(np.array(overlay.COLORS[i]) / 255)
+            for i in (5, 0, 2, 6, 3, 1, 4)
+        ]
+    ),
+}
 
 
 def draw_row(
@@ -77,60 +59,28 @@ def draw_row(
     _save(figure, path, dpi=80)
 
 
-def draw_expressions(
-    path: str | pathlib.Path,
-    *,
-    image: np.ndarray,
-    expressions: list[str],
-    masks: list[np.ndarray],
-) -> None:
-    """Draws the masks of several expressions of one image side by side into a PNG.
-
-    Args:
-        path: PNG file to write.
-        image: uint8 RGB [H, W, 3].
-        expressions: the referring expressions.
-        masks: the predicted masks, boolean [H, W] each.
-    """
-    columns = min(len(masks) + 1, 5)
-    rows = -(-(len(masks) + 1) // columns)
-    height, width = image.shape[:2]
-    size = (3 * columns, rows * (3 * height / width + 0.6))
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
-    panels = [("image", image)]
-    panels += [
-        (textwrap.fill(expression, 34), overlay.draw(image, [mask]))
-        for expression, mask in zip(expressions, masks, strict=True)
-    ]
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, (title, picture) in zip(axes.flat, panels, strict=False):
-        axis.imshow(picture)
-        axis.set_title(title, fontsize=9, parse_math=False)
-    _save(figure, path, dpi=80)
-
-
-def plot_by_step(path: str | pathlib.Path, rows: list[dict]) -> None:
+def plot_by_step(path: pathlib.Path, rows: list[dict]) -> None:
     """Plots oIoU against the checkpoint's step, one line per split.
 
     Args:
-        path: image file to write.
+        path: image file to write; `gallery.dark` names the variant for dark pages.
         rows: rows of results.json.
     """
-    figure, axis = plt.subplots(figsize=(6, 4))
-    for label in dict.fromkeys(map(_label, rows)):
-        points = sorted((r["step"], r["oiou"]) for r in rows if _label(r) == label)
-        axis.plot(*zip(*points, strict=True), marker="o", label=label)
-    axis.set(xlabel="step", ylabel="oIoU", ylim=(0, 1))
-    axis.legend(fontsize=8)
-    _save(figure, path, dpi=100)
+
+    def draw(axis):
+        for label in dict.fromkeys(map(_label, rows)):
+            points = sorted((r["step"], r["oiou"]) for r in rows if _label(r) == label)
+            axis.plot(*zip(*points, strict=True), marker="o", label=label)
+        axis.set(xlabel="step", ylabel="oIoU", ylim=(0, 1))
+
+    _plot(path, draw)
 
 
-def plot_by_length(path: str | pathlib.Path, row: dict) -> None:
+def plot_by_length(path: pathlib.Path, row: dict) -> None:
     """Plots oIoU against expression length, with intervals and the paper's values.
 
     Args:
-        path: image file to write.
+        path: image file to write; `gallery.dark` names the variant for dark pages.
         row: a row of results.json.
     """
     buckets = row["by_length"]
@@ -139,19 +89,35 @@ def plot_by_length(path: str | pathlib.Path, row: dict) -> None:
     low, high = np.array([b["ci95"] for b in buckets]).T
     # With few images, the interval may exclude the score itself.
     errors = np.maximum([scores - low, high - scores], 0.0)
-    figure, axis = plt.subplots(figsize=(6, 4))
-    axis.bar(names, scores, yerr=errors, capsize=4, label="this checkpoint")
     known = [(n, b["paper"]) for n, b in zip(names, buckets, strict=True) if b["paper"]]
-    if known:
-        axis.plot(*zip(*known, strict=True), "kD", label="the paper")
-    axis.set(xlabel="words", ylabel="oIoU", ylim=(0, 1), title=_label(row))
-    axis.legend(fontsize=8)
-    _save(figure, path, dpi=100)
+
+    def draw(axis):
+        line = {"ecolor": plt.rcParams["text.color"], "capsize": 4}
+        axis.bar(names, scores, yerr=errors, label="this checkpoint", width=0.6, **line)
+        if known:
+            axis.plot(*zip(*known, strict=True), "D", color="C1", label="the paper")
+        axis.set(xlabel="words", ylabel="oIoU", ylim=(0, 1), title=_label(row))
+
+    _plot(path, draw)
 
 
 def _label(row: dict) -> str:
     run = pathlib.Path(row["checkpoint"]).parent.parent.name
     return f"{run}, {row['dataset']}:{row['split']}, threshold {row['threshold']}"
+
+
+def _plot(path: pathlib.Path, draw: Callable) -> None:
+    """Draws a plot twice, for light and for dark pages."""
+    dark = path.with_name(gallery.dark(path.name))
+    for file, colors in ((path, gallery.LIGHT), (dark, gallery.DARK)):
+        text = dict.fromkeys(_TEXT_KEYS, colors["text"])
+        ground = dict.fromkeys(_GROUND_KEYS, colors["page"])
+        edges = dict.fromkeys(_EDGE_KEYS, colors["line"])
+        with plt.rc_context(text | ground | edges | _PLOT):
+            figure, axis = plt.subplots(figsize=(5.4, 3.6))
+            draw(axis)
+            axis.legend(fontsize=8, loc="best")
+            _save(figure, file, dpi=130)
 
 
 def _save(figure, path: str | pathlib.Path, dpi: int) -> None:

@@ -1,135 +1,102 @@
-"""Selects scored expressions and draws figures of them."""
+"""Selects scored expressions and draws them for the figures page."""
 
-import heapq
 import pathlib
-from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
-from restr_jax.data.masks import probability, to_mask
+from restr_jax.data import preprocess
 from restr_jax.data.splits import Split
-from restr_jax.drawing import panels
-from restr_jax.evaluation.evaluator import Scored
+from restr_jax.drawing import gallery, outline
 
 Position = tuple[int, int]  # index of the image in its split, of the expression
 
-
-class _Ranked(NamedTuple):
-    """A heap entry, smallest rank first; ranks are unique."""
-
-    rank: tuple[float, int, int]
-    scored: Scored
+_SIDE = 640  # pixels, the longer side of a figure
 
 
-class Album:
-    """Collects candidates for figures while a split is scored.
+def select(ious: dict[Position, float], number: int, seed: int) -> list[Position]:
+    """Selects one expression of each of several images, from the worst to the best.
 
-    Candidates are the best and worst cases, random cases, and random images with all
-    their expressions.
+    One expression of each image is drawn at random. Ranked by IoU, the images form
+    groups of equal size, and the middle image of each group is selected.
+
+    Args:
+        ious: IoU of each expression of a split.
+        number: maximum number of images, and thus of groups.
+        seed: seed of the random draw; it selects the same expressions for any IoU.
     """
-
-    def __init__(self, split: Split, number: int, seed: int):
-        """Draws the random samples.
-
-        Args:
-            split: the split to score.
-            number: figures per group.
-            seed: seed of the random samples.
-        """
-        rng = np.random.default_rng(seed)
-        counts = list(map(len, split.sentences))
-        every = [(i, k) for i, count in enumerate(counts) for k in range(count)]
-        several = np.flatnonzero(np.array(counts) > 1)
-        lots = rng.permutation(len(every))[:number]
-        self._number = number
-        self._random = {every[i] for i in lots}
-        self._several = set(rng.permutation(several)[:number].tolist())
-        self._kept: dict[Position, Scored] = {}
-        self._best: list[_Ranked] = []
-        self._worst: list[_Ranked] = []
-
-    def add(self, scored: Scored) -> None:
-        """Considers a newly scored expression."""
-        position, iou = scored.position, scored.records[0]["iou"]
-        if position in self._random or position[0] in self._several:
-            self._kept[position] = scored
-        image, place = position
-        ranks = (iou, image, place), (-iou, -image, -place)
-        for heap, rank in zip((self._best, self._worst), ranks, strict=True):
-            heapq.heappush(heap, _Ranked(rank, scored))
-            if len(heap) > self._number:
-                heapq.heappop(heap)
-
-    def draw(
-        self,
-        folder: pathlib.Path,
-        name: str,
-        records: dict[Position, dict],
-        threshold: float,
-    ) -> list[dict]:
-        """Draws the selected expressions that this process scored.
-
-        Args:
-            folder: output folder of the figures.
-            name: prefix of their file names.
-            records: records of all expressions of the split, at the threshold.
-            threshold: probability threshold of the masks.
-
-        Returns:
-            The cases of the figures, for `gallery.add_cases`.
-        """
-        extremes = [ranked.scored for ranked in (*self._best, *self._worst)]
-        held = self._kept | {scored.position: scored for scored in extremes}
-        ranked = sorted(
-            records, key=lambda position: (records[position]["iou"], position)
-        )
-        groups = {
-            "worst": ranked[: self._number],
-            "best": ranked[::-1][: self._number],
-            "random": sorted(self._random),
-        }
-        cases = []
-        for group, positions in groups.items():
-            for position in positions:
-                if position in held:
-                    file = f"{name}-{group}-{position[0]:06d}-{position[1]:02d}.png"
-                    _draw_one(folder / file, held[position], threshold)
-                    cases.append(_case(file, group, records[position]))
-        for image in sorted(self._several):
-            inside = [held[p] for p in sorted(held) if p[0] == image]
-            if inside:
-                file = f"{name}-several-{image:06d}.png"
-                _draw_several(folder / file, inside, threshold)
-                of_image = [records[s.position] for s in inside]
-                cases += [_case(file, "several", record) for record in of_image]
-        return cases
+    by_image: dict[int, list[Position]] = {}
+    for position in sorted(ious):
+        by_image.setdefault(position[0], []).append(position)
+    rng = np.random.default_rng(seed)
+    drawn = [some[rng.integers(len(some))] for some in by_image.values()]
+    ranked = sorted(drawn, key=lambda position: (ious[position], position))
+    number = min(number, len(ranked))
+    return [ranked[(2 * i + 1) * len(ranked) // (2 * number)] for i in range(number)]
 
 
-def _case(file: str, group: str, record: dict) -> dict:
-    case = {key: record[key] for key in ("expression", "length", "iou")}
-    return {"file": file, "group": group} | case
+def draw(
+    folder: pathlib.Path,
+    name: str,
+    split: Split,
+    records: dict[Position, dict],
+    number: int,
+    seed: int,
+) -> list[dict]:
+    """Draws selected expressions with the outlines of both masks.
+
+    Args:
+        folder: output folder of the figures.
+        name: prefix of their file names.
+        split: the scored split.
+        records: records of all expressions of the split, at one threshold.
+        number: maximum number of figures.
+        seed: seed of the selection.
+
+    Returns:
+        The cases of the figures, for `gallery.add_cases`.
+    """
+    cases = []
+    ious = {position: record["iou"] for position, record in records.items()}
+    images = len({image for image, _ in records})
+    for image, k in select(ious, number, seed):
+        record = records[image, k]
+        file = f"{name}-{image:06d}-{k:02d}.jpg"
+        fields = split.source[image]
+        what = f"{split.name}, image {record['image_id']}"
+        pixels = preprocess.decode_image(fields["image"], what)
+        size = pixels.shape[:2]
+        truth = np.zeros(size, bool)
+        if not record["no_target"]:
+            place = int(fields["expressions"]["object"][k])
+            truth = preprocess.decode_mask(fields["objects"]["mask"][place], size)
+        predicted = preprocess.decode_mask(record["mask"]["counts"], size)
+        _draw_one(folder / file, pixels, truth, predicted)
+        case = {key: record[key] for key in ("expression", "iou", "no_target")}
+        case |= {"file": file, "found": bool(predicted.any()), "images": images}
+        others = [p for p in sorted(records) if p[0] == image and p[1] != k]
+        case["others"] = [
+            {key: records[p][key] for key in ("expression", "iou")} for p in others
+        ]
+        cases.append(case)
+    return cases
 
 
-def _draw_one(path: pathlib.Path, scored: Scored, threshold: float) -> None:
-    record = scored.records[0]
-    panels.draw_prediction(
-        path,
-        image=scored.example.image,
-        expression=record["expression"],
-        patch_probability=probability(scored.patch_logits),
-        mask=to_mask(scored.logits, threshold),
-        truth=scored.example.masks[scored.index],
-        iou=record["iou"],
-    )
-
-
-def _draw_several(path: pathlib.Path, inside: list[Scored], threshold: float) -> None:
-    panels.draw_expressions(
-        path,
-        image=inside[0].example.image,
-        expressions=[
-            f"{s.records[0]['expression']} (IoU {s.records[0]['iou']:.2f})"
-            for s in inside
-        ],
-        masks=[to_mask(s.logits, threshold) for s in inside],
-    )
+def _draw_one(
+    path: pathlib.Path, pixels: np.ndarray, truth: np.ndarray, predicted: np.ndarray
+) -> None:
+    """Draws both outlines, at the size of the page, so that lines are equally wide."""
+    height, width = pixels.shape[:2]
+    scale = _SIDE / max(height, width)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    # Scenes of a few pixels keep their sharp edges.
+    smooth = Image.Resampling.LANCZOS if scale < 4 else Image.Resampling.NEAREST
+    drawn = np.asarray(Image.fromarray(pixels).resize(size, smooth))
+    # The wider outline of the truth is also seen where the prediction covers its edge.
+    for mask, color, line in (
+        (truth, gallery.TRUTH, 3.0),
+        (predicted, gallery.PREDICTION, 2.0),
+    ):
+        large = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+        drawn = outline.draw(drawn, [large], colors=[color], fill=0.0, width=line)
+    Image.fromarray(drawn).save(path, quality=85, subsampling=0)

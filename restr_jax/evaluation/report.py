@@ -164,9 +164,7 @@ def to_markdown(rows: list[dict]) -> str:
     if any(chosen_here(row) for row in rows):
         lines += ["", *_CHOSEN_NOTE]
     for row in rows:
-        name = f"{row['dataset']} {row['split']}, {_run(row)}, step {row['step']}"
-        name += f", threshold {row['threshold']}"
-        lines += ["", f"## {name}", ""]
+        lines += ["", f"## {title(row)}", ""]
         lines += [f"- {key}: {row.get(key)}" for key in _CARD]
         lines += ["", "By length:", ""]
         lines += table(
@@ -202,6 +200,12 @@ def to_markdown(rows: list[dict]) -> str:
                 ],
             )
     return "\n".join(lines) + "\n"
+
+
+def title(row: dict) -> str:
+    """Returns the heading of a row."""
+    name = f"{row['dataset']} {row['split']}, {_run(row)}, step {row['step']}"
+    return f"{name}, threshold {row['threshold']}"
 
 
 def chosen_here(row: dict) -> bool:

@@ -12,8 +12,8 @@ from restr_jax import experiment, precision
 from restr_jax.data import coverage, splits
 from restr_jax.data.data_sets import listed
 from restr_jax.data.splits import Split
-from restr_jax.drawing import gallery, panels
-from restr_jax.evaluation import album, identity, metrics, report
+from restr_jax.drawing import gallery
+from restr_jax.evaluation import album, identity, metrics, page, report
 from restr_jax.evaluation.evaluator import Evaluator
 from restr_jax.experiment import Experiment
 from restr_jax.files import write_whole
@@ -89,10 +89,10 @@ def score_checkpoints(
     names = {split.name: identity.of_split(split) for split in opened}
     done: set[int] = set()
     faults: list[str] = []
+    rows: list[dict] = []
     while True:
-        for step in _steps(run):
-            if step in done:
-                continue
+        new = [step for step in _steps(run) if step not in done]
+        for step in new:
             done.add(step)
             try:
                 params = run.params(step)
@@ -101,14 +101,16 @@ def score_checkpoints(
                 faults.append(str(error))
                 continue
             _Sweep(run, evaluator, folder, params, step).score(opened, names)
+        if new:
+            rows = run.parallel.gather(report.read_rows(folder) if main else [])
+            if main and rows:
+                page.write(folder, rows)
         if not config.eval.watch or config.optimizer.total_steps in done:
             break
         time.sleep(_POLL_SECONDS)
     if len(faults) == len(done):
         raise ValueError(f"No checkpoint is readable: {faults[0]}")
-    rows = run.parallel.gather(report.read_rows(folder) if main else [])
     if main:
-        _plot(folder, rows)
         logger.info("scores and figures: %s", folder)
     return rows
 
@@ -217,20 +219,12 @@ class _Sweep:
             name = f"{self._run.workdir.name}-{name}"
         for inside in ("predictions", "figures"):
             (folder / inside).mkdir(parents=True, exist_ok=True)
-        pictures = album.Album(split, config.eval.num_figures, config.seed)
-        scored = []
-        for one in self._evaluator.score(self._params, split, self._thresholds):
-            pictures.add(one)
-            scored.append((one.position, one.records))
-        records = self._evaluator.gather(scored)
-        cases = pictures.draw(
-            folder / "figures",
-            name,
-            _by_position(split, records[0]),
-            self._thresholds[0],
+        records = self._evaluator.gather(
+            [
+                (one.position, one.records)
+                for one in self._evaluator.score(self._params, split, self._thresholds)
+            ]
         )
-        cases = [c | {"split": split.name, "step": self._step} for c in cases]
-        cases = self._run.parallel.gather(cases)
         rows = []
         for card, of_threshold in zip(cards, records, strict=True):
             buckets = published.length_buckets(card["dataset"])
@@ -243,7 +237,16 @@ class _Sweep:
                 self._params, shuffled, self._thresholds[0]
             )
         if jax.process_index() == 0:
-            gallery.add_cases(folder / "figures", cases)
+            cases = album.draw(
+                folder / "figures",
+                name,
+                split,
+                _by_position(split, records[0]),
+                config.eval.num_figures,
+                config.seed,
+            )
+            key = page.key(cards[0])
+            gallery.add_cases(folder / "figures", [c | {"result": key} for c in cases])
             for threshold, of_threshold in zip(self._thresholds, records, strict=True):
                 path = folder / "predictions" / f"{name}-{threshold}.jsonl"
                 head = {"split": split.name, "threshold": threshold}
@@ -293,13 +296,3 @@ def _open_others(config, folder: pathlib.Path) -> list[Experiment]:
             "Set it to a folder of workdirs, each with config.json and checkpoints."
         )
     return runs
-
-
-def _plot(folder: pathlib.Path, rows: list[dict]) -> None:
-    """Plots all rows by step, and the last row of each split by length."""
-    (folder / "figures").mkdir(exist_ok=True)
-    panels.plot_by_step(folder / "figures" / "iou-by-step.png", rows)
-    last = {(row["dataset"].replace("/", "-"), row["split"]): row for row in rows}
-    for (dataset, split), row in last.items():
-        name = f"iou-by-length-{dataset}-{split}.png"
-        panels.plot_by_length(folder / "figures" / name, row)

@@ -11,7 +11,7 @@ from pycocotools import mask as mask_util
 from restr_jax import experiment
 from restr_jax.data import pipeline
 from restr_jax.data.loader import Loader
-from restr_jax.evaluation import score_run
+from restr_jax.evaluation import page
 from restr_jax.evaluation.evaluator import Evaluator
 from restr_jax.training import train_state
 
@@ -72,8 +72,8 @@ def save_checkpoint():
 
 @pytest.fixture
 def no_plots(monkeypatch):
-    """Scores without the two plots of all rows."""
-    monkeypatch.setattr(score_run, "_plot", lambda folder, rows: None)
+    """Scores without the plots of all rows and their page."""
+    monkeypatch.setattr(page, "write", lambda folder, rows: None)
 
 
 @pytest.fixture(scope="session")
