@@ -234,7 +234,7 @@ class Segmenter:
     def _pads_left(self) -> bool:
         return self.trained.config.data.padding == "left"
 
-    def _encode_several(self, images: Sequence[ImageLike]) -> list[EncodedImage]:
+    def _encode_several(self, images: Sequence[Any]) -> list[EncodedImage]:
         pixels = [photograph.to_pixels(image) for image in images]
         mode = self.trained.config.data.resize
         fitted = np.stack(
