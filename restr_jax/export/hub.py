@@ -28,9 +28,9 @@ text in, the mask of that one thing out.
     pip install 'restr-jax[hub]'
 
 ```python
-import restr_jax
+from restr_jax import load
 
-model = restr_jax.load("hf://OWNER/NAME")
+model = load("hf://OWNER/NAME")
 model.segment("photo.jpg", {example}).save("mask.png")
 ```
 

@@ -59,33 +59,35 @@ model.encode("a.jpg").segment(3)
 def example_of(page):
     """Returns a page's Python code that starts at the import, fenced or indented."""
     text = (ROOT / page).read_text("utf-8")
-    blocks = re.findall(r"```python\n(.*?)```|\n\n((?: {4}.*\n|\n)+)", text, re.S)
+    blocks = re.findall(r"```python\n(.*?)```|\n\n((?: {4}[^\n]*\n|\n)+)", text, re.S)
     codes = [textwrap.dedent(fenced or plain) for fenced, plain in blocks]
     starts = [bool(re.search("^import restr_jax$", code, re.M)) for code in codes]
     return codes[starts.index(True)]
 
 
-def check(path, code):
-    """Runs mypy as for an installed package; returns its lines."""
-    path.write_text(code, encoding="utf-8")
+def errors_of(folder, codes):
+    """Runs mypy as for an installed package; returns the lines of errors by file."""
+    for name, code in codes.items():
+        (folder / name).write_text(code, encoding="utf-8")
     command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent"]
-    command += [f"--cache-dir={ROOT / '.mypy_cache'}", "--no-error-summary", str(path)]
+    command += [f"--cache-dir={ROOT / '.pytest_cache' / 'mypy'}"]
+    command += [str(folder / name) for name in codes]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert run.stderr == "" and run.returncode in (0, 1)
-    return run.stdout.splitlines()
+    assert f"checked {len(codes)} source files" in run.stdout
+    found = re.findall(r"(\w+\.py):(\d+): error:", run.stdout)
+    return {name: sorted({int(n) for f, n in found if f == name}) for name in codes}
 
 
 @pytest.mark.slow
 def test_the_public_names_have_types(tmp_path):
     assert all(name in USES_ALL for name in restr_jax.__all__)
-    assert check(tmp_path / "uses_all.py", USES_ALL) == []
-    for page in ("README.md", "docs/api.md"):
-        assert check(tmp_path / "page.py", example_of(page)) == []
-    wrong = check(tmp_path / "wrong.py", WRONG)
-    lines = [
-        int(re.search(r":(\d+): error:", line)[1]) for line in wrong if "error" in line
-    ]
-    assert sorted(set(lines)) == [5, 6, 7, 8, 9]
+    codes = {"uses_all.py": USES_ALL, "wrong.py": WRONG}
+    codes["readme.py"] = example_of("README.md")
+    codes["api.py"] = example_of("docs/api.md")
+    errors = errors_of(tmp_path, codes)
+    assert errors.pop("wrong.py") == [5, 6, 7, 8, 9]
+    assert errors == {"uses_all.py": [], "readme.py": [], "api.py": []}
 
 
 def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
