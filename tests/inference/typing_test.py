@@ -90,6 +90,7 @@ def test_the_public_names_have_types(tmp_path):
     assert errors == {"uses_all.py": [], "readme.py": [], "api.py": []}
 
 
+@pytest.mark.slow
 def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
     photo = shipped.folder("photos") / "examples" / "chelsea.jpg"
     monkeypatch.chdir(tmp_path)
