@@ -37,8 +37,8 @@ def _add(commands, name: str, what: str, run: Callable) -> argparse.ArgumentPars
     parser.add_argument(
         "--model",
         default=shipped.DEFAULT,
-        help="a workdir, a checkpoint, a folder of weights, or one of the models that "
-        f"come with the package: {', '.join(shipped.NAMES)} (%(default)s)",
+        help="a workdir, a checkpoint, a folder of weights, hf://OWNER/NAME, or one of "
+        f"the models of the package: {', '.join(shipped.NAMES)} (%(default)s)",
     )
     parser.add_argument(
         "--checkpoint", default="best", help="best, latest or a step (%(default)s)"
@@ -116,8 +116,9 @@ def _add_export(commands) -> None:
     parser.add_argument(
         "--format",
         default="stablehlo",
-        choices=("stablehlo", "onnx", "weights"),
-        help="weights: a small folder for --model (%(default)s)",
+        choices=("stablehlo", "onnx", "weights", "hub"),
+        help="weights: a small folder for --model; hub: one with a model card for the "
+        "Hugging Face Hub (%(default)s)",
     )
     parser.add_argument(
         "-o", "--output", type=typed, required=True, help="output folder"
@@ -133,6 +134,10 @@ def _export(given: argparse.Namespace) -> None:
     output = pathlib.Path(given.output)
     if given.format == "weights":
         model_files.write(trained, output)
+    elif given.format == "hub":
+        from restr_jax.export import hub
+
+        hub.export(trained, output)
     elif given.format == "onnx":
         from restr_jax.export import onnx
 

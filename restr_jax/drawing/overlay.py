@@ -1,8 +1,12 @@
 """Draws masks on an image, each in its own colour."""
 
+import io
 from collections.abc import Sequence
 
 import numpy as np
+from PIL import Image
+
+_MOST_SHOWN = 1024  # pixels, longer side of a picture in a notebook
 
 # Okabe and Ito's colours, which people with impaired colour vision can distinguish; red
 # first.
@@ -41,3 +45,11 @@ def draw(image: np.ndarray, masks: Sequence[np.ndarray]) -> np.ndarray:
         drawn[mask] = 0.5 * base + 0.5 * np.array(color_of(index), np.float32)
         inside |= mask
     return drawn.astype(np.uint8)
+
+
+def to_png(picture: Image.Image) -> bytes:
+    """Returns a PNG file for a notebook; large pictures are shrunk."""
+    small, file = picture.copy(), io.BytesIO()
+    small.thumbnail((_MOST_SHOWN, _MOST_SHOWN))
+    small.save(file, "PNG")
+    return file.getvalue()

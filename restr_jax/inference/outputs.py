@@ -24,7 +24,14 @@ def mask_and_overlay(stem: str) -> tuple[str, str]:
 
 
 def write(path: pathlib.Path, pixels: np.ndarray) -> None:
-    """Writes uint8 pixels [H, W] or [H, W, 3] as a marked PNG file."""
+    """Writes a marked PNG file.
+
+    Args:
+        path: the path of the file.
+        pixels: uint8 [H, W, 3], or a boolean mask [H, W], written as 0 and 255.
+    """
+    if pixels.dtype == bool:
+        pixels = pixels.astype(np.uint8) * 255
     text = PngImagePlugin.PngInfo()
     text.add_text("Software", _mark(pixels))
     Image.fromarray(pixels).save(path, pnginfo=text)
@@ -48,23 +55,17 @@ def listed(folder: pathlib.Path) -> set[str]:
     return {name for stem in stems for name in mask_and_overlay(stem)}
 
 
-def check_free(folder: pathlib.Path, stems: Iterable[str]) -> None:
+def check_free(paths: Iterable[pathlib.Path]) -> None:
     """Refuses to write over files other than unchanged earlier outputs.
 
-    Args:
-        folder: the output folder.
-        stems: the stems of all masks to write.
-
     Raises:
-        ValueError: if one of them, or predictions.jsonl, is the user's.
+        ValueError: if one of the paths is a file of the user.
     """
-    names = [name for stem in stems for name in mask_and_overlay(stem)]
-    paths = [folder / name for name in (*names, ROWS)]
     taken = [str(p) for p in paths if p.exists() and not _is_replaceable(p)]
     if taken:
         raise ValueError(
             f"The prediction would write over {named(taken)}. No earlier prediction "
-            "wrote this, or it was changed since. Choose another --output, or move it."
+            "wrote this, or it was changed since. Choose another output, or move it."
         )
 
 

@@ -9,6 +9,7 @@ import pathlib
 
 from PIL import Image
 
+from restr_jax.data.photograph import refuse_url
 from restr_jax.files import named
 from restr_jax.inference import outputs
 
@@ -39,7 +40,9 @@ def find(given: str) -> list[pathlib.Path]:
 
     Raises:
         FileNotFoundError: if there is no photograph.
+        ValueError: if it is a URL.
     """
+    refuse_url(given)
     path, search = pathlib.Path(given), _Search()
     for reason, is_so in (
         (_HIDDEN, path.name in _OF_SYSTEMS),

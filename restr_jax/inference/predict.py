@@ -10,10 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from restr_jax.data.masks import to_rle
-from restr_jax.drawing import overlay
 from restr_jax.inference import outputs, photographs, segmenter
-from restr_jax.inference.segmenter import EncodedImage, Prediction, Segmenter
+from restr_jax.inference.segmenter import Prediction, Segmenter
 from restr_jax.workdir.config_checks import check_config, check_same
 from tfds_builders.inspection.progress import progress_bar
 from tfds_builders.storage.paths import find, typed
@@ -110,13 +108,11 @@ def predict(
             word; at the end, if images were skipped, with the list of them.
     """
     stems = _name_outputs(requests)
-    for request in requests:
-        for sentence in request.expressions:
-            _, _, unknown = model.read_words(sentence)
-            if unknown:
-                logger.warning("the model does not know %s in %r", unknown, sentence)
+    model.read_texts([text for request in requests for text in request.expressions])
     folder = pathlib.Path(typed(output))
-    outputs.check_free(folder, itertools.chain.from_iterable(stems))
+    pairs = map(outputs.mask_and_overlay, itertools.chain.from_iterable(stems))
+    names = (*itertools.chain.from_iterable(pairs), outputs.ROWS)
+    outputs.check_free(folder / name for name in names)
     folder.mkdir(parents=True, exist_ok=True)
     rows, failures = [], []
     with open(folder / outputs.ROWS, "w", encoding="utf-8") as file:
@@ -131,15 +127,15 @@ def predict(
                 continue
             found = image.segment(request.expressions, threshold=threshold)
             for stem, prediction in zip(own, found, strict=True):
-                row = _write(folder, stem, image, prediction)
+                row = _write(folder, stem, prediction)
                 row = {"image": str(request.path)} | row
                 if not prediction.found:
                     logger.info(
                         "%s: nothing found for %r (the highest probability is %.2f, "
                         "below %.2f)",
                         request.path,
-                        prediction.expression,
-                        prediction.score,
+                        prediction.text,
+                        prediction.highest,
                         threshold,
                     )
                 print(json.dumps(row, ensure_ascii=False), file=file, flush=True)
@@ -153,23 +149,11 @@ def predict(
     return rows
 
 
-def _write(
-    folder: pathlib.Path, stem: str, image: EncodedImage, prediction: Prediction
-) -> dict:
-    mask = prediction.mask
+def _write(folder: pathlib.Path, stem: str, prediction: Prediction) -> dict:
     mask_file, overlay_file = outputs.mask_and_overlay(stem)
-    outputs.write(folder / mask_file, mask.astype(np.uint8) * 255)
-    outputs.write(folder / overlay_file, overlay.draw(image.pixels, [mask]))
-    return {
-        "expression": prediction.expression,
-        "unknown_words": prediction.unknown,
-        "mask_file": mask_file,
-        "found": prediction.found,
-        "area": int(mask.sum()),
-        "score": prediction.score,
-        "threshold": prediction.threshold,
-        "mask": to_rle(mask),
-    }
+    outputs.write(folder / mask_file, prediction.mask)
+    outputs.write(folder / overlay_file, np.asarray(prediction.overlay()))
+    return {"mask_file": mask_file} | prediction.to_dict()
 
 
 def _name_outputs(requests: Sequence[Request]) -> list[list[str]]:

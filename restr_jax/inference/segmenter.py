@@ -3,126 +3,36 @@
     import restr_jax
 
     model = restr_jax.load("runs/gref")
+    model.segment("photo.jpg", "the man on the left").save("mask.png")
     image = model.encode("photo.jpg")
-    image.segment("the man on the left").mask
+    image.segment(["the man on the left", "the dog"])
 
 An image is encoded once for all of its expressions.
 """
 
-import functools
 import logging
-import pathlib
-from collections.abc import Sequence
-from typing import Any
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, overload
 
 import jax
 import numpy as np
 
 from restr_jax import precision, shipped
-from restr_jax.data import masks, photograph, preprocess
+from restr_jax.data import photograph, preprocess
 from restr_jax.data.photograph import ImageLike
-from restr_jax.models import bound, seed_attention
+from restr_jax.files import named
+from restr_jax.inference import inputs
+from restr_jax.inference.encoded_image import EncodedImage
+from restr_jax.inference.network import encode, only, segment
+from restr_jax.inference.prediction import Prediction
+from restr_jax.models import bound, parameters
 from restr_jax.workdir import model_files
 from restr_jax.workdir.model_files import Trained
 
 logger = logging.getLogger(__name__)
 
 _LARGEST_BATCH = 8  # images encoded in one pass
-
-
-class Prediction:
-    """The prediction for one expression in one image.
-
-    Arrays of the image's own size are computed on first access.
-
-    Attributes:
-        expression: the given text.
-        words: the words as the model reads them, truncated to its maximum number.
-        unknown: those words that the model does not know.
-        word_attention: float32 [words], the shares of the words in the class seed's
-            attention, averaged over its layers and heads; they sum to 1.
-        patch_probability: float32 [h, w], Eq. 9: each patch's probability to be part
-            of the mask, over the network's whole input.
-        threshold: the minimum probability of a pixel in the mask.
-    """
-
-    def __init__(
-        self,
-        expression: str,
-        words: tuple[str, ...],
-        unknown: tuple[str, ...],
-        outputs: tuple[np.ndarray, np.ndarray, np.ndarray],
-        size: tuple[int, int],
-        resize: str,
-        threshold: float,
-    ):
-        """Stores the logits of pixels and patches and the attention to words."""
-        self.expression, self.words, self.unknown = expression, words, unknown
-        self.threshold = threshold
-        self._pixel_logits, patch_logits, self.word_attention = outputs
-        self.patch_probability = masks.probability(patch_logits)
-        self._size, self._resize = size, resize
-
-    @functools.cached_property
-    def logits(self) -> np.ndarray:
-        """float32 [H, W], at the image's own size."""
-        return preprocess.restore(self._pixel_logits, self._size, self._resize)
-
-    @functools.cached_property
-    def probability(self) -> np.ndarray:
-        """float32 [H, W] in [0, 1], at the image's own size."""
-        return masks.probability(self.logits)
-
-    @functools.cached_property
-    def mask(self) -> np.ndarray:
-        """Boolean [H, W], at the image's own size."""
-        return masks.to_mask(self.logits, self.threshold)
-
-    @property
-    def found(self) -> bool:
-        """True if any pixel is in the mask; otherwise nothing fits the expression."""
-        return bool(self.mask.any())
-
-    @property
-    def score(self) -> float:
-        """Mean probability of the mask's pixels, or the highest one if it is empty."""
-        inside = self.probability[self.mask]
-        return float(inside.mean() if self.found else self.probability.max())
-
-
-class EncodedImage:
-    """An image that has passed the vision encoder, the most expensive part.
-
-    Attributes:
-        pixels: uint8 RGB [H, W, 3], the image, upright.
-    """
-
-    def __init__(self, segmenter: "Segmenter", pixels: np.ndarray, visual: jax.Array):
-        """Stores the image and its patch features z_v, [1, N, D]."""
-        self.pixels = pixels
-        self._segmenter, self._visual = segmenter, visual
-
-    def segment(
-        self, expressions: str | Sequence[str], *, threshold: float | None = None
-    ) -> Prediction | list[Prediction]:
-        """Segments one or more expressions in this image.
-
-        Args:
-            expressions: one text, or several.
-            threshold: the minimum probability of a pixel in the mask; the
-                configuration's by default.
-
-        Returns:
-            A prediction, or a list of one for each expression.
-
-        Raises:
-            ValueError: if an expression is empty or has no known word, or the threshold
-                is not between 0 and 1.
-        """
-        one = isinstance(expressions, str)
-        given = [expressions] if one else list(expressions)
-        found = self._segmenter.segment(self, given, threshold)
-        return found[0] if one else found
 
 
 class Segmenter:
@@ -142,6 +52,7 @@ class Segmenter:
         """
         self.trained = trained
         self.threshold = float(trained.config.eval.thresholds[0])
+        self._reported: set[str] = set()  # unknown words
         self._dtype = precision.compute_dtype(dtype)
         self._params = jax.device_put(precision.cast(trained.params, self._dtype))
         self._encode = jax.jit(bound(encode, trained.model))
@@ -152,19 +63,49 @@ class Segmenter:
         """Height and width of the network's input, pixels."""
         return tuple(self.trained.config.model.image_size)
 
-    def encode(
-        self, images: ImageLike | Sequence[ImageLike]
-    ) -> EncodedImage | list[EncodedImage]:
+    @property
+    def name(self) -> str:
+        """The name of a shipped or downloaded model, or the path of its files."""
+        return self.trained.origin
+
+    @property
+    def domain(self) -> str:
+        """The images and expressions that the model knows."""
+        return self.trained.card.domain
+
+    @property
+    def trained_on(self) -> str:
+        """The data that the model was trained on."""
+        return self.trained.card.trained_on
+
+    def __repr__(self) -> str:
+        height, width = self.image_size
+        vocabulary, params = self.trained.vocabulary, self.trained.params
+        return (
+            f"Segmenter({self.name}: {parameters.count(params):,} parameters, input "
+            f"{width} x {height}, {len(vocabulary) - len(vocabulary.special):,} words; "
+            f"trained on {self.trained_on}; knows {self.domain})"
+        )
+
+    @overload
+    def encode(self, images: ImageLike) -> EncodedImage: ...
+
+    @overload
+    def encode(self, images: Sequence[ImageLike]) -> list[EncodedImage]: ...
+
+    def encode(self, images: Any) -> EncodedImage | list[EncodedImage]:
         """Encodes one image, or several in as few passes as memory allows.
 
         Args:
-            images: a path, a PIL image or uint8 RGB [H, W, 3]; or a list of them.
+            images: a path, a PIL image or an array (NumPy, JAX, PyTorch), uint8 RGB [H,
+                W, 3]; or a list of them.
 
         Raises:
             FileNotFoundError: if a file does not exist.
-            ValueError: if one is not an image.
+            TypeError: if one is of another type, such as None or bytes.
+            ValueError: if one is not an image, or a URL.
         """
-        if isinstance(images, ImageLike):
+        if inputs.is_one_image(images):
             return self._encode_several([images])[0]
         encoded: list[EncodedImage] = []
         images = list(images)
@@ -175,42 +116,92 @@ class Segmenter:
             encoded += self._encode_several(images[len(encoded) : len(encoded) + count])
         return encoded
 
+    @overload
     def segment(
         self,
-        image: EncodedImage,
-        expressions: Sequence[str],
+        image: EncodedImage | ImageLike,
+        text: str,
+        *,
         threshold: float | None = None,
-    ) -> list[Prediction]:
-        """Segments expressions in an encoded image, see `EncodedImage.segment`."""
+    ) -> Prediction: ...
+
+    @overload
+    def segment(
+        self,
+        image: EncodedImage | ImageLike,
+        text: Sequence[str],
+        *,
+        threshold: float | None = None,
+    ) -> list[Prediction]: ...
+
+    def segment(
+        self, image: Any, text: Any, *, threshold: float | None = None
+    ) -> Prediction | list[Prediction]:
+        """Segments one or more texts in an image.
+
+        To ask again about the same image, `encode` it once.
+
+        Args:
+            image: one image, as for `encode`, or an encoded one.
+            text: see `EncodedImage.segment`.
+            threshold: see `EncodedImage.segment`.
+
+        Returns:
+            A prediction, or a list of one for each text.
+
+        Raises:
+            FileNotFoundError: see `encode`.
+            TypeError: see `encode` and `EncodedImage.segment`.
+            ValueError: see `encode` and `EncodedImage.segment`.
+        """
         threshold = self.threshold if threshold is None else threshold
         if not 0.0 < threshold < 1.0:
             raise ValueError(
                 f"The threshold is {threshold}; it has to be between 0 and 1."
             )
-        read = [self.read_words(sentence) for sentence in expressions]
+        texts = inputs.list_texts(text)
+        read = self.read_texts(texts)
+        if not isinstance(image, EncodedImage):
+            (image,) = self._encode_several([image])
+        found = list(self._predict(image, texts, read, threshold))
+        return found[0] if isinstance(text, str) else found
+
+    def _predict(
+        self, image: EncodedImage, texts: list[str], read: list[Any], threshold: float
+    ) -> Iterator[Prediction]:
         # One after the other: one program serves any number, with bounded memory. All
         # are dispatched before the first is fetched.
         outputs = [
             self._segment(self._params, image._visual, tokens[None, None])
             for tokens, _, _ in read
         ]
-        return [
-            Prediction(
-                sentence,
-                words,
-                unknown,
-                _only(jax.device_get(output), len(words), self._pads_left),
-                image.pixels.shape[:2],
-                self.trained.config.data.resize,
-                threshold,
+        resize = self.trained.config.data.resize
+        for text, (_, words, unknown), output in zip(texts, read, outputs, strict=True):
+            arrays = only(jax.device_get(output), len(words), self._pads_left)
+            yield Prediction(
+                text, words, unknown, arrays, image.pixels, resize, threshold
             )
-            for sentence, (_, words, unknown), output in zip(
-                expressions, read, outputs, strict=True
-            )
-        ]
+
+    def read_texts(
+        self, texts: Sequence[str]
+    ) -> list[tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]]:
+        """Reads expressions, see `read_words`, and logs each unknown word once.
+
+        Raises:
+            TypeError: if one is not a str.
+            ValueError: if one is empty, has no known word or is the path of an image.
+        """
+        read = [self.read_words(text) for text in inputs.list_texts(texts)]
+        unknown = {word: None for _, _, words in read for word in words}
+        new = [repr(word) for word in unknown if word not in self._reported]
+        self._reported.update(unknown)
+        if new:
+            known = f"it knows {self.domain}"
+            logger.warning("%s does not know %s; %s", self.name, named(new), known)
+        return read
 
     def read_words(
-        self, sentence: str
+        self, text: str
     ) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
         """Converts an expression into words and ids as the model does.
 
@@ -222,8 +213,13 @@ class Segmenter:
         """
         vocabulary = self.trained.vocabulary
         length = self.trained.config.data.max_words
-        tokens = vocabulary.encode_known(sentence, length)
-        words = tuple(vocabulary.tokenize(sentence)[:length])
+        words = tuple(vocabulary.tokenize(text)[:length])
+        try:
+            tokens = vocabulary.encode_known(text, length)
+        except ValueError as error:
+            if not words:
+                raise
+            raise ValueError(f"{error} {self.name} knows {self.domain}.") from error
         return tokens, words, tuple(w for w in words if w not in vocabulary.ids)
 
     def warm_up(self) -> None:
@@ -232,7 +228,7 @@ class Segmenter:
         words = reversed(self.trained.vocabulary.words)
         known = next(word for word in words if word[:1].isalnum())
         blank = np.zeros((*self.image_size, 3), np.uint8)
-        self.segment(self.encode(blank), [known])
+        self.segment(blank, known)
 
     @property
     def _pads_left(self) -> bool:
@@ -245,44 +241,14 @@ class Segmenter:
             [preprocess.fit_image(p, self.image_size, mode) for p in pixels]
         )
         visual = self._encode(self._params, fitted.astype(self._dtype))
-        return [EncodedImage(self, p, visual[i : i + 1]) for i, p in enumerate(pixels)]
-
-
-def encode(model, params: Any, image):
-    """Encodes normalised images [B, H, W, 3] into patch features [B, N, D]."""
-    return model.apply(
-        {"params": params}, image, deterministic=True, method=model.encode_image
-    )
-
-
-def segment(model, params: Any, visual, tokens):
-    """Segments tokens [B, K, L] in patch features [B, N, D].
-
-    Returns:
-        float32 logits of pixels [B, K, H, W] and patches [B, K, h, w], and the shares
-        of the L word positions in the class seed's attention, [B, K, L].
-    """
-
-    def run(module, visual, tokens):
-        words, word_mask = module.encode_text(tokens, deterministic=True)
-        return module.segment(visual, words, word_mask, deterministic=True)
-
-    output, captured = model.apply(
-        {"params": params}, visual, tokens, method=run, mutable=["intermediates"]
-    )
-    attention = seed_attention.of_words(model, captured, tokens)
-    return output.pixel_logits, output.patch_logits, attention
-
-
-def _only(output: tuple, count: int, pads_left: bool) -> tuple:
-    """Extracts the single expression of the single image, without word padding."""
-    pixels, patches, attention = (np.asarray(x[0, 0], np.float32) for x in output)
-    attention = attention[-count:] if pads_left else attention[:count]
-    return pixels, patches, attention
+        return [
+            EncodedImage(self.segment, p, visual[i : i + 1])
+            for i, p in enumerate(pixels)
+        ]
 
 
 def load(
-    path: str | pathlib.Path = shipped.DEFAULT,
+    path: str | os.PathLike[str] = shipped.DEFAULT,
     *,
     checkpoint: str = "best",
     dtype: str = "auto",
@@ -290,8 +256,9 @@ def load(
     """Loads a trained model.
 
     Args:
-        path: a workdir, WORKDIR/checkpoints/STEP, a folder of weights, or one of the
-            models that come with the package (`restr_jax.shipped`).
+        path: a workdir, WORKDIR/checkpoints/STEP, a folder of weights, one of the
+            models that come with the package (`restr_jax.shipped`), or
+            "hf://OWNER/NAME" (and "@REVISION") of the Hugging Face Hub.
         checkpoint: "best", "latest" or a step of a workdir; "best" is the latest if
             none was scored.
         dtype: the type of the computation: "float32", "bfloat16", or "auto", which is
@@ -299,8 +266,11 @@ def load(
 
     Raises:
         FileNotFoundError: if there is no trained model.
+        ModuleNotFoundError: if "hf://..." needs huggingface_hub.
+        OSError: if a model cannot be downloaded.
         ValueError: if it is damaged, or of another version.
     """
     trained = model_files.read(path, checkpoint)
-    logger.info("loaded the model %s", trained.origin)
+    domain = trained.card.domain
+    logger.info("loaded the model %s, which knows %s", trained.origin, domain)
     return Segmenter(trained, dtype)

@@ -1,11 +1,13 @@
 """Trained models on disk: a workdir, one of its checkpoints, or a folder of weights.
 
 `restr export --format=weights` writes a folder of weights, and the shipped models are
-such folders: config.json and vocabulary.txt as in a workdir, and weights.safetensors.
+such folders: config.json and vocabulary.txt as in a workdir, weights.safetensors and
+card.json. A model of the Hugging Face Hub is one whose weights are model.safetensors.
 """
 
 import json
 import logging
+import os
 import pathlib
 from typing import Any, NamedTuple
 
@@ -19,13 +21,14 @@ from restr_jax.data.text import Vocabulary
 from restr_jax.files import refuse_to_replace, whole, write_whole
 from restr_jax.models import ReSTR, build_model, parameters, strict
 from restr_jax.version import __version__
-from restr_jax.workdir import checkpoint
+from restr_jax.workdir import card, checkpoint, hub
+from restr_jax.workdir.card import Card
 from restr_jax.workdir.checkpoint import Checkpoints
 from tfds_builders.storage.paths import typed
 
 logger = logging.getLogger(__name__)
 
-_WEIGHTS, _FORMAT = "weights.safetensors", "restr_jax weights 1"
+WEIGHTS, _FORMAT = "weights.safetensors", "restr_jax weights 1"
 _MOST_LAYERS = 1_000  # also of words; neither is the side of an array
 
 
@@ -38,6 +41,7 @@ class Trained(NamedTuple):
         model: the network.
         params: its parameters, float32.
         origin: the source of the parameters, for messages.
+        card: its domain and training data.
     """
 
     config: Any
@@ -45,36 +49,44 @@ class Trained(NamedTuple):
     model: ReSTR
     params: Any
     origin: str
+    card: Card = Card("an unknown domain", "unknown data")
+
+    def __repr__(self) -> str:
+        words, count = len(self.vocabulary), parameters.count(self.params)
+        return f"Trained({self.origin}: {count:,} parameters, {words:,} entries)"
 
 
-def read(path: str | pathlib.Path, checkpoint_name: str = "best") -> Trained:
+def read(path: str | os.PathLike[str], checkpoint_name: str = "best") -> Trained:
     """Reads a trained model.
 
     Args:
-        path: a workdir, WORKDIR/checkpoints/STEP, a folder of weights, or one of
-            `shipped.NAMES` (for a folder of that name, write "./photos").
+        path: a workdir, WORKDIR/checkpoints/STEP, a folder of weights, one of
+            `shipped.NAMES` (for a folder of that name, write "./photos"), or
+            "hf://OWNER/NAME", see `hub.download`.
         checkpoint_name: "best", "latest" or a step of a workdir; "best" is the latest
             if none was scored.
 
     Raises:
         FileNotFoundError: if there is no trained model.
+        OSError: if a model cannot be downloaded.
         ValueError: if it is damaged, or of another version.
     """
     folder = _folder(path)
-    if is_export(folder):
-        params, origin = _read_weights(folder / _WEIGHTS), str(path)
+    weights = _find_weights(folder)
+    if weights:
+        params, origin = _read_weights(weights), str(path)
     else:
         origin = str(_find_checkpoint(folder, checkpoint_name))
         params = checkpoint.read_params(origin)
     return _assemble(_home(folder), params, origin)
 
 
-def is_model(path: str | pathlib.Path) -> bool:
+def is_model(path: str | os.PathLike[str]) -> bool:
     """Returns True for everything that `read` accepts, without reading it."""
     return _folder(path).is_dir()
 
 
-def vocabulary_file(path: str | pathlib.Path) -> pathlib.Path:
+def vocabulary_file(path: str | os.PathLike[str]) -> pathlib.Path:
     """Returns the file of a trained model's words, see `read`.
 
     Raises:
@@ -87,15 +99,17 @@ def vocabulary_file(path: str | pathlib.Path) -> pathlib.Path:
     return words
 
 
-def is_export(folder: pathlib.Path) -> bool:
-    """Returns True for a folder of weights, as written by `write`."""
-    return (folder / _WEIGHTS).is_file()
+def _find_weights(folder: pathlib.Path) -> pathlib.Path | None:
+    paths = (folder / name for name in (WEIGHTS, hub.WEIGHTS))
+    return next((path for path in paths if path.is_file()), None)
 
 
-def _folder(path: str | pathlib.Path) -> pathlib.Path:
+def _folder(path: str | os.PathLike[str]) -> pathlib.Path:
     name = str(path)
     if name in shipped.NAMES:
         return shipped.folder(name)
+    if hub.is_name(name):
+        return hub.download(name)
     return pathlib.Path(typed(path))
 
 
@@ -108,15 +122,21 @@ def _is_checkpoint(folder: pathlib.Path) -> bool:
     return folder.parent.name == "checkpoints" and folder.is_dir()
 
 
-def write(trained: Trained, folder: pathlib.Path) -> None:
+def write(trained: Trained, folder: pathlib.Path, weights: str = WEIGHTS) -> None:
     """Writes a folder of float16 weights, a quarter of the size of a checkpoint.
+
+    Args:
+        trained: the model.
+        folder: the output folder.
+        weights: the name of the file of weights, `WEIGHTS` or `hub.WEIGHTS`.
 
     Raises:
         FileExistsError: if files of the folder, which is no export, have these names.
         ValueError: if a weight is too large for float16.
     """
-    if not is_export(folder):
-        names = "vocabulary.txt", "config.json"
+    earlier = _find_weights(folder)
+    if earlier is None or _format_of(earlier) != _FORMAT:
+        names = WEIGHTS, hub.WEIGHTS, "vocabulary.txt", "config.json", card.FILE
         refuse_to_replace(*(folder / name for name in names))
     arrays = {}
     for name, array in parameters.flatten(trained.params).items():
@@ -125,10 +145,13 @@ def write(trained: Trained, folder: pathlib.Path) -> None:
         strict.as_float32(name, arrays[name])  # Raises if one is infinite.
     folder.mkdir(parents=True, exist_ok=True)
     metadata = {"format": _FORMAT, "version": __version__}
-    with whole(folder / _WEIGHTS) as partial:
+    with whole(folder / weights) as partial:
         partial.write_bytes(safetensors.numpy.save(arrays, metadata))
+    if earlier and earlier.name != weights:
+        earlier.unlink()  # Of the other format.
     write_whole(folder / "vocabulary.txt", trained.vocabulary.to_text())
     write_whole(folder / "config.json", trained.config.to_json(indent=2) + "\n")
+    write_whole(folder / card.FILE, trained.card.to_text())
 
 
 def _find_checkpoint(folder: pathlib.Path, name: str) -> pathlib.Path:
@@ -150,21 +173,26 @@ def _find_checkpoint(folder: pathlib.Path, name: str) -> pathlib.Path:
 def _no_model(folder: pathlib.Path) -> FileNotFoundError:
     return FileNotFoundError(
         f"There is no trained model in {folder}; give the workdir of a trained model, "
-        f"one of its checkpoints, a folder of weights, or one of {shipped.NAMES}."
+        f"one of its checkpoints, a folder of weights, one of {shipped.NAMES}, or "
+        "hf://OWNER/NAME."
     )
+
+
+def _format_of(path: pathlib.Path) -> str | None:
+    with safetensors.safe_open(path, "numpy") as file:
+        return (file.metadata() or {}).get("format")
 
 
 def _read_weights(path: pathlib.Path) -> Any:
     try:
-        with safetensors.safe_open(path, "numpy") as file:
-            metadata = file.metadata() or {}
+        found = _format_of(path)
         arrays = safetensors.numpy.load_file(path)
     except Exception as error:  # Other types too, e.g. for dtypes unknown to NumPy.
         raise ValueError(f"{path} is damaged ({error}); replace it.") from error
-    if metadata.get("format") != _FORMAT:
+    if found != _FORMAT:
         raise ValueError(
-            f"{path} has the format {metadata.get('format')!r}, not {_FORMAT!r}; write "
-            "it with `restr export --format=weights` of this version."
+            f"{path} has the format {found!r}, not {_FORMAT!r}; write it with `restr "
+            "export --format=weights` of this version."
         )
     try:
         arrays = {name: strict.as_float32(name, x) for name, x in arrays.items()}
@@ -185,6 +213,7 @@ def _assemble(home: pathlib.Path, params: Any, origin: str) -> Trained:
         how = config.data.tokenizer, config.data.padding
         if not all(isinstance(name, str) for name in how):
             raise ValueError(f"{how} are not the names of a tokenizer and a side")
+        default = card.of_config(config)
     except Exception as error:  # The file may hold anything.
         raise _of_another_version(path, error) from error
     vocabulary = Vocabulary.load(home / "vocabulary.txt", *how)
@@ -199,7 +228,8 @@ def _assemble(home: pathlib.Path, params: Any, origin: str) -> Trained:
         origin,
         "It belongs to another version of restr_jax, or is damaged.",
     )
-    return Trained(config, vocabulary, model, params, origin)
+    about = card.read(home, default)
+    return Trained(config, vocabulary, model, params, origin, about)
 
 
 def _of_another_version(path: pathlib.Path, error: Exception) -> ValueError:

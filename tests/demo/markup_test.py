@@ -10,6 +10,8 @@ from restr_jax.demo import markup
 from restr_jax.demo.answers import Answer, Photo
 from restr_jax.inference.segmenter import EncodedImage, Prediction
 
+PIXELS = np.zeros((4, 8, 3), np.uint8)
+
 
 @pytest.fixture
 def photo():
@@ -26,7 +28,7 @@ def answer(expression, unknown=(), unread=0, top=9.0):
     attention = np.arange(1, len(words) + 1, dtype=np.float32)
     outputs = (logits, np.zeros((2, 2), np.float32), attention / attention.sum())
     prediction = Prediction(
-        expression, words, tuple(unknown), outputs, (4, 8), "stretch", 0.5
+        expression, words, tuple(unknown), outputs, PIXELS, "stretch", 0.5
     )
     return Answer(
         expression, prediction, np.full((2, 4), 0.5, np.float32), unread, "", 0.004

@@ -86,3 +86,8 @@ def test_unreadable_folders_and_many_files_are_listed(make, caplog, monkeypatch)
     assert "skipped 1 (not readable: Permission denied): p/shut" in caplog.text
     assert "skipped 12 (no image: .txt): p/00.txt, " in caplog.text
     assert "p/09.txt and 2 more" in caplog.text and "p/10.txt" not in caplog.text
+
+
+def test_a_url_is_not_searched():
+    with pytest.raises(ValueError, match="a.jpg is a URL; download the image, then"):
+        find("https://example.org/a.jpg")
