@@ -14,8 +14,10 @@ from restr_jax.drawing import overlay
 _MAX_LISTED_WORDS = 60
 _WITHOUT_MASKS = "the image without masks"
 
-TITLE = """<h1 class="restr">ReSTR <small>masks what you describe in
-<a href="#image">your image</a></small></h1>"""
+TITLE = (
+    '<h1 class="restr">ReSTR <small>masks what you name in '
+    '<a href="#image">your image</a></small></h1>'
+)
 
 # On a phone, the image and the text box share the part above the keyboard.
 CSS = """
@@ -37,6 +39,7 @@ input[type=range]:focus-visible {outline: 2px solid; outline-offset: 4px}
 .restr .word {border-radius: 4px; padding: 2px 5px; margin: 3px 3px 0 0;
   display: inline-block; overflow-wrap: anywhere}
 .restr .unknown {text-decoration: underline wavy #d00}
+h1.restr a {padding: 0; margin: 0}
 .restr small, .restr .note, .restr .numbers {font-size: 0.85em; opacity: 0.75}
 .restr .error {border-left: 4px solid #d00; padding-left: 10px}
 #examples {display: grid; grid-template-columns: repeat(auto-fill, minmax(84px, 1fr));
