@@ -27,7 +27,7 @@ h1.restr small {font-size: 0.85rem; font-weight: 400; opacity: 1}
 h1.restr a {text-decoration: underline}
 input[type=range]:focus-visible {outline: 2px solid; outline-offset: 4px}
 #save {font-weight: 400; font-size: 1rem}
-.restr.drawn img {width: 100%; max-height: min(520px, 60vh); object-fit: contain;
+.restr.drawn img {width: 100%; max-height: min(440px, 50vh); object-fit: contain;
   margin: 0; border-radius: 4px}
 .restr ol {list-style: none; margin: 0; padding: 0}
 .restr li {display: flex; gap: 12px; align-items: center; margin: 0; padding: 8px 0;
