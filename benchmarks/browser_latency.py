@@ -25,6 +25,8 @@ from tfds_builders.storage.paths import typed
 _MILLISECONDS = 60_000  # timeout of every wait
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu"]
 
+# The model is compiled while its page is already served.
+_READY = "document.querySelector('#told')?.innerText.includes('encoded once')"
 # Records the time when the answer is shown and the picture beside it is drawn.
 _WATCH = """() => {
   const told = document.querySelector('#told');
@@ -68,6 +70,7 @@ def measure(address: str, image: str, times: int) -> tuple[float, float]:
             page = browser.new_page()
             page.set_default_timeout(_MILLISECONDS)
             page.goto(address)
+            page.wait_for_function(_READY)
             page.locator("#text textarea").fill("circle")
             page.wait_for_timeout(1000)  # until the page has answered
             page.evaluate("window.word = 'circle'")

@@ -94,6 +94,12 @@ def _add_serve(commands) -> None:
         help="address to listen on; 0.0.0.0 admits other machines (%(default)s)",
     )
     parser.add_argument("--port", type=int, default=7860, help="port (%(default)s)")
+    parser.add_argument(
+        "--share",
+        action="store_true",
+        help="make the page public by a link that lasts a week; it goes through "
+        "Gradio's servers, with the images and texts of all visitors (off)",
+    )
 
 
 def _serve(given: argparse.Namespace) -> None:
@@ -102,7 +108,7 @@ def _serve(given: argparse.Namespace) -> None:
 
     server.check_port(given.host, given.port)
     model = segmenter.load(given.model, checkpoint=given.checkpoint, dtype=given.dtype)
-    server.serve(model, given.host, given.port)
+    server.serve(model, given.host, given.port, given.share)
 
 
 def _add_export(commands) -> None:

@@ -1,6 +1,8 @@
 """Answers typed expressions with masks; `server` has the page itself."""
 
+import copy
 import dataclasses
+import json
 import pathlib
 import time
 from collections.abc import Sequence
@@ -10,14 +12,14 @@ import numpy as np
 from PIL import Image
 
 from restr_jax.data import photograph, preprocess
-from restr_jax.drawing import overlay
+from restr_jax.drawing import outline, overlay
+from restr_jax.inference import outputs, predict
 from restr_jax.inference.segmenter import EncodedImage, Prediction, Segmenter
 
 MAX_EXPRESSIONS = len(overlay.COLORS)  # each has a colour of its own
 MAX_CHARACTERS = 1_000  # of all expressions together
 MAX_SIDE = 1024  # pixels, longer side of images sent to the browser
 _MIN_SIDE = 512  # pixels; much smaller images are enlarged
-_LINE = 3  # pixels, width of a mask's outline
 _TILE = (72, 108)  # pixels, greatest height and width of a patch map
 
 
@@ -27,13 +29,17 @@ class Photo:
 
     Attributes:
         image: the encoded image; its pixels are resized for the screen.
+        path: the file.
         size: height and width of the original image, pixels.
         seconds: duration of the encoding.
+        answered: the last answers by expression; none of them runs the model again.
     """
 
     image: EncodedImage
+    path: pathlib.Path
     size: tuple[int, int]
     seconds: float
+    answered: dict[str, "Answer"] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +102,7 @@ def open_photo(model: Segmenter, path: str) -> Photo:
     # The model has seen every pixel. From here on, the image is only drawn on, at every
     # key press, and kept while its page is open.
     image.pixels = fit_screen(pixels)
-    return Photo(image, pixels.shape[:2], seconds)
+    return Photo(image, pathlib.Path(path), pixels.shape[:2], seconds)
 
 
 def fit_screen(pixels: np.ndarray) -> np.ndarray:
@@ -113,9 +119,28 @@ def fit_screen(pixels: np.ndarray) -> np.ndarray:
     return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def answer(model: Segmenter, photo: Photo, expressions: Sequence[str]) -> list[Answer]:
-    """Segments each expression; an unusable one does not stop the others."""
-    return [_answer_one(model, photo, expression) for expression in expressions]
+def answer(
+    model: Segmenter, photo: Photo, expressions: Sequence[str], threshold: float
+) -> list[Answer]:
+    """Segments each expression; an unusable one does not stop the others.
+
+    The model runs for new expressions only: another threshold needs no run.
+    """
+    known = photo.answered
+    given = {x: known.get(x) or _answer_one(model, photo, x) for x in expressions}
+    known.clear()
+    known.update(given)
+    return [_at(given[expression], threshold) for expression in expressions]
+
+
+def _at(found: Answer, threshold: float) -> Answer:
+    """Returns an answer with the mask of another threshold."""
+    if found.prediction is None or found.prediction.threshold == threshold:
+        return found
+    prediction = copy.copy(found.prediction)
+    prediction.threshold = threshold
+    vars(prediction).pop("mask", None)  # The mask of the old threshold.
+    return dataclasses.replace(found, prediction=prediction)
 
 
 def _answer_one(model: Segmenter, photo: Photo, expression: str) -> Answer:
@@ -154,22 +179,35 @@ def _lay_patches(
 def draw(photo: Photo, answers: Sequence[Answer]) -> np.ndarray:
     """Draws the masks, each in the colour of its line, on uint8 RGB [H, W, 3]."""
     pixels = photo.image.pixels
-    if all(found.prediction is None for found in answers):
-        return pixels
     none = np.zeros(pixels.shape[:2], bool)
-    masks = [x.prediction.mask if x.prediction else none for x in answers]
-    drawn = overlay.draw(pixels, masks)
-    # Tints are ambiguous on coloured objects; the outline has the exact colour.
-    for index, mask in enumerate(masks):
-        drawn[_outline(mask)] = overlay.color_of(index)
-    return drawn
+    masks = [found.prediction.mask if found.prediction else none for found in answers]
+    return outline.draw(pixels, masks)
 
 
-def _outline(mask: np.ndarray) -> np.ndarray:
-    """Returns the pixels of a mask less than `_LINE` pixels from its outside."""
-    inner = mask.copy()
-    inner[_LINE:] &= mask[:-_LINE]
-    inner[:-_LINE] &= mask[_LINE:]
-    inner[:, _LINE:] &= mask[:, :-_LINE]
-    inner[:, :-_LINE] &= mask[:, _LINE:]
-    return mask & ~inner
+def save(
+    model: Segmenter,
+    photo: Photo,
+    answers: Sequence[Answer],
+    threshold: float,
+    folder: pathlib.Path,
+) -> list[pathlib.Path]:
+    """Writes the files of `restr predict`, at the size of the original image.
+
+    Returns:
+        The files: a mask and an overlay for each answer, and predictions.jsonl.
+
+    Raises:
+        ValueError: if no answer has a mask, or the server has deleted the image.
+    """
+    usable = tuple(found.expression for found in answers if found.prediction)
+    if not usable:
+        raise ValueError("There is no mask to save; describe an object first.")
+    if not photo.path.exists():
+        raise ValueError("The server has deleted the image; choose it again.")
+    request = predict.Request(photo.path, usable)
+    rows = predict.predict(model, [request], str(folder), threshold)
+    # The folder of the image is internal to the server.
+    rows = [row | {"image": photo.path.name} for row in rows]
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    (folder / outputs.ROWS).write_text("".join(lines), encoding="utf-8")
+    return sorted(folder.iterdir())

@@ -1,4 +1,4 @@
-"""HTML of the masks and of the text and table below them."""
+"""HTML of the masks, of the legend below them and of the model's words."""
 
 import base64
 import html
@@ -12,34 +12,47 @@ from restr_jax.demo.answers import Answer, Photo
 from restr_jax.drawing import overlay
 
 _MAX_LISTED_WORDS = 60
+_WITHOUT_MASKS = "the image without masks"
 
-_HEADINGS = """<tr>
-<th title="each patch's probability to be part of the mask">patches</th>
-<th>words, and the attention to each</th>
-<th class="number" title="mean probability of the mask's pixels; the highest of the
-image, if nothing is found">score</th>
-<th class="number" title="the mask's share of the image">area</th>
-<th class="number" title="from the words to the mask">time</th>
-</tr>"""
+TITLE = (
+    '<h1 class="restr">ReSTR <small>masks what you name in '
+    '<a href="#image">your image</a></small></h1>'
+)
 
+# On a phone, the image and the text box share the part above the keyboard.
 CSS = """
-.restr table {width: 100%; border-collapse: collapse; border: 0}
-.restr tr {border: 0; border-bottom: 1px solid #8884}
-.restr td, .restr th {padding: 6px 10px 6px 0; vertical-align: middle; border: 0}
-.restr th {text-align: left; font-weight: 400; font-size: 0.85em; opacity: 0.7}
-.restr td:first-child {width: 1px}
-.restr td.number, .restr th.number {text-align: right; white-space: nowrap}
-.restr img {margin: 0}
-.restr .patches {border: 3px solid; border-radius: 4px; max-width: none}
-.restr.drawn {height: 400px}
-.restr.drawn img {width: 100%; height: 100%; object-fit: contain}
-.restr .word {border-radius: 4px; padding: 2px 5px; margin-right: 3px;
+.html-container:has(.restr) {padding: 0}
+h1.restr {font-size: 1.5rem; margin: 0}
+h1.restr small {font-size: 0.85rem; font-weight: 400; opacity: 1}
+h1.restr a {text-decoration: underline}
+input[type=range]:focus-visible {outline: 2px solid; outline-offset: 4px}
+#save {font-weight: 400; font-size: 1rem}
+.restr.drawn img {width: 100%; max-height: min(440px, 50vh); object-fit: contain;
+  margin: 0; border-radius: 4px}
+.restr ol {list-style: none; margin: 0; padding: 0}
+.restr li {display: flex; gap: 12px; align-items: center; margin: 0; padding: 8px 0;
+  border-bottom: 1px solid #8884}
+.restr .line {flex: 1; min-width: 0; overflow-wrap: anywhere}
+.restr .swatch {display: inline-block; width: 0.8em; height: 0.8em; margin-right: 6px;
+  border-radius: 3px; border: 1px solid #8888}
+.restr .patches {border-radius: 4px; border: 1px solid #8886; flex: none; margin: 0}
+.restr .word {border-radius: 4px; padding: 2px 5px; margin: 3px 3px 0 0;
   display: inline-block; overflow-wrap: anywhere}
 .restr .unknown {text-decoration: underline wavy #d00}
-.restr small, .restr .note {font-size: 0.85em; opacity: 0.7}
-.restr .line {overflow-wrap: anywhere}
-#image img {width: 100%; height: 100%; object-fit: contain}
+h1.restr a {padding: 0; margin: 0}
+.restr small, .restr .note, .restr .numbers {font-size: 0.85em; opacity: 0.75}
 .restr .error {border-left: 4px solid #d00; padding-left: 10px}
+#examples {display: grid; grid-template-columns: repeat(auto-fill, minmax(84px, 1fr));
+  gap: 8px}
+#examples button {flex-direction: column; justify-content: start; gap: 6px;
+  padding: 6px; font-size: 0.8rem; font-weight: 400; line-height: 1.2; min-width: 0}
+#examples img {width: 100%; height: 56px; object-fit: cover; border-radius: 4px;
+  margin: 0}
+#saved .label-clear-button {display: none}
+footer {display: none !important}
+@media (max-width: 640px) {
+  .restr.drawn img {max-height: 260px}
+}
 """
 
 
@@ -57,49 +70,75 @@ def _write_line(kind: str, text: str) -> str:
     return f'<div class="restr"><p class="{kind}">{html.escape(text)}</p></div>'
 
 
-def write_vocabulary(words: Sequence[str]) -> str:
-    """Describes the vocabulary; lists its words if they are few."""
-    if len(words) > _MAX_LISTED_WORDS:
-        return write_note(f"The model knows {len(words):,} words.")
-    return write_note(f"The model knows {len(words)} words: {', '.join(words)}.")
+def write_model(name: str, domain: str) -> str:
+    """Names a model and its domain, which completes "It knows ..."."""
+    return (
+        f'<div class="restr"><b>{html.escape(name)}</b><br>'
+        f"It knows {html.escape(domain)}.</div>"
+    )
 
 
-def write_picture(pixels: np.ndarray) -> str:
+def write_words(words: Sequence[str], beginning: str = "") -> str:
+    """Lists the words with this beginning, as many as fit."""
+    beginning = beginning.strip().lower()
+    found = [word for word in words if word.startswith(beginning)]
+    if not found:
+        return write_note(f"The model knows no word that begins with {beginning}.")
+    more = len(found) - _MAX_LISTED_WORDS
+    listed = ", ".join(found[:_MAX_LISTED_WORDS])
+    return write_note(f"{listed}, and {more:,} more." if more > 0 else f"{listed}.")
+
+
+def write_picture(pixels: np.ndarray, description: str = _WITHOUT_MASKS) -> str:
     """Embeds uint8 RGB [H, W, 3] in the page.
 
     A file would not be safe: Gradio rewrites a picture that it has written before, even
     while a request reads it.
     """
     content = _encode(pixels, "JPEG", quality=90)
-    return f'<div class="restr drawn"><img alt="the masks" src="{content}"></div>'
+    alt = html.escape(description)
+    return f'<div class="restr drawn"><img alt="{alt}" src="{content}"></div>'
+
+
+def describe(answers: Sequence[Answer]) -> str:
+    """Returns a description of the masks for those who do not see them."""
+    masks = [
+        f"{found.expression}, {found.prediction.mask.mean():.1%} of the image"
+        for found in answers
+        if found.prediction and found.prediction.found
+    ]
+    return f"the image with masks: {'; '.join(masks)}" if masks else _WITHOUT_MASKS
 
 
 def write_answers(photo: Photo, answers: Sequence[Answer]) -> str:
-    """Formats a row for each expression, and the timings."""
-    rows = "".join(_write_row(index, found) for index, found in enumerate(answers))
+    """Formats a legend with an entry for each expression, and the timings."""
+    entries = "".join(_write_entry(i, found) for i, found in enumerate(answers))
     height, width = photo.size
     total = sum(found.seconds for found in answers)
     return (
-        f'<div class="restr"><table>{_HEADINGS}{rows}</table><p class="note">'
+        f'<div class="restr"><ol>{entries}</ol><p class="note">'
         f"{width} × {height} pixels, encoded once in {_time(photo.seconds)}; "
-        f"all masks in {_time(total)}.</p></div>"
+        f"all masks in {_time(total)}. Beside the words is the attention to each, and "
+        "at the end of a line the probability of each patch.</p></div>"
     )
 
 
-def _write_row(index: int, found: Answer) -> str:
+def _write_entry(index: int, found: Answer) -> str:
     color = overlay.color_of(index)
+    swatch = f'<span class="swatch" style="background: rgb{color}"></span>'
+    title = f"{swatch}<b>{html.escape(found.expression)}</b>"
     said = found.prediction
     if said is None:
+        error = html.escape(found.error)
         return (
-            f'<tr><td></td><td class="line note" colspan="4">{html.escape(found.error)}'
-            "</td></tr>"
+            f'<li><div class="line">{title}<div class="error">{error}</div></div></li>'
         )
+    numbers = f"{said.mask.mean():.1%} of the image, score {said.score:.2f}, "
     return (
-        f"<tr><td>{_draw_patches(found.patches, color)}</td>"
-        f'<td class="line">{_write_words(found, color)}</td>'
-        f'<td class="number">{said.score:.2f}</td>'
-        f'<td class="number">{said.mask.mean():.1%}</td>'
-        f'<td class="number">{_time(found.seconds)}</td></tr>'
+        f'<li><div class="line">{title} <span class="numbers">'
+        f"{numbers if said.found else ''}{_time(found.seconds)}</span>"
+        f"<br>{_write_words(found, color)}</div>"
+        f"{_draw_patches(found.patches, color)}</li>"
     )
 
 
@@ -117,8 +156,8 @@ def _write_words(found: Answer, color: tuple[int, int, int]) -> str:
     notes = []
     if not said.found:
         notes.append(
-            f"Nothing found: the highest probability is {said.score:.2f}, below "
-            f"{said.threshold:.2f}."
+            f"Nothing found: the highest probability is {said.score:.2f}, below the "
+            f"threshold of {said.threshold:.2f}."
         )
     if said.unknown:
         listed = ", ".join(dict.fromkeys(said.unknown))
@@ -135,7 +174,7 @@ def _draw_patches(patches: np.ndarray, color: tuple[int, int, int]) -> str:
     """Draws probabilities from black to the expression's colour, as an inline image."""
     pixels = (patches[..., None] * np.array(color, np.float32)).astype(np.uint8)
     return (
-        f'<img class="patches" alt="patch map" style="border-color: rgb{color}" '
+        f'<img class="patches" alt="probability of each patch" '
         f'src="{_encode(pixels, "PNG")}">'
     )
 

@@ -51,7 +51,7 @@ def draw(
         soft = stencil.filter(ImageFilter.GaussianBlur(width))
         for start, paint in ((_DARK, (0, 0, 0)), (_WHITE, (255,) * 3), (_COLOR, color)):
             drawn.paste(paint, mask=soft.point(_stripe(start, _END, width)))
-    return np.asarray(drawn)
+    return np.array(drawn)
 
 
 def _stripe(start: float, end: float, width: float) -> list[int]:

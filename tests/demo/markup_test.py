@@ -1,5 +1,6 @@
 import base64
 import io
+import pathlib
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ PIXELS = np.zeros((4, 8, 3), np.uint8)
 def photo():
     image = EncodedImage.__new__(EncodedImage)
     image.pixels = np.zeros((4, 8, 3), np.uint8)
-    return Photo(image, (40, 80), 0.0123)
+    return Photo(image, pathlib.Path("a.jpg"), (40, 80), 0.0123)
 
 
 def answer(expression, unknown=(), unread=0, top=9.0):
@@ -34,30 +35,40 @@ def answer(expression, unknown=(), unread=0, top=9.0):
     )
 
 
-def test_a_row_shows_words_attention_score_area_and_time(photo):
+def test_an_entry_shows_words_attention_score_area_and_time(photo):
     told = markup.write_answers(photo, [answer("red circle")])
     assert "red <small>33%</small>" in told and "circle <small>67%</small>" in told
     # The first colour; the most attended word is the strongest.
     assert "rgba(213, 94, 0, 0.3)" in told and "rgba(213, 94, 0, 0.6)" in told
-    for number in ("1.00", "50.0%", "4 ms"):
-        assert f'<td class="number">{number}</td>' in told
+    assert "50.0% of the image, score 1.00, 4 ms" in told
     assert "80 × 40 pixels, encoded once in 12 ms; all masks in 4 ms." in told
     assert told.count("data:image/png;base64,") == 1
     assert "does not know" not in told and "ignored" not in told
 
 
-def test_a_row_without_a_mask_shows_the_highest_probability(photo):
+def test_an_entry_without_a_mask_shows_the_highest_probability(photo):
     told = markup.write_answers(photo, [answer("zebra", top=-np.log(3.0))])
-    assert "Nothing found: the highest probability is 0.25, below 0.50." in told
-    assert '<td class="number">0.25</td>' in told
-    assert '<td class="number">0.0%</td>' in told
+    message = "the highest probability is 0.25, below the threshold of 0.50."
+    assert f"Nothing found: {message}" in told
+    assert "of the image" not in told
     assert "Nothing found" not in markup.write_answers(photo, [answer("red")])
 
 
-def test_lines_have_colours_of_their_own(photo):
+def test_the_legend_has_the_colours_of_the_masks(photo):
     told = markup.write_answers(photo, [answer("red"), answer("blue")])
-    assert "border-color: rgb(213, 94, 0)" in told
-    assert "border-color: rgb(0, 114, 178)" in told
+    first, second = told.split("<li>")[1:]
+    assert "background: rgb(213, 94, 0)" in first and "<b>red</b>" in first
+    assert "background: rgb(0, 114, 178)" in second and "<b>blue</b>" in second
+
+
+def test_masks_are_described_for_those_who_do_not_see_them(photo):
+    found = [answer("red"), answer("zebra", top=-9.0), answer("blue")]
+    assert markup.describe(found) == (
+        "the image with masks: red, 50.0% of the image; blue, 50.0% of the image"
+    )
+    assert markup.describe(found[1:2]) == "the image without masks"
+    picture = markup.write_picture(photo.image.pixels, 'a "red" <b>')
+    assert 'alt="a &quot;red&quot; &lt;b&gt;"' in picture
 
 
 def test_unknown_and_unread_words_are_named(photo):
@@ -89,7 +100,15 @@ def test_a_picture_is_part_of_the_page():
         np.testing.assert_allclose(np.asarray(image), pixels, atol=4)
 
 
-def test_a_small_vocabulary_is_listed():
-    assert "knows 2 words: circle, red." in markup.write_vocabulary(["circle", "red"])
-    many = markup.write_vocabulary([f"w{i}" for i in range(10_000)])
-    assert "knows 10,000 words." in many and "w1" not in many
+def test_words_are_listed_by_their_beginning():
+    words = ["circle", "red", "reddish", "square"]
+    assert ">circle, red, reddish, square.<" in markup.write_words(words)
+    assert ">red, reddish.<" in markup.write_words(words, " Red")
+    assert "no word that begins with &lt;z." in markup.write_words(words, "<z")
+    many = markup.write_words([f"w{i:03}" for i in range(1_100)])
+    assert "w059, and 1,040 more." in many and "w060" not in many
+
+
+def test_the_model_is_named_with_its_domain():
+    text = markup.write_model("<runs>", "drawings of shapes only")
+    assert "<b>&lt;runs&gt;</b>" in text and "It knows drawings of shapes only." in text

@@ -1,15 +1,17 @@
+import os
 import socket
+import sys
+import threading
 
-import numpy as np
+import httpx
 import pytest
-from PIL import Image
 
 import restr_jax
-from restr_jax import cli, shipped
+from restr_jax import cli, demo
 from restr_jax.inference import segmenter
 
 pytest.importorskip("gradio")
-from restr_jax.demo import answers, markup, server  # noqa: E402
+from restr_jax.demo import server  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -52,55 +54,37 @@ def test_an_address_of_another_host_is_refused():
         server.check_port("192.0.2.1", 7860)  # An address reserved for documentation.
 
 
-def test_examples_belong_to_the_model_that_learned_them(model, tmp_path, monkeypatch):
-    examples = server.find_examples(model)
-    assert len(examples) == 4
-    for path, text in examples:
-        photo = answers.open_photo(model, path)
-        found = answers.answer(model, photo, answers.read_expressions(text))
-        assert len(found) == 3 and all(x.prediction.mask.any() for x in found)
-        assert not any(x.prediction.unknown for x in found)
-    config = model.trained.config.copy_and_resolve_references()
-    config.data.dataset = "gref"
-    other = segmenter.Segmenter(model.trained._replace(config=config))
-    assert server.find_examples(other) == []
-    monkeypatch.setattr(shipped, "folder", tmp_path.joinpath)
-    assert server.find_examples(model) == []
+def test_the_page_is_served_before_the_model_is_compiled(model, monkeypatch):
+    compiled = threading.Event()
+    monkeypatch.setattr(model, "warm_up", lambda: compiled.wait(60))
+    monkeypatch.setenv("NO_PROXY", "internal.example")
+    page = demo.launch(model, inline=False)
+    try:
+        assert httpx.get(page.local_url).status_code == 200
+        assert page.share_url is None
+        ready = next(t for t in threading.enumerate() if t.name == "compilation")
+        assert ready.is_alive()
+        assert os.environ["NO_PROXY"] == "internal.example,localhost,127.0.0.1"
+    finally:
+        compiled.set()
+        page.close()
 
 
-def test_errors_are_shown_instead_of_masks(model, tmp_path):
-    (tmp_path / "a.png").write_bytes(b"no image")
-    for path, message in (
-        (None, "Upload an image"),
-        (str(tmp_path / "a.png"), "a.png is not a readable image"),
-    ):
-        shown, photo = server.show_image(model, path)
-        assert shown is None and message in photo
-        drawn, told = server.show_masks(model, photo, "red circle")
-        assert drawn == "" and message in told
+def test_sharing_is_off_unless_it_is_asked_for(model, monkeypatch):
+    shared = []
+    monkeypatch.setattr(segmenter, "load", lambda *_, **__: model)
+    monkeypatch.setattr(server, "check_port", lambda *_: None)
+    monkeypatch.setattr(server, "serve", lambda *given: shared.append(given[3]))
+    cli.main(["serve"])
+    cli.main(["serve", "--share"])
+    assert shared == [False, True]
 
 
-def test_images_that_a_browser_cannot_show_are_converted(model, tmp_path):
-    for kind in ("png", "tiff", "ppm"):
-        Image.new("RGB", (600, 300), "red").save(tmp_path / f"a.{kind}")
-    shown, _ = server.show_image(model, str(tmp_path / "a.png"))
-    assert not isinstance(shown, np.ndarray)
-    for kind in ("tiff", "ppm"):
-        shown, _ = server.show_image(model, str(tmp_path / f"a.{kind}"))
-        assert shown.shape == (300, 600, 3)
-
-
-def test_unusable_text_leaves_the_image_unchanged(model, tmp_path):
-    Image.new("RGB", (600, 600), "red").save(tmp_path / "a.png")
-    _, photo = server.show_image(model, str(tmp_path / "a.png"))
-    for text, message in (
-        ("", "Describe an object;"),
-        (None, "Describe an object;"),
-        (" \n ", "Describe an object;"),
-        ("x" * 10_000, "The text has 10,000 characters"),
-        ("x\n" * 8, "The text has 8 expressions"),
-        ("\N{DOG FACE}", "knows none of the words"),
-    ):
-        drawn, told = server.show_masks(model, photo, text)
-        assert message in told
-        assert drawn == markup.write_picture(photo.image.pixels)
+def test_a_missing_gradio_is_named_with_the_command(monkeypatch):
+    for module in [m for m in sys.modules if m.startswith("restr_jax.demo.")]:
+        monkeypatch.delitem(sys.modules, module)
+    for module in ("page", "server"):
+        monkeypatch.delattr(demo, module)
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(ModuleNotFoundError, match=r"needs Gradio; install it with"):
+        demo.launch(None)
