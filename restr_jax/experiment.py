@@ -18,7 +18,7 @@ from restr_jax.data.data_sets import DataSets
 from restr_jax.data.text import Vocabulary
 from restr_jax.files import write_whole
 from restr_jax.models import ReSTR, build_model, parameters, strict
-from restr_jax.parallel import Parallel
+from restr_jax.parallel import Parallel, warn_of_unused_accelerator
 from restr_jax.pretrained import load
 from restr_jax.training import train_state
 from restr_jax.training.optimizer import make_optimizer
@@ -188,11 +188,13 @@ def start(config, workdir: str, *, training: bool) -> Experiment:
     """
     check_config(config)
     workdir = typed(workdir)
+    warn_of_unused_accelerator()
     dtype = precision.compute_dtype(config.dtype)
-    logger.info("computing in %s", dtype)
     parallel = Parallel(config.parallel, config.fsdp)
-    if training:
+    if training:  # Its first lines have devices and precision too.
         parallel.check_batch_size(config.batch_size, config.accumulate_steps)
+    else:
+        logger.info("computing in %s on %s", dtype, parallel)
     optimizer = make_optimizer(config.optimizer)
     data = DataSets(config.data)
     path = pathlib.Path(workdir) / "vocabulary.txt"

@@ -10,6 +10,9 @@ import functools
 import json
 import logging
 import math
+import os
+import pathlib
+import shutil
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -54,12 +57,6 @@ class Parallel:
         devices = jax.devices() if devices is None else devices
         local = [d for d in devices if d.process_index == jax.process_index()]
         self.num_devices, self.num_local_devices = len(devices), len(local)
-        logger.info(
-            "%d devices in %d processes, %d of them in this one",
-            self.num_devices,
-            jax.process_count(),
-            self.num_local_devices,
-        )
         if fsdp < 1 or self.num_devices % fsdp or (mode == "pmap" and fsdp > 1):
             raise ValueError(
                 f"config.fsdp is {fsdp} with config.parallel={mode}; it has to divide "
@@ -74,6 +71,14 @@ class Parallel:
         local_mesh = _mesh(self._local_devices, {AXIS: len(local)})
         self._replicated = NamedSharding(local_mesh, P())
         self._sharded = NamedSharding(local_mesh, P(AXIS))
+
+    def __str__(self) -> str:
+        """Returns number and kind of the devices, and the number of processes."""
+        kind, processes = self._devices[0].device_kind, jax.process_count()
+        ends = "" if self.num_devices == 1 else "s", "" if processes == 1 else "es"
+        return (
+            f"{self.num_devices} {kind} device{ends[0]}, {processes} process{ends[1]}"
+        )
 
     def check_batch_size(self, batch_size: int, parts: int) -> None:
         """Raises ValueError if the parts of a batch do not divide over the devices."""
@@ -223,6 +228,41 @@ class Parallel:
         longest = max(sides, key=lambda i: shape[i])
         spec = [FSDP_AXIS if i == longest else None for i in range(len(shape))]
         return NamedSharding(self._mesh, P(*spec))
+
+
+@functools.cache
+def warn_of_unused_accelerator(dev: str = "/dev") -> None:
+    """Warns, once, if JAX computes on the CPU of a machine with a GPU or TPU.
+
+    ``JAX_PLATFORMS=cpu`` or an empty ``CUDA_VISIBLE_DEVICES`` chooses the CPU.
+
+    Args:
+        dev: folder of the device files.
+    """
+    found = _accelerator(pathlib.Path(dev))
+    if not found or jax.default_backend() != "cpu" or jax.config.jax_platforms:
+        return
+    name, extra = found
+    logger.warning(
+        "Computing on the CPU: JAX does not use this machine's %s. Install its support "
+        'with pip install "jax[%s]==%s" and rerun; if it is installed, JAX\'s own '
+        "warning has the cause. JAX_PLATFORMS=cpu chooses the CPU.",
+        name,
+        extra,
+        jax.__version__,
+    )
+
+
+def _accelerator(dev: pathlib.Path) -> tuple[str, str] | None:
+    """Returns the kind of a visible accelerator, and the extra of JAX that uses it."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    # WSL has one device file for the GPUs of all makers.
+    nvidia = (dev / "dxg").exists() and shutil.which("nvidia-smi")
+    if not hidden and (nvidia or any(dev.glob("nvidia[0-9]*"))):
+        return "NVIDIA GPU", "cuda12"
+    if any(dev.glob("accel[0-9]*")) or any(dev.glob("vfio/[0-9]*")):
+        return "TPU", "tpu"
+    return None
 
 
 def describe_on(device: jax.Device, abstract: Any) -> Any:

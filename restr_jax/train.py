@@ -4,25 +4,26 @@ import contextlib
 import logging
 
 import jax
-from tqdm import tqdm
 
-from restr_jax import experiment
+from restr_jax import experiment, precision
 from restr_jax.data import coverage, pipeline
 from restr_jax.data.data_sets import listed
 from restr_jax.data.loader import make_loader
 from restr_jax.data.splits import Split
 from restr_jax.evaluation import score_run
+from restr_jax.evaluation.cases import Cases
 from restr_jax.evaluation.evaluator import Evaluator
 from restr_jax.experiment import Experiment
 from restr_jax.files import locked
 from restr_jax.training.metric_writer import MetricWriter
+from restr_jax.training.optimizer import frozen_of, rates_by_part
 from restr_jax.training.preemption import PreemptedError, Preemption
 from restr_jax.training.profiling import Profiler
 from restr_jax.training.step_metrics import Window
+from restr_jax.training.terminal import Terminal
 from restr_jax.training.train_state import Progress
 from restr_jax.training.train_step import make_train_step
 from restr_jax.workdir.checkpoint import Restored
-from tfds_builders.inspection.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -89,22 +90,23 @@ def _train(
     """Runs the loop, in this order: score, save, stop on SIGTERM, next batch, step."""
     config, total = run.config, run.config.optimizer.total_steps
     with contextlib.ExitStack() as opened:
-        checkpoints = opened.enter_context(contextlib.closing(run.checkpoints()))
-        state, progress, scored = _begin(run, checkpoints)
+
+        def until_end(resource):
+            return opened.enter_context(contextlib.closing(resource))
+
+        checkpoints = until_end(run.checkpoints())
+        state, progress, scored = _begin(run, checkpoints, train_split)
         first = int(state.step)
-        batches = opened.enter_context(
-            contextlib.closing(_batches(run, train_split, first))
-        )
+        batches = until_end(_batches(run, train_split, first))
         train_step = run.parallel.train_step(
             make_train_step(run.model, run.optimizer, config), run.abstract_state
         )
-        writer = MetricWriter(str(run.workdir), first, progress.lines)
-        profiler = Profiler(config.profile, run.workdir / "profile", first)
-        opened.enter_context(contextlib.closing(writer))
-        opened.enter_context(contextlib.closing(profiler))
+        writer = until_end(_writer(run, first, progress.lines))
+        profiler = until_end(Profiler(config.profile, run.workdir / "profile", first))
+        val_oiou, cases = f"{val_split.name}/oiou", Cases(val_split, config.seed)
+        terminal = until_end(Terminal(first, total, writer.last, val_oiou))
         skip = config.optimizer.nonfinite == "skip"
         window = Window(total, progress.window, skip_nonfinite=skip)
-        bar = opened.enter_context(_bar(first, total))
 
         def save(oiou: float | None = None) -> None:
             done = Progress(writer.lines, window.sums_so_far(step))
@@ -113,21 +115,22 @@ def _train(
         for step in range(first, total + 1):
             is_new, is_last = step > first, step == total
             if is_new and (step % config.log_every_steps == 0 or is_last):
-                writer.write(step, window.close(step))
+                _write(writer, step, window.close(step), config.optimizer)
             # A run that received SIGTERM while scoring has saved this step unscored.
             first_too = step > 0 or config.eval.at_start
             to_score = is_new or (first_too and not scored)
             if to_score and (step % config.eval.every_steps == 0 or is_last):
                 window.sums_so_far(step)  # Raises before a useless state is scored.
-                cut = config.eval.thresholds[0]
                 params = run.parallel.to_score(state.scored)
+                cut = config.eval.thresholds[0]
                 try:
-                    oiou = evaluator.oiou(params, val_split, cut)
+                    oiou = evaluator.oiou(params, val_split, cut, cases)
                 except PreemptedError as error:
                     if is_new:
                         save()
                     raise _stopped(run, checkpoints, step) from error
-                writer.write(step, {f"{val_split.name}/oiou": oiou})
+                writer.write(step, {val_oiou: oiou})
+                writer.write_pictures(step, cases.collect(run.parallel))
                 save(oiou)
                 window.restart_clock()
             elif is_new and step % config.checkpoint_every_steps == 0:
@@ -142,21 +145,67 @@ def _train(
             # works on it. The loop waits only to keep the queue short.
             profiler.before(step)
             batch = run.parallel.feed(window.next_batch(batches))
-            with jax.transfer_guard("disallow"):
+            with terminal.compiling(), jax.transfer_guard("disallow"):
                 state, sums = train_step(state, batch)
             window.add(sums)
             profiler.after(step, sums)
-            bar.update()
+            terminal.step(step + 1, window)
 
 
-def _begin(run: Experiment, checkpoints) -> Restored:
+def _begin(run: Experiment, checkpoints, split: Split) -> Restored:
     """Returns the last intact checkpoint of the workdir, or a fresh state."""
     restored = checkpoints.restore_latest(run.abstract_state)
     if restored is None:
-        logger.info("starting in %s", run.workdir)
-        return Restored(run.fresh_state(), Progress(), scored=False)
-    logger.info("resuming from step %d of %s", int(restored.state.step), run.workdir)
+        restored = Restored(run.fresh_state(), Progress(), scored=False)
+    _introduce(run, split, int(restored.state.step))
     return restored
+
+
+def _introduce(run: Experiment, split: Split, first: int) -> None:
+    """Logs the size of the run."""
+    config, count = run.config, run.config.data.expressions_per_image
+    is_frozen = frozen_of(config.optimizer) or (lambda path: False)
+    sizes = [
+        (x.size, not is_frozen(path))
+        for path, x in jax.tree_util.tree_leaves_with_path(run.abstract_state.params)
+    ]
+    logger.info(
+        "training in %s on %s: %s parameters, %s of them trained",
+        precision.compute_dtype(config.dtype),
+        run.parallel,
+        f"{sum(size for size, _ in sizes):,}",
+        f"{sum(size for size, is_trained in sizes if is_trained):,}",
+    )
+    logger.info(
+        "data: %s, %s images, %s expressions; a batch has %d images, K=%d %s",
+        split.name,
+        f"{len(split.source):,}",
+        f"{sum(map(len, split.sentences)):,}",
+        config.batch_size,
+        count,
+        "expression of each" if count == 1 else "expressions of each",
+    )
+    steps = config.optimizer.total_steps
+    parts = len(make_loader(config, split, run.vocabulary).groups())
+    logger.info(
+        "%s steps (%.3g epochs), %s %s",
+        f"{steps:,}",
+        steps * config.batch_size / parts,
+        f"resuming from step {first} of" if first else "starting in",
+        run.workdir,
+    )
+
+
+def _writer(run: Experiment, first: int, lines: int) -> MetricWriter:
+    writer = MetricWriter(str(run.workdir), first, lines)
+    writer.write_config(run.config.to_json(indent=2))
+    return writer
+
+
+def _write(writer: MetricWriter, step: int, means: dict, optimizer) -> None:
+    """Writes training metrics, with the learning rate of each part for TensorBoard."""
+    rates = rates_by_part(optimizer, means["learning_rate"])
+    writer.write(step, means, {f"learning_rate/{k}": x for k, x in rates.items()})
 
 
 def _batches(run: Experiment, split: Split, first: int):
@@ -174,11 +223,6 @@ def _batches(run: Experiment, split: Split, first: int):
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-
-
-def _bar(first: int, total: int) -> tqdm:
-    shown = {"total": total, "initial": first, "desc": "training", "unit": "step"}
-    return tqdm(disable=True) if jax.process_index() else progress_bar(**shown)
 
 
 def _stopped(run: Experiment, checkpoints, step: int) -> PreemptedError:

@@ -1,10 +1,12 @@
 import json
+import logging
 
+import jax
 import numpy as np
 import pytest
 
 from configs import ablations, common
-from restr_jax import experiment
+from restr_jax import experiment, parallel
 
 
 def test_a_given_vocabulary_is_stored_with_the_run_and_read_as_configured(
@@ -83,3 +85,79 @@ def test_files_and_workdir_of_a_run_may_start_with_a_tilde(
     assert stored["data"]["vocabulary"] == "~/words.txt"
     experiment.start(config, "~/run", training=False)
     assert not (tmp_path / "~").exists()
+
+
+@pytest.fixture
+def free_choice(monkeypatch):
+    """Lets JAX choose the platform, and finds neither a GPU nor a choice of one."""
+    monkeypatch.setattr(type(jax.config), "jax_platforms", None)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    parallel.warn_of_unused_accelerator.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "extra"),
+    [
+        ("nvidia0", "NVIDIA GPU", "jax[cuda12]"),
+        ("nvidia3", "NVIDIA GPU", "jax[cuda12]"),
+        ("accel0", "TPU", "jax[tpu]"),
+        ("vfio/0", "TPU", "jax[tpu]"),
+    ],
+)
+def test_an_accelerator_that_jax_does_not_use_is_reported_once(
+    free_choice, tmp_path, caplog, file, name, extra
+):
+    (tmp_path / "vfio").mkdir()
+    (tmp_path / file).touch()
+    parallel.warn_of_unused_accelerator(str(tmp_path))
+    parallel.warn_of_unused_accelerator(str(tmp_path))
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    said = record.getMessage()
+    assert f"JAX does not use this machine's {name}." in said
+    assert f'pip install "{extra}=={jax.__version__}"' in said
+
+
+@pytest.mark.parametrize("files", [(), ("nvidiactl", "vfio/vfio", "accel"), ("dxg",)])
+def test_a_machine_without_an_accelerator_is_no_news(
+    free_choice, tmp_path, caplog, files
+):
+    (tmp_path / "vfio").mkdir()
+    for file in files:
+        (tmp_path / file).touch()
+    parallel.warn_of_unused_accelerator(str(tmp_path))
+    assert not caplog.records
+
+
+def test_windows_with_an_nvidia_driver_has_a_gpu(
+    free_choice, tmp_path, caplog, monkeypatch
+):
+    (tmp_path / "dxg").touch()
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/lib/wsl/lib/{name}")
+    parallel.warn_of_unused_accelerator(str(tmp_path))
+    assert "NVIDIA GPU" in caplog.text
+
+
+@pytest.mark.parametrize("choice", ["platform", "hidden"])
+def test_a_cpu_chosen_by_the_user_is_no_news(
+    free_choice, tmp_path, caplog, monkeypatch, choice
+):
+    (tmp_path / "nvidia0").touch()
+    if choice == "platform":
+        monkeypatch.setattr(type(jax.config), "jax_platforms", "cpu")
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    parallel.warn_of_unused_accelerator(str(tmp_path))
+    assert not caplog.records
+
+
+def test_training_and_scoring_look_for_accelerators(tiny_config, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        experiment, "warn_of_unused_accelerator", lambda: calls.append(0)
+    )
+    config = tiny_config("shapes")
+    experiment.start(config, str(tmp_path), training=True)
+    experiment.start(config, str(tmp_path), training=False)
+    assert len(calls) == 2

@@ -1,13 +1,24 @@
+import contextlib
+import io
 import json
+import logging
+import re
+import sys
 
+import events
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import runs
+import screens
+from PIL import Image
 
 from restr_jax import experiment, train
-from restr_jax.data import pipeline
+from restr_jax.data import pipeline, preprocess
+from restr_jax.models import parameters
+
+PARTS = ("vision", "language", "fusion", "decoder")
 
 
 def read_metrics(workdir):
@@ -41,7 +52,18 @@ def straight(tiny_config, tmp_path_factory):
     # Stochastic depth is on: its randomness must resume too.
     config.model.vision.drop_path_rate = 0.2
     workdir = tmp_path_factory.mktemp("straight")
-    return config, workdir, runs.finish(config, workdir)
+    with (workdir / "log.txt").open("w") as file, logged_to(file):
+        return config, workdir, runs.finish(config, workdir)
+
+
+@contextlib.contextmanager
+def logged_to(stream):
+    """Prints log lines and bars to a stream, as a command does to its terminal."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        patch.setattr(logging.root, "handlers", [logging.StreamHandler()])
+        patch.setattr(logging.getLogger("restr_jax"), "level", logging.INFO)
+        yield
 
 
 class Killed(Exception):
@@ -71,12 +93,94 @@ def test_a_killed_run_continues_to_bit_identical_weights(
         with pytest.raises(Killed):
             runs.finish(config, tmp_path)
     # Checkpoint 4 is the last one; step 5 is lost and repeated.
-    again = runs.finish(config, tmp_path)
+    monkeypatch.setattr("os.getpid", lambda: 10**9)  # As in another process.
+    screen = screens.Screen()
+    with screen.stream() as stream, logged_to(stream):
+        again = runs.finish(config, tmp_path)
     assert_equal_trees(final_state(config, whole), final_state(config, tmp_path))
     history = without_speed(read_metrics(whole))
     assert without_speed(read_metrics(tmp_path)) == history
     assert [r["step"] for r in history if "loss" in r] == [2, 4, 6, 8]
     assert [r["oiou"] for r in again] == [r["oiou"] for r in rows]
+    # TensorBoard shows the same values and pictures, each once.
+    one, other = (without_speed_and_config(events.shown(w)) for w in (whole, tmp_path))
+    assert one == other
+    lines = screen.lines()
+    assert f"8 steps (0.533 epochs), resuming from step 4 of {tmp_path}" in lines
+    assert len([line for line in lines if line.startswith("step 8: loss=")]) == 1
+    (bar,) = [line for line in lines if line.startswith("training: 100%|")]
+    last = {k: v for row in history for k, v in row.items()}
+    values = f"loss={last['loss']:.4f}, oIoU={last['shapes:val/oiou']:.4f}]"
+    assert " 8/8 [" in bar and bar.endswith(values)
+
+
+def without_speed_and_config(shown):
+    timed = ("expressions_per_second", "minutes_left", "input_wait", "config")
+    return {key: x for key, x in shown.items() if not key[0].startswith(timed)}
+
+
+def test_a_log_file_has_the_size_of_the_run_and_no_bar(straight):
+    config, workdir, _ = straight
+    log = (workdir / "log.txt").read_text()
+    assert "\r" not in log
+    run = experiment.start(config, str(workdir), training=False)
+    count = f"{parameters.count(run.abstract_state.params):,}"
+    first = f"training in float32 on 8 cpu devices, 1 process: {count} parameters, "
+    # 40 scenes of 9 expressions are 120 parts of 3; 64 parts are drawn.
+    size = [
+        f"{first}{count} of them trained",
+        "data: shapes:train, 40 images, 360 expressions; a batch has 8 images, "
+        "K=3 expressions of each",
+        f"8 steps (0.533 epochs), starting in {workdir}",
+        "compiling the training step",
+    ]
+    lines = log.splitlines()
+    place = lines.index(size[0])
+    assert lines[place : place + 4] == size
+    assert re.fullmatch(r"compiled in \d+\.\d s", lines[place + 4])
+    loss = float(re.fullmatch(r"step 1: loss=(\S+)", lines[place + 5])[1])
+    steps = [line.split(":")[0] for line in lines[place + 6 :]]
+    wanted = [f"step {n}" for n in (2, 4, 4, 6, 8, 8)]
+    assert [name for name in steps if name.startswith("step ")] == wanted
+    # The first line of metrics.jsonl is the mean of the first two steps.
+    assert 0.5 < loss / read_metrics(workdir)[0]["loss"] < 2
+
+
+def test_frozen_parameters_are_not_counted_as_trained(tiny_config, tmp_path, caplog):
+    config = tiny_config("shapes")
+    config.optimizer.lr_scale.vision, config.optimizer.freeze_words = 0.0, True
+    run = experiment.start(config, str(tmp_path), training=True)
+    with caplog.at_level("INFO", "restr_jax"):
+        train._introduce(run, run.data.training, 0)
+    shapes = parameters.shapes(run.abstract_state.params)
+    trained = sum(
+        np.prod(shape, dtype=int)
+        for path, shape in shapes.items()
+        if not path.startswith("vision/") and path != "language/words/embedding"
+    )
+    assert f"parameters, {trained:,} of them trained" in caplog.text
+
+
+def test_tensorboard_shows_cases_rates_and_the_configuration(straight):
+    config, workdir, _ = straight
+    shown = events.shown(workdir)
+    pictures = {key: x for key, x in shown.items() if key[0].startswith("shapes:val/c")}
+    assert list(pictures) == [
+        (f"shapes:val/case-{n}", step) for step in (4, 8) for n in (1, 2, 3, 4)
+    ]
+    split = experiment.start(config, str(workdir), training=False).data.scored("val")
+    texts = set(sum(split.sentences, []))
+    titles = [value.metadata.display_name for value in pictures.values()]
+    assert set(titles) <= texts and titles[:4] == titles[4:]
+    for value in pictures.values():
+        picture = Image.open(io.BytesIO(value.image.encoded_image_string))
+        height = preprocess.decode_image(split.source[0]["image"], "").shape[0]
+        assert picture.size == (3 * height, height)  # Scenes are square.
+    rates = {part: shown[f"learning_rate/{part}", 4].simple_value for part in PARTS}
+    assert set(rates.values()) == {shown["learning_rate", 4].simple_value}
+    (text,) = shown["config/text_summary", 1].tensor.string_val
+    stored = text.decode().removeprefix("```json\n").removesuffix("\n```")
+    assert json.loads(stored) == json.loads((workdir / "config.json").read_text())
 
 
 def test_a_finished_run_is_only_scored_again(straight):

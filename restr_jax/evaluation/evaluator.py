@@ -18,6 +18,7 @@ from restr_jax.data.masks import to_mask, to_rle
 from restr_jax.data.splits import Split
 from restr_jax.data.text import Vocabulary, tokenize
 from restr_jax.evaluation import metrics
+from restr_jax.evaluation.cases import Cases
 from restr_jax.models import ReSTR, Segmentation, bound
 from restr_jax.parallel import Parallel
 from tfds_builders.inspection.progress import progress_bar
@@ -135,13 +136,22 @@ class Evaluator:
         scored = self.score(params, split, (threshold,))
         return self.gather([(s.position, s.records) for s in scored])[0]
 
-    def oiou(self, params: Any, split: Split, threshold: float) -> float:
+    def oiou(
+        self, params: Any, split: Split, threshold: float, cases: Cases | None = None
+    ) -> float:
         """Returns the cumulative IoU of a whole split, across all processes.
 
         It equals `metrics.cumulative_iou` of the records from `collect`, but is
         cheaper: no mask is stretched or encoded.
+
+        Args:
+            params: parameters, replicated on all devices.
+            split: the split to score.
+            threshold: probability threshold of the masks.
+            cases: expressions of the split to draw.
         """
-        count = functools.partial(self._overlap_of, threshold=threshold)
+        known = {"threshold": threshold, "cases": cases}
+        count = functools.partial(self._overlap_of, **known)
         sums = np.zeros(2, np.int64)
         for overlap in self._each(params, split, count):
             sums += overlap
@@ -221,13 +231,24 @@ class Evaluator:
         )
 
     def _overlap_of(
-        self, example: Example, k: int, own: np.ndarray, _: np.ndarray, threshold: float
+        self,
+        example: Example,
+        k: int,
+        own: np.ndarray,
+        _: np.ndarray,
+        threshold: float,
+        cases: Cases | None,
     ) -> tuple[int, int]:
-        truth = example.masks[k]
-        if example.object_of(k) < 0:
-            return 0, 0  # Excluded from oIoU.
+        truth, position = example.masks[k], _position(example, k)
+        counts = example.object_of(k) >= 0  # Others are excluded from oIoU.
+        is_case = cases is not None and position in cases
+        if not counts and not is_case:
+            return 0, 0
         logits = preprocess.restore(own, truth.shape, self._config.data.resize)
-        return metrics.overlap(to_mask(logits, threshold), truth)
+        mask = to_mask(logits, threshold)
+        if is_case:
+            cases.draw(position, example, k, mask)
+        return metrics.overlap(mask, truth) if counts else (0, 0)
 
     def _score_one(
         self,
@@ -257,8 +278,13 @@ class Evaluator:
             if record["no_target"]:
                 record["iou"] = float(record["pixels"] == 0)
             records.append(record | {"mask": to_rle(mask)} | stretched)
-        position = example.record, int(example.chosen[k])
+        position = _position(example, k)
         return Scored(position, tuple(records), example, k, logits, patch_logits)
+
+
+def _position(example: Example, k: int) -> tuple[int, int]:
+    """Returns the index of the image in its split, of the expression in the image."""
+    return example.record, int(example.chosen[k])
 
 
 def _overlap(prefix: str, mask: np.ndarray, truth: np.ndarray) -> dict:

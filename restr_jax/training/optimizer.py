@@ -112,6 +112,16 @@ def frozen_of(config) -> Callable[[tuple], bool] | None:
     return is_frozen
 
 
+def rates_by_part(config, rate: float) -> dict[str, float]:
+    """Returns the learning rate of each part of the model, 0 for frozen parts.
+
+    Args:
+        config: the ``optimizer`` part of a configuration.
+        rate: the schedule's learning rate.
+    """
+    return {part: rate * scale for part, scale in config.lr_scale.items()}
+
+
 def with_schedule_at(opt_state: Any, step: jax.Array) -> Any:
     """Returns the optimizer's state with its schedule at a step.
 

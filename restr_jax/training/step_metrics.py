@@ -58,6 +58,22 @@ class Window:
         if len(self._sums) > _AHEAD:
             jax.block_until_ready(self._sums[-1 - _AHEAD])
 
+    def wait(self) -> None:
+        """Waits for all steps sent to the devices."""
+        jax.block_until_ready(self._sums)
+
+    def latest_loss(self) -> float | None:
+        """Returns the mean loss of the newest finished step, without any wait.
+
+        Returns:
+            None if no step of this window has finished.
+        """
+        for sums in reversed(self._sums):
+            if sums["loss"].is_ready():
+                loss, count = jax.device_get((sums["loss"], sums["count"]))
+                return float(loss) / max(float(count), 1.0)
+        return None
+
     def sums_so_far(self, step: int) -> tuple[dict[str, float], ...]:
         """Waits for the devices, and returns the sums of each step of the window.
 

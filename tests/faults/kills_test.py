@@ -88,7 +88,7 @@ def test_sigterm_saves_the_step_and_reports_it(folder, file, tmp_path, scenario,
 def test_sigterm_during_startup_gives_the_same_exit_code(file, tmp_path):
     run = chaos_run.Run(chaos.SCENARIOS[0], file, tmp_path / "run")
     log = tmp_path / "run.log"
-    wait_for(lambda: "computing in" in log.read_text(), run)
+    wait_for((tmp_path / "run" / "config.json").exists, run)
     os.kill(run.processes[0].pid, signal.SIGTERM)
     assert run.wait() == [preemption.EXIT_CODE]
     assert "Received SIGTERM" in log.read_text().splitlines()[-1]

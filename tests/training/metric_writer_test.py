@@ -1,21 +1,11 @@
+import io
 import json
-import struct
 
-from tensorboardX.proto.event_pb2 import Event, SessionLog
+import events
+from PIL import Image
+from tensorboardX.proto.event_pb2 import SessionLog
 
 from restr_jax.training.metric_writer import MetricWriter
-
-
-def events_of(workdir):
-    """Reads the events in TensorBoard's order, by file name."""
-    events = []
-    for path in sorted(workdir.glob("events.out.tfevents.*")):
-        content = path.read_bytes()
-        while content:
-            (length,) = struct.unpack("<Q", content[:8])
-            events.append(Event.FromString(content[12 : 12 + length]))
-            content = content[12 + length + 4 :]
-    return events
 
 
 def test_lines_and_tensorboard_agree(tmp_path):
@@ -25,7 +15,7 @@ def test_lines_and_tensorboard_agree(tmp_path):
         # Written in one call, so that a kill loses no reported line.
         lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
         assert json.loads(lines[-1])["step"] == step
-        shown = [e for e in events_of(tmp_path) if e.HasField("summary")]
+        shown = [e for e in events.read(tmp_path) if e.HasField("summary")]
         assert shown[-1].step == step
     writer.close()
     values = [(e.step, e.summary.value[0]) for e in shown]
@@ -49,7 +39,7 @@ def test_a_resumed_run_drops_later_metrics(tmp_path, monkeypatch):
     second.close()
     rows = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
     assert [row["loss"] for row in rows] == [5.0, 10.0, -1.0]
-    starts = [e for e in events_of(tmp_path) if e.HasField("session_log")]
+    starts = [e for e in events.read(tmp_path) if e.HasField("session_log")]
     assert [(e.step, e.session_log.status) for e in starts] == [(11, SessionLog.START)]
     assert len(list(tmp_path.glob("events.*"))) == 2
 
@@ -66,3 +56,58 @@ def test_a_line_keeps_its_place_whatever_its_bytes(tmp_path):
         {"step": 5, "loss": 1.0},
         {"step": 15, "loss": -1.0},
     ]
+
+
+def picture(color):
+    file = io.BytesIO()
+    Image.new("RGB", (6, 2), color).save(file, "JPEG")
+    return file.getvalue()
+
+
+def test_rates_configuration_and_pictures_are_for_tensorboard_only(tmp_path):
+    writer = MetricWriter(str(tmp_path), 0)
+    writer.write_config('{"seed": 3}')
+    writer.write(5, {"loss": 0.5}, {"learning_rate/vision": 0.25})
+    writer.write_pictures(5, {"val/case-1": ("the red circle", picture("red"))})
+    assert writer.last == {"loss": 0.5}
+    writer.close()
+    (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line) == {"step": 5, "loss": 0.5}
+    shown = events.shown(tmp_path)
+    assert list(shown) == [
+        ("config/text_summary", 1),
+        ("loss", 5),
+        ("learning_rate/vision", 5),
+        ("val/case-1", 5),
+    ]
+    text = shown["config/text_summary", 1]
+    assert text.metadata.plugin_data.plugin_name == "text"
+    assert text.tensor.string_val == [b'```json\n{"seed": 3}\n```']
+    assert shown["learning_rate/vision", 5].simple_value == 0.25
+    value = shown["val/case-1", 5]
+    assert value.metadata.display_name == "the red circle"
+    assert (value.image.width, value.image.height) == (6, 2)
+    assert value.image.encoded_image_string == picture("red")
+
+
+def test_a_resumed_run_shows_configuration_and_pictures_once(tmp_path, monkeypatch):
+    for process, (first, lines) in enumerate([(0, 0), (0, 0), (4, 1), (4, 1)]):
+        monkeypatch.setattr("os.getpid", lambda process=process: 10**9 + process)
+        writer = MetricWriter(str(tmp_path), first, lines)
+        assert writer.last.get("val/oiou") == (0.25 if first else None)
+        writer.write_config(f'{{"process": {process}}}')
+        if first == 0:
+            writer.write(4, {"val/oiou": 0.25})
+            writer.write_pictures(4, {"val/case-1": ("", picture("red"))})
+        writer.write_pictures(8, {"val/case-1": ("", picture("blue"))})
+        writer.close()
+    written = [e.step for e in events.read(tmp_path) if e.HasField("session_log")]
+    assert written == [1, 5, 5]  # None in the first file.
+    shown = events.shown(tmp_path)
+    assert [key for key in shown if key[0] == "val/case-1"] == [
+        ("val/case-1", 4),
+        ("val/case-1", 8),
+    ]
+    configs = {step: x for (tag, step), x in shown.items() if tag.startswith("config")}
+    assert list(configs) == [1, 5]
+    assert b'"process": 3' in configs[5].tensor.string_val[0]

@@ -8,7 +8,11 @@ from flax.traverse_util import flatten_dict
 
 from configs import common
 from restr_jax.models import build_model, parameters
-from restr_jax.training.optimizer import make_optimizer, make_schedule
+from restr_jax.training.optimizer import (
+    make_optimizer,
+    make_schedule,
+    rates_by_part,
+)
 
 
 def config(**changes):
@@ -185,3 +189,14 @@ def test_invalid_settings_are_refused():
         make_optimizer(config(decay_mask="some"))
     with pytest.raises(ValueError, match=r"config\.optimizer\.warmup_steps is 100; "):
         make_optimizer(config(warmup_steps=100, total_steps=100))
+
+
+def test_each_part_has_the_rate_of_its_scale():
+    scaled = config()
+    scaled.lr_scale.vision, scaled.lr_scale.language = 0.25, 0.0
+    assert rates_by_part(scaled, 1e-3) == {
+        "vision": 2.5e-4,
+        "language": 0.0,
+        "fusion": 1e-3,
+        "decoder": 1e-3,
+    }
