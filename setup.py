@@ -19,9 +19,11 @@ def long_description(readme: str, repository: str | None) -> str:
     if repository is None:
         return re.sub(link, lambda m: "" if m[1] else m[2], readme)
     kinds = {"": "blob", "!": "raw"}
-    return re.sub(
-        link, lambda m: f"{m[1]}[{m[2]}]({repository}/{kinds[m[1]]}/HEAD/{m[3]})", readme
-    )
+
+    def absolute(m: re.Match) -> str:
+        return f"{m[1]}[{m[2]}]({repository}/{kinds[m[1]]}/HEAD/{m[3]})"
+
+    return re.sub(link, absolute, readme)
 
 
 if __name__ == "__main__":

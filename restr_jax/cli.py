@@ -11,7 +11,6 @@ from restr_jax.files import in_one_line
 from restr_jax.version import __version__
 from tfds_builders.storage.paths import typed
 
-
 # Commands with a parser of their own: the line of --help, and the module with `main`.
 _OTHERS = {
     "train": ("Trains a model and scores it.", "restr_jax.commands.modes"),

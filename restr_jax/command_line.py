@@ -17,7 +17,6 @@ from absl import logging as absl_logging
 from restr_jax.files import first_line, in_one_line
 from tfds_builders.storage.paths import UnknownHomeError, typed
 
-
 _HERE = pathlib.Path(__file__).parent
 # An installed package holds the configurations; in a checkout they stand beside it.
 CONFIGS = next(f for f in (_HERE / "configs", _HERE.parent / "configs") if f.is_dir())
