@@ -73,12 +73,12 @@ def test_the_configurations_of_the_package_are_used_in_any_folder(tmp_path):
     (tmp_path / "configs" / "__init__.py").write_text("raise ValueError('not ours')")
     done = subprocess.run(
         [sys.executable, "-m", "restr_jax.cli", "eval", "--config=shapes:long"]
-        + ["--workdir=run", "--config.data.data_dir=built"],
+        + ["--workdir=run"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 1
-    assert "FileNotFoundError: There is no data set 'shapes' in 'built'" in done.stderr
+    assert "FileNotFoundError: run holds no trained model" in done.stderr
     assert "Traceback" not in done.stderr
