@@ -8,6 +8,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$p && break; done)
 BIN := .venv/bin
+DEV := $(addprefix requirements-,dev.txt demo.txt onnx.txt hub.txt)
 
 .PHONY: demo serve shipped photos docs test test-slow test-browser test-tf test-gpu audit lint \
 	format
@@ -20,8 +21,9 @@ BIN := .venv/bin
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-.venv/dev: .venv/demo requirements-dev.txt requirements-demo.txt requirements-onnx.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+.venv/dev: .venv/demo $(DEV)
+	$(BIN)/pip install --quiet --disable-pip-version-check \
+		$(addprefix -r ,requirements.txt $(DEV))
 	touch $@
 
 demo: .venv/demo
@@ -32,7 +34,8 @@ demo: .venv/demo
 
 # Serves the model that `make demo` trained, or else the shipped one.
 serve: .venv/demo requirements-demo.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-demo.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check \
+		-r requirements.txt -r requirements-demo.txt
 	$(BIN)/python -m restr_jax.cli serve \
 		--model=$(if $(wildcard runs/demo/checkpoints),runs/demo,photos)
 

@@ -1,29 +1,66 @@
-"""The command `restr`, which applies a trained model; main.py trains and scores one."""
+"""The command `restr`: training, scoring and applying models, and the files for it."""
 
 import argparse
+import importlib
 import logging
 import sys
 from collections.abc import Callable
 
 from restr_jax import shipped
 from restr_jax.files import in_one_line
+from restr_jax.version import __version__
 from tfds_builders.storage.paths import typed
+
+# Commands with a parser of their own: the line of --help, and the module with `main`.
+_OTHERS = {
+    "train": ("Trains a model and scores it.", "restr_jax.commands.modes"),
+    "eval": ("Scores a trained model.", "restr_jax.commands.modes"),
+    "prepare": ("Builds data sets.", "tfds_builders.prepare"),
+    "convert": ("Converts pretrained weights.", "restr_jax.pretrained.__main__"),
+    "score": ("Scores stored predictions.", "restr_jax.evaluation.score"),
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs one subcommand; user errors print one line instead of a traceback."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = _parser()
+    if not arguments:
+        parser.print_help()
+    elif arguments[0] in _OTHERS:
+        _run_other(*arguments)
+    else:
+        _run(parser.parse_args(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="restr",
         description="Segments the part of an image that an expression refers to.",
+        epilog="`restr COMMAND --help` has the options of a command.",
     )
-    commands = parser.add_subparsers(required=True, metavar="predict | serve | export")
+    parser.add_argument("--version", action="version", version=f"restr {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     _add_predict(commands)
     _add_serve(commands)
     _add_export(commands)
-    given = parser.parse_args(arguments)
+    for name, (what, _) in _OTHERS.items():
+        commands.add_parser(name, help=what)
+    return parser
+
+
+def _run_other(name: str, *arguments: str) -> None:
+    sys.argv = [f"restr {name}", *arguments]  # Its parser reads them there.
+    importlib.import_module(_OTHERS[name][1]).main(sys.argv[0])
+
+
+def _run(given: argparse.Namespace) -> None:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("restr_jax").setLevel(logging.INFO)
     try:
+        from restr_jax.commands import program_cache
+
+        program_cache.keep_programs()
         given.run(given)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import functools
+import importlib.util
 import logging
 import os
 import pathlib
@@ -15,6 +16,17 @@ from absl import logging as absl_logging
 
 from restr_jax.files import first_line, in_one_line
 from tfds_builders.storage.paths import UnknownHomeError, typed
+
+_HERE = pathlib.Path(__file__).parent
+# An installed package holds the configurations; in a checkout they stand beside it.
+CONFIGS = next(f for f in (_HERE / "configs", _HERE.parent / "configs") if f.is_dir())
+
+
+def config_names() -> list[str]:
+    """Returns the names of configurations for --config, such as "gref"."""
+    files = (path.relative_to(CONFIGS) for path in CONFIGS.rglob("*.py"))
+    names = (path.with_suffix("").as_posix() for path in files)
+    return sorted(n for n in names if n != "common" and not n.endswith("__init__"))
 
 
 def run(command: Callable[[], None]) -> None:
@@ -55,26 +67,51 @@ def _without_trace(record: logging.LogRecord) -> bool:
     return True
 
 
-def _typed_config(argument: str) -> str:
-    name, sign, path = argument.partition("=")
-    return name + sign + typed(path) if name.strip("-") == "config" else argument
+def _find_config(given: str) -> str:
+    """Returns the file of a configuration's name or path; words follow a colon."""
+    name, colon, words = given.partition(":")
+    if name in config_names():
+        return f"{CONFIGS / name}.py{colon}{words}"
+    return typed(given)
+
+
+def _with_config_file(argv: list[str]) -> list[str]:
+    """Replaces the name of a configuration in --config by the path of its file."""
+    found = list(argv)
+    for i, argument in enumerate(argv):
+        flag, sign, given = argument.partition("=")
+        if flag not in ("-config", "--config"):
+            continue
+        if sign:
+            found[i] = f"{flag}={_find_config(given)}"
+        elif i + 1 < len(argv):
+            found[i + 1] = _find_config(argv[i + 1])
+    return found
+
+
+def _import_configs() -> None:
+    """Imports the package `configs`, from which configurations import others.
+
+    An installed package has it in another place. A folder of that name in the current
+    folder is ignored.
+    """
+    if "configs" in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location("configs", CONFIGS / "__init__.py")
+    sys.modules["configs"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
     """Parses the command line; errors print one line."""
     try:
-        argv = [_typed_config(argument) for argument in argv]
+        argv = _with_config_file(argv)
     except UnknownHomeError as error:
         sys.exit(str(error))
     config_file = _config_file(argv)
     if config_file is not None and not os.path.isfile(config_file):
-        known = map(str, pathlib.Path("configs").glob("*.py"))
-        close = difflib.get_close_matches(config_file, known, 1, cutoff=0.85)
-        hint = f" Is it {close[0]}?" if close else ""
-        sys.exit(
-            f"FileNotFoundError: --config={config_file} is not a file; expected a "
-            f"config file such as configs/gref.py.{hint}"
-        )
+        _refuse_config(config_file)
+    _import_configs()
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
@@ -105,6 +142,18 @@ def _config_file(argv: list[str]) -> str | None:
     given = parser.parse_known_args(argv)[0].config
     # Words for `get_config` follow a colon.
     return given and given.partition(":")[0]
+
+
+def _refuse_config(path: str) -> NoReturn:
+    """Ends the command with a missing config file and the closest configuration."""
+    name = path.removesuffix(".py").removeprefix("configs/")
+    close = difflib.get_close_matches(name, config_names(), 1, cutoff=0.75)
+    hint = f" Is it {close[0]}?" if close else ""
+    short = (name for name in config_names() if "/" not in name)
+    sys.exit(
+        f"FileNotFoundError: --config={path} is not a file; expected a config file, or "
+        f"one of the names {', '.join(short)} and ablations/NAME.{hint}"
+    )
 
 
 def _refuse_key(error: AttributeError | KeyError) -> NoReturn:

@@ -227,9 +227,9 @@ def _describe(built: Built) -> Iterator[str]:
     yield from (f"    {line}" for line in skipped)
 
 
-def _parse() -> argparse.Namespace:
+def _parse(prog: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m tfds_builders.prepare",
+        prog=prog,
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -284,9 +284,9 @@ def _run(arguments: argparse.Namespace) -> None:
         print(line, flush=True)
 
 
-def main() -> None:
+def main(prog: str = "python -m tfds_builders.prepare") -> None:
     """Runs the command line."""
-    arguments = _parse()
+    arguments = _parse(prog)
     # TFDS warns about missing TensorFlow, which no builder needs.
     warnings.filterwarnings("ignore", message=".*TensorFlow.*")
     tfds.disable_progress_bar()

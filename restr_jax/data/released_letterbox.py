@@ -11,7 +11,6 @@ It keeps the aspect ratio and centres the image, like "letterbox", with other fi
 """
 
 import numpy as np
-from scipy import ndimage
 
 Size = tuple[int, int]  # (height, width), pixels
 Box = tuple[int, int, int, int]  # (top, left, height, width), pixels
@@ -68,6 +67,8 @@ def _blur_and_resize(pixels: np.ndarray, size: Size) -> np.ndarray:
     factors = np.divide(pixels.shape[:2], size)
     sigma = np.maximum(0, (factors - 1) / 2)
     sigma = (*sigma, *[0] * (pixels.ndim - 2))
+    from scipy import ndimage  # Imported late: no other mode needs it.
+
     # A blur of width 0 leaves an axis unchanged.
     blurred = ndimage.gaussian_filter(pixels, sigma, mode="mirror")
     return _interpolate(blurred, size, "mirror")
@@ -75,6 +76,8 @@ def _blur_and_resize(pixels: np.ndarray, size: Size) -> np.ndarray:
 
 def _interpolate(pixels: np.ndarray, size: Size, border: str) -> np.ndarray:
     """Interpolates linearly at half-pixel centres."""
+    from scipy import ndimage
+
     zoom = (*np.divide(size, pixels.shape[:2]), *[1] * (pixels.ndim - 2))
     return ndimage.zoom(pixels, zoom, order=1, mode=border, grid_mode=True)
 

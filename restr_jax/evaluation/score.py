@@ -145,9 +145,9 @@ def _side(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _parse() -> argparse.Namespace:
+def _parse(prog: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m restr_jax.evaluation.score",
+        prog=prog,
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -171,10 +171,10 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
+def main(prog: str = "python -m restr_jax.evaluation.score") -> None:
     """Runs the command; user errors print one line instead of a traceback."""
     logging.basicConfig(format="%(message)s")
-    arguments = _parse()
+    arguments = _parse(prog)
     try:
         output = output_file(arguments.output) if arguments.output else None
         if output and output.exists() and not _is_report(output):

@@ -34,9 +34,9 @@ def _statistics(text: str) -> pixels.Statistics:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _parse() -> argparse.Namespace:
+def _parse(prog: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m restr_jax.pretrained",
+        prog=prog,
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -122,9 +122,9 @@ def _convert(arguments: argparse.Namespace) -> None:
     )
 
 
-def main() -> None:
+def main(prog: str = "python -m restr_jax.pretrained") -> None:
     """Runs the command; user errors print one line instead of a traceback."""
-    arguments = _parse()
+    arguments = _parse(prog)
     try:
         if arguments.export:
             values = convert.export(arguments.workdir, arguments.output)

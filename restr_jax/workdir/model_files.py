@@ -21,9 +21,8 @@ from restr_jax.data.text import Vocabulary
 from restr_jax.files import refuse_to_replace, whole, write_whole
 from restr_jax.models import ReSTR, build_model, parameters, strict
 from restr_jax.version import __version__
-from restr_jax.workdir import card, checkpoint, hub
+from restr_jax.workdir import card, hub
 from restr_jax.workdir.card import Card
-from restr_jax.workdir.checkpoint import Checkpoints
 from tfds_builders.storage.paths import typed
 
 logger = logging.getLogger(__name__)
@@ -76,6 +75,9 @@ def read(path: str | os.PathLike[str], checkpoint_name: str = "best") -> Trained
     if weights:
         params, origin = _read_weights(weights), str(path)
     else:
+        # Imported late: a folder of weights needs neither Orbax nor Optax.
+        from restr_jax.workdir import checkpoint
+
         origin = str(_find_checkpoint(folder, checkpoint_name))
         params = checkpoint.read_params(origin)
     return _assemble(_home(folder), params, origin)
@@ -159,6 +161,8 @@ def _find_checkpoint(folder: pathlib.Path, name: str) -> pathlib.Path:
         return folder
     if not (folder / "checkpoints").is_dir():
         raise _no_model(folder)
+    from restr_jax.workdir.checkpoint import Checkpoints
+
     checkpoints = Checkpoints(str(folder), 1, read_only=True)
     try:
         if name == "best" and checkpoints.best_step() is None:

@@ -1,0 +1,1 @@
+"""Parts of the command `restr` that other commands share."""
