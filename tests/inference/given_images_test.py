@@ -103,7 +103,8 @@ def test_a_wrong_text_is_named_in_one_line(model, pixels, tmp_path, monkeypatch)
 
 
 def test_unknown_words_are_logged_once_with_the_domain(pixels, caplog):
-    model = restr_jax.load("shapes")
+    with caplog.at_level("INFO"):
+        model = restr_jax.load("shapes")
     domain = "drawings of coloured shapes only, no photographs"
     assert f"loaded the model shapes, which knows {domain}" in caplog.text
     caplog.clear()
