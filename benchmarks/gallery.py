@@ -65,7 +65,7 @@ def to_markdown(entries: list[tuple[dict, list[Answer]]]) -> str:
     lines = [_HEAD.format(number=len(judged), counts=counts)]
     for entry, answers in entries:
         name = pathlib.Path(entry["image"]).stem
-        said = ", ".join(f"“{answer.expression}”" for answer in answers)
+        said = ", ".join(f"“{answer.text}”" for answer in answers)
         lines += [f"## {entry['title']}", ""]
         lines += [f"![Outlines of the answers to {said}](gallery/{name}.webp)", ""]
         lines += ["| from left to right | answer | |", "| --- | --- | --- |"]
@@ -73,7 +73,7 @@ def to_markdown(entries: list[tuple[dict, list[Answer]]]) -> str:
             share, why = answer.mask.mean(), f": {row['why']}" if row["why"] else ""
             found = f"{share:.1%} of the image" if share else "nothing found"
             verdict = f"**{answer.verdict}**{why}"
-            lines += [f"| “{answer.expression}” | {found} | {verdict} |"]
+            lines += [f"| “{answer.text}” | {found} | {verdict} |"]
         lines += ["", f"{entry['source']}.", ""]
     return "\n".join(lines)
 
@@ -111,7 +111,7 @@ def main() -> None:
         masks = [prediction.mask for prediction in found]
         answers = list(map(judge, entry["expressions"], masks))
         for answer in answers:
-            print(f"{path.name}, {answer.expression}: {answer.mask.mean():.3f}")
+            print(f"{path.name}, {answer.text}: {answer.mask.mean():.3f}")
         name = f"{path.stem}.webp"
         draw(image.pixels, answers).save(pictures / name, quality=80)
         entries.append((entry, answers))

@@ -9,7 +9,7 @@ import contextlib
 import pytest
 
 from restr_jax import train
-from restr_jax.evaluation import score_run
+from restr_jax.evaluation import page
 from restr_jax.parallel import Parallel
 from restr_jax.training.train_step import make_train_step
 
@@ -50,5 +50,5 @@ def shared_steps():
 def finish(config, workdir):
     """Trains to the end and scores, without plots; returns the rows of results.json."""
     with shared_steps(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(score_run, "_plot", lambda folder, rows: None)
+        patch.setattr(page, "write", lambda folder, rows: None)
         return train.train_and_evaluate(config, str(workdir))
