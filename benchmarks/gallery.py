@@ -19,7 +19,7 @@ from PIL import Image
 
 import restr_jax
 from restr_jax import shipped
-from restr_jax.drawing import outline, overlay
+from restr_jax.drawing import overlay
 
 JUDGED = pathlib.Path(__file__).parent / "gallery.json"
 _HEIGHT = 260  # pixels of a picture
@@ -52,7 +52,7 @@ def draw(pixels: np.ndarray, answers: list[Answer]) -> Image.Image:
     width = round(_HEIGHT * pixels.shape[1] / pixels.shape[0])
     row = Image.new("RGBA", (len(answers) * (width + _GAP) - _GAP, _HEIGHT))
     for place, answer in enumerate(answers):
-        drawn = outline.draw(pixels, [answer.mask], colors=[overlay.color_of(1)])
+        drawn = overlay.draw(pixels, [answer.mask], colors=[overlay.color_of(1)])
         small = Image.fromarray(drawn).resize((width, _HEIGHT))
         row.paste(small, (place * (width + _GAP), 0))
     return row

@@ -92,6 +92,14 @@ def _add_dtype(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _load(given: argparse.Namespace):
+    from restr_jax import parallel
+    from restr_jax.inference import segmenter
+
+    parallel.warn_of_unused_accelerator()
+    return segmenter.load(given.model, checkpoint=given.checkpoint, dtype=given.dtype)
+
+
 def _add_predict(commands) -> None:
     parser = _add(commands, "predict", "Writes masks of images.", _predict)
     _add_dtype(parser)
@@ -114,10 +122,10 @@ def _add_predict(commands) -> None:
 
 
 def _predict(given: argparse.Namespace) -> None:
-    from restr_jax.inference import predict, segmenter
+    from restr_jax.inference import predict
 
     requests = predict.find_requests(given.images, given.expression)
-    model = segmenter.load(given.model, checkpoint=given.checkpoint, dtype=given.dtype)
+    model = _load(given)
     threshold = model.threshold if given.threshold is None else given.threshold
     predict.predict(model, requests, given.output, threshold)
 
@@ -141,11 +149,9 @@ def _add_serve(commands) -> None:
 
 def _serve(given: argparse.Namespace) -> None:
     from restr_jax.demo import server
-    from restr_jax.inference import segmenter
 
     server.check_port(given.host, given.port)
-    model = segmenter.load(given.model, checkpoint=given.checkpoint, dtype=given.dtype)
-    server.serve(model, given.host, given.port, given.share)
+    server.serve(_load(given), given.host, given.port, given.share)
 
 
 def _add_export(commands) -> None:

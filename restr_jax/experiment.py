@@ -206,7 +206,7 @@ def start(config, workdir: str, *, training: bool) -> Experiment:
     else:
         raise FileNotFoundError(
             f"{workdir} holds no trained model (no vocabulary.txt); train one with "
-            "main.py first, or give the --workdir of a trained model."
+            "`restr train` first, or give the --workdir of a trained model."
         )
     model = build_model(config.model, len(vocabulary))
     run = Experiment(

@@ -1,6 +1,5 @@
 """Answers typed expressions with masks; `server` has the page itself."""
 
-import copy
 import dataclasses
 import json
 import pathlib
@@ -12,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from restr_jax.data import photograph, preprocess
-from restr_jax.drawing import outline, overlay
+from restr_jax.drawing import overlay
 from restr_jax.inference import outputs, predict
 from restr_jax.inference.segmenter import EncodedImage, Prediction, Segmenter
 
@@ -137,10 +136,7 @@ def _at(found: Answer, threshold: float) -> Answer:
     """Returns an answer with the mask of another threshold."""
     if found.prediction is None or found.prediction.threshold == threshold:
         return found
-    prediction = copy.copy(found.prediction)
-    prediction.threshold = threshold
-    vars(prediction).pop("mask", None)  # The mask of the old threshold.
-    return dataclasses.replace(found, prediction=prediction)
+    return dataclasses.replace(found, prediction=found.prediction.at(threshold))
 
 
 def _answer_one(model: Segmenter, photo: Photo, expression: str) -> Answer:
@@ -181,7 +177,7 @@ def draw(photo: Photo, answers: Sequence[Answer]) -> np.ndarray:
     pixels = photo.image.pixels
     none = np.zeros(pixels.shape[:2], bool)
     masks = [found.prediction.mask if found.prediction else none for found in answers]
-    return outline.draw(pixels, masks)
+    return overlay.draw(pixels, masks)
 
 
 def save(

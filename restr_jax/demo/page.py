@@ -15,8 +15,8 @@ try:
     import gradio as gr
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        "The page needs Gradio; install it with `pip install -r "
-        "requirements-demo.txt`, or `pip install 'gradio>=6.31,<7'`."
+        "The page needs Gradio; install it with `pip install 'restr-jax[demo]'`, or "
+        "`pip install '.[demo]'` in a checkout."
     ) from error
 
 from restr_jax import shipped

@@ -7,7 +7,7 @@ from PIL import Image
 
 from restr_jax.data import preprocess
 from restr_jax.data.splits import Split
-from restr_jax.drawing import gallery, outline
+from restr_jax.drawing import gallery, overlay
 
 Position = tuple[int, int]  # index of the image in its split, of the expression
 
@@ -98,5 +98,5 @@ def _draw_one(
         (predicted, gallery.PREDICTION, 2.0),
     ):
         large = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
-        drawn = outline.draw(drawn, [large], colors=[color], fill=0.0, width=line)
+        drawn = overlay.draw(drawn, [large], colors=[color], fill=0.0, width=line)
     Image.fromarray(drawn).save(path, quality=85, subsampling=0)

@@ -1,4 +1,4 @@
-"""Exports to ONNX, for programs without JAX; needs requirements-onnx.txt."""
+"""Exports to ONNX, for programs without JAX; needs the extra `onnx`."""
 
 import contextlib
 import functools
@@ -24,7 +24,7 @@ def export(trained: Trained, folder: pathlib.Path) -> None:
         folder: output folder.
 
     Raises:
-        ImportError: if a package of requirements-onnx.txt is not installed.
+        ImportError: if a package of the extra `onnx` is not installed.
         ValueError: if the artifact does not match the model.
     """
     to_onnx = _converter()
@@ -63,7 +63,7 @@ def _converter() -> Callable:
         import jax2onnx
     except ImportError as error:
         raise ImportError(
-            f"ONNX needs {error.name}; run `pip install -r requirements-onnx.txt`."
+            f"ONNX needs {error.name}; install it with `pip install 'restr-jax[onnx]'`."
         ) from error
 
     def convert(function, inputs, outputs):

@@ -1,5 +1,6 @@
 """The result for one expression in one image, and its forms for files and pages."""
 
+import copy
 import functools
 import os
 from typing import Any
@@ -94,8 +95,15 @@ class Prediction:
         """Mean probability of the mask's pixels, or the highest one if it is empty."""
         return float(self.probability[self.mask].mean()) if self.found else self.highest
 
+    def at(self, threshold: float) -> "Prediction":
+        """Returns this prediction with the mask of another threshold."""
+        other = copy.copy(self)
+        other.threshold = threshold
+        vars(other).pop("mask", None)  # The mask of the old threshold.
+        return other
+
     def overlay(self) -> Image.Image:
-        """Draws the mask on the image; all other pixels are darkened."""
+        """Draws the mask on the image, with an outline."""
         return Image.fromarray(overlay.draw(self._pixels, [self.mask]))
 
     def save(self, path: str | os.PathLike[str]) -> None:

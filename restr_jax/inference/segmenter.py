@@ -185,7 +185,9 @@ class Segmenter:
     def read_texts(
         self, texts: Sequence[str]
     ) -> list[tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]]:
-        """Reads expressions, see `read_words`, and logs each unknown word once.
+        """Reads expressions, see `read_words`, and logs words that are not read.
+
+        Unknown words are logged once each, and the words beyond the maximum number.
 
         Raises:
             TypeError: if one is not a str.
@@ -195,6 +197,11 @@ class Segmenter:
         unknown = {word: None for _, _, words in read for word in words}
         new = [repr(word) for word in unknown if word not in self._reported]
         self._reported.update(unknown)
+        for text, (_, words, _) in zip(texts, read, strict=True):
+            count = len(self.trained.vocabulary.tokenize(text))
+            if count > len(words):
+                said = "%r has %d words, and only the first %d are read"
+                logger.warning(said, text, count, len(words))
         if new:
             known = f"it knows {self.domain}"
             logger.warning("%s does not know %s; %s", self.name, named(new), known)

@@ -165,7 +165,7 @@ def check_same(workdir: str, config) -> None:
     if not (path / "config.json").exists():
         raise FileNotFoundError(
             f"{workdir} holds no trained model (no config.json); train one with "
-            "main.py first, or give the --workdir of a trained model."
+            "`restr train` first, or give the --workdir of a trained model."
         )
     ours = flatten_dict(json.loads(config.to_json()), sep=".")
     theirs = flatten_dict(read_config(path), sep=".")

@@ -33,7 +33,7 @@ def exported(small, tmp_path_factory):
 
     def export(kind):
         if kind == "onnx":
-            pytest.importorskip("jax2onnx", reason="requirements-onnx.txt")
+            pytest.importorskip("jax2onnx", reason="the extra onnx")
         if kind not in folders:
             folder = tmp_path_factory.mktemp("export") / kind
             importlib.import_module(f"restr_jax.export.{kind}").export(small, folder)

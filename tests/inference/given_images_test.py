@@ -122,6 +122,13 @@ def test_unknown_words_are_logged_once_with_the_domain(pixels, caplog):
     assert "coloured" not in str(raised.value)
 
 
+def test_words_beyond_the_maximum_are_reported(model, pixels, caplog):
+    long = "circle " * 23
+    found = model.segment(pixels, ["red circle", long])
+    said = f"{long!r} has 23 words, and only the first 20 are read"
+    assert said in caplog.messages and len(found[1].words) == 20
+
+
 def test_objects_describe_themselves_in_one_line(model, pixels):
     assert repr(model) == (
         "Segmenter(shapes: 1,063,776 parameters, input 64 x 64, 20 words; trained on "
