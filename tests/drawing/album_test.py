@@ -1,11 +1,11 @@
 import collections
-import types
 
 import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_util
 
 from restr_jax.data import masks
+from restr_jax.data.splits import Split
 from restr_jax.drawing import gallery
 from restr_jax.evaluation import album
 
@@ -76,7 +76,7 @@ def test_both_outlines_are_drawn_in_their_own_colours(tmp_path):
     truth[20:60, 20:60] = True
     mask[20:60, 100:140] = True
     source = [record_of(gray, truth, tmp_path)]
-    split = types.SimpleNamespace(name="custom:val", source=source)
+    split = Split("custom:val", source, [["the square"]], ["own/7"])
     records = {(0, 0): scored(mask)}
     (case,) = album.draw(tmp_path, "custom-val-8", split, records, 4, seed=0)
     assert case["file"] == "custom-val-8-000000-00.jpg"
@@ -96,9 +96,8 @@ def test_both_outlines_are_drawn_in_their_own_colours(tmp_path):
 
 def test_a_case_has_the_other_expressions_and_empty_masks(tmp_path):
     gray, truth = np.full((8, 8, 3), 128, np.uint8), np.eye(8, dtype=bool)
-    split = types.SimpleNamespace(
-        name="custom:val", source=[record_of(gray, truth, tmp_path)]
-    )
+    source = [record_of(gray, truth, tmp_path)]
+    split = Split("custom:val", source, [["the square", "zebra"]], ["own/7"])
     empty = np.zeros((8, 8), bool)
     records = {
         (0, 0): scored(truth, iou=1.0),

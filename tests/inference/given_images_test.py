@@ -125,8 +125,8 @@ def test_unknown_words_are_logged_once_with_the_domain(pixels, caplog):
 def test_words_beyond_the_maximum_are_reported(model, pixels, caplog):
     long = "circle " * 23
     found = model.segment(pixels, ["red circle", long])
-    said = f"{long!r} has 23 words, and only the first 20 are read"
-    assert said in caplog.messages and len(found[1].words) == 20
+    said = f"{long!r} has 23 words, and only the first 10 are read"
+    assert said in caplog.messages and len(found[1].words) == 10
 
 
 def test_objects_describe_themselves_in_one_line(model, pixels):

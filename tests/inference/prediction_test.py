@@ -70,7 +70,7 @@ def test_a_result_of_coco_has_box_area_and_a_mask():
 def test_an_overlay_tints_the_mask_and_a_notebook_shows_it():
     pixels = np.asarray(predict(40, 80).overlay())
     # The mask and its line, drawn on grey; tests/drawing has the colours.
-    assert (pixels[:5, :8] != 100).any(-1).mean() > 0.6
+    assert (pixels[:5, :8] != 100).any(-1).mean() > 0.4
     assert (pixels[10:, 20:] == 100).all()
     with Image.open(io.BytesIO(predict(40, 80)._repr_png_())) as shown:
         assert shown.format == "PNG"
