@@ -1,4 +1,9 @@
-"""Training, with scoring during the run and at the end."""
+"""Training, with scoring during the run and at the end.
+
+Each round of the loop first handles the state after `step` updates (metrics, score,
+checkpoint), then adds one update. So a resumed run starts with the part of a round that
+the stopped run had left.
+"""
 
 import contextlib
 import logging
@@ -132,7 +137,7 @@ def _train(
                 writer.write(step, {val_oiou: oiou})
                 writer.write_pictures(step, cases.collect(run.parallel))
                 save(oiou)
-                window.restart_clock()
+                window.restart_clock()  # Scoring is no training time.
             elif is_new and step % config.checkpoint_every_steps == 0:
                 save()
             if is_last:

@@ -19,6 +19,7 @@ def normalise(
     Returns:
         Normalised images; pixels outside the box are 0, mid-grey.
     """
+    # Each [B, 1, 1], to be compared with rows and columns.
     top, left, height, width = jnp.moveaxis(box[:, :, None, None], 1, 0)
     rows = jnp.arange(image.shape[1])[None, :, None]
     columns = jnp.arange(image.shape[2])[None, None, :]

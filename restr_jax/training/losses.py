@@ -22,6 +22,7 @@ def patch_labels(
     """
     *batch, height, width = mask.shape
     rows, columns = height // patch_size, width // patch_size
+    # Eq. 11: the share of the object in each patch, against tau.
     cut = mask.reshape(*batch, rows, patch_size, columns, patch_size)
     return (cut.mean(axis=(-3, -1)) > threshold).astype(jnp.float32)
 
@@ -41,6 +42,7 @@ def dice_losses(
         mask: m, 0 or 1.
     """
     probability = jax.nn.sigmoid(logits)
+    # A share of the pixels, so that the loss does not depend on the resolution.
     smoothing = _SMOOTHING * mask.shape[-2] * mask.shape[-1]
     common = (probability * mask).sum(axis=(-2, -1))
     both = probability.sum(axis=(-2, -1)) + mask.sum(axis=(-2, -1))
@@ -76,13 +78,17 @@ def segmentation_losses(
         Sums "loss", "pixel_loss", "patch_loss" and, with a dice term, "dice_loss"; and
         "count", the number of valid expressions.
     """
+    # In logits: log(sigmoid(x)) of a very sure and wrong pixel would be -inf.
     cross_entropy = optax.sigmoid_binary_cross_entropy
     labels = patch_labels(mask, patch_size, patch_threshold)
+    # Both terms of Eq. 12 are means over their own map, so lambda is independent of the
+    # numbers of pixels and patches.
     pixel = cross_entropy(output.pixel_logits, mask).mean(axis=(-2, -1))
     patch = cross_entropy(output.patch_logits, labels).mean(axis=(-2, -1))
+    # `where` and not a product: the loss of padding may be anything, even NaN.
     pixel, patch = (jnp.where(valid, loss, 0.0).sum() for loss in (pixel, patch))
     sums = {
-        "loss": pixel + patch_weight * patch,
+        "loss": pixel + patch_weight * patch,  # Eq. 12
         "pixel_loss": pixel,
         "patch_loss": patch,
         "count": valid.sum().astype(jnp.float32),

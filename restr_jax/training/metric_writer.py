@@ -96,6 +96,7 @@ class MetricWriter:
         text = " ".join(f"{name}={value:.5g}" for name, value in scalars.items())
         logger.info("step %d: %s", step, text)
         with self._explained():
+            # Flushed at once: a killed run keeps the lines up to its last step.
             self._file.write(json.dumps({"step": step} | scalars) + "\n")
             self._file.flush()
             for name, value in {**scalars, **further}.items():

@@ -51,6 +51,8 @@ def make_optimizer(config) -> optax.GradientTransformation:
             "least 0 and less than config.optimizer.total_steps, "
             f"{config.total_steps}. Shorten the warm-up with the run."
         )
+    # Clipping sees the raw gradient. The scale comes last, since AdamW and Muon would
+    # normalise an earlier one away.
     scales = {part: optax.scale(scale) for part, scale in config.lr_scale.items()}
     optimizer = optax.chain(
         optax.clip_by_global_norm(config.clip_norm)
@@ -68,6 +70,7 @@ def make_optimizer(config) -> optax.GradientTransformation:
             lambda path, _: "frozen" if is_frozen(path) else "trained", params
         )
 
+    # A partition, and not a mask: the frozen part has no moments in memory.
     both = {"trained": optimizer, "frozen": optax.set_to_zero()}
     return optax.partition(both, kinds)
 
@@ -164,6 +167,7 @@ def _rules(params):
 
     def rule(path, value):
         *_, layer, name = (key.key for key in path)
+        # The first and the last layer are better served by AdamW, as are vectors.
         hidden = name == "kernel" and layer not in ("patch_embedding", "to_logit")
         return "muon" if hidden and value.ndim == 2 else "adamw"
 

@@ -38,6 +38,7 @@ class Preemption:
             signal.signal(signal.SIGTERM, self._before)
 
     def _note(self, number: int, frame: Any) -> None:
+        # Only a mark: the loop saves between two steps, where the state is complete.
         self._told = True
 
     def reached(self, step: int) -> bool:

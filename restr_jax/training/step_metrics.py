@@ -55,6 +55,7 @@ class Window:
         """Adds a step's sums, still on the device; waits for the steps before it."""
         self._sums.append(sums)
         self._timed += 1
+        # Without a limit, the loop would queue steps, with their batches, far ahead.
         if len(self._sums) > _AHEAD:
             jax.block_until_ready(self._sums[-1 - _AHEAD])
 
@@ -83,6 +84,7 @@ class Window:
         Raises:
             FloatingPointError: if a step is non-finite and not to be skipped.
         """
+        # One transfer for all steps; fetching each at once would stall the devices.
         fetched = jax.device_get(self._sums)
         for number, sums in enumerate(fetched, step - len(fetched) + 1):
             self._past.append(self._checked(number, jax.tree.map(float, sums)))
@@ -104,6 +106,7 @@ class Window:
                 "config.optimizer.clip_norm=1.0."
             )
         logger.warning("%s It was skipped.", what)
+        # JSON has no NaN, and a checkpoint stores these sums.
         return {name: x if np.isfinite(x) else 0.0 for name, x in sums.items()}
 
     def close(self, step: int) -> dict[str, float]:
@@ -119,6 +122,7 @@ class Window:
         good = [sums for sums in done if not sums["nonfinite"]]
         count = sum(sums["count"] for sums in good)
         means = {}
+        # A mean over expressions, not over steps: the last batch may be partly padding.
         if count:
             for name in ("loss", "pixel_loss", "patch_loss", "dice_loss"):
                 if name in good[0]:

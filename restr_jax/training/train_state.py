@@ -107,5 +107,6 @@ def averaged(average: Any, params: Any, step: Any, decay: float) -> Any:
         step: updates done before this one, a scalar.
         decay: weight of the previous average, from 0 to 1.
     """
+    # As TensorFlow's ExponentialMovingAverage with num_updates.
     decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
     return optax.incremental_update(params, average, 1.0 - decay)

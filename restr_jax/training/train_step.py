@@ -35,15 +35,20 @@ def make_train_step(
     gradient_of = _in_parts(gradient_of, config.accumulate_steps)
 
     def step(state: TrainState, batch: dict, axis_name: str | None):
+        # From the seed and the step alone, so that a resumed run draws the same numbers.
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         gradient, sums = gradient_of(state.params, batch, key)
+        # pmap adds the devices' sums here; jit has them from the sharding of the batch.
         if axis_name:
             gradient, sums = jax.lax.psum((gradient, sums), axis_name)
+        # Only now a mean: each device may have another number of valid expressions. A
+        # batch of unreadable images has none.
         count = jnp.maximum(sums["count"], 1.0)
         gradient = jax.tree.map(lambda g: g / count, gradient)
         opt_state = with_schedule_at(state.opt_state, state.step)
         updates, opt_state = optimizer.update(gradient, opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
+        # The average follows the parameters, and has no gradient of its own.
         average = state.average
         if average is not None:
             decay = config.optimizer.ema_decay
@@ -76,6 +81,7 @@ def _make_loss(model: ReSTR, config) -> Callable:
         image = inputs.normalise(batch["image"], batch["box"])
         if is_frozen is not None:
             params = with_frozen(params, is_frozen)  # Saves their backward pass.
+        # Parameters and moments stay float32; only the computation has this type.
         params, image = precision.cast((params, image), dtype)
         output = model.apply(
             {"params": params},
@@ -94,6 +100,7 @@ def _make_loss(model: ReSTR, config) -> Callable:
             patch_weight=config.loss.patch_weight,
             dice_weight=config.loss.dice_weight,
         )
+        # The loader marks every expression of an unreadable image as invalid.
         sums["bad_images"] = jnp.sum(~batch["valid"].any(-1), dtype=jnp.float32)
         return sums["loss"], sums
 
@@ -111,6 +118,7 @@ def _in_parts(gradient_of: Callable, parts: int) -> Callable:
             lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch
         )
 
+        # A scan holds the activations of one part at a time, which is the purpose.
         def add(so_far, part):
             return optax.tree.add(so_far, gradient_of(params, part, key)), None
 
