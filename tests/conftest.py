@@ -4,7 +4,6 @@ import fcntl
 import gc
 import os
 import pathlib
-import shutil
 import sys
 
 import pytest
@@ -148,8 +147,8 @@ def tiny_config(shapes_dir, gref_dir):
 
 
 @pytest.fixture(scope="session")
-def trained_once(tiny_config, made_once, tmp_path_factory):
-    """Returns the config and workdir of a finished run."""
+def trained_once(tiny_config, made_once):
+    """Returns the config and workdir of a finished run, which others may be scoring."""
     import runs
 
     from restr_jax import train
@@ -160,9 +159,7 @@ def trained_once(tiny_config, made_once, tmp_path_factory):
         with runs.shared_steps():
             train.train_and_evaluate(config, str(folder))
 
-    # Tests score in it, each worker in its own.
-    own = tmp_path_factory.mktemp("trained") / "run"
-    return config, shutil.copytree(made_once("trained", fill), own)
+    return config, made_once("trained", fill)
 
 
 @pytest.fixture
