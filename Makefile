@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 DEV := $(addprefix requirements-,dev.txt demo.txt onnx.txt hub.txt)
 
-.PHONY: demo serve shipped photos docs test test-slow test-browser test-tf test-gpu audit lint \
+.PHONY: demo serve shipped photos docs test test-shapes test-slow test-browser test-tf test-gpu audit lint \
 	format
 
 .venv/demo: requirements.txt
@@ -81,6 +81,13 @@ photos: .venv/demo
 test: .venv/dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+# Checks every call against the shapes of its signature. Tracing takes twice as long, so these
+# are only the tests of the model, its losses and its data.
+test-shapes: .venv/dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile \
+		--jaxtyping-packages=restr_jax,beartype.beartype tests/models tests/data \
+		tests/golden tests/training/losses_test.py tests/evaluation/metrics_test.py
+
 test-slow: .venv/dev
 	$(BIN)/python -m pytest -m slow
 
@@ -104,7 +111,7 @@ docs: .venv/dev
 	test -x .venv-tf/bin/python || $(PYTHON) -m venv --upgrade-deps .venv-tf
 	.venv-tf/bin/pip install --quiet --disable-pip-version-check \
 		-r requirements.txt "tensorflow-cpu>=2.20" "apache-beam>=2.70" \
-		"mlcroissant>=1.1" dill beartype "pytest>=9.0,<10"
+		"mlcroissant>=1.1" dill "pytest>=9.0,<10"
 	touch $@
 
 test-tf: .venv-tf/dev

@@ -12,6 +12,7 @@ WHAT = (
     "60 steps of a tiny model on 40 scenes of `shapes`, a line of metrics every 5 "
     "steps, a checkpoint every 4, scored every 20."
 )
+STEPS = 60
 _SCENES = {"train": 40, "val": 16, "test": 8}
 _CONFIG = """
 import json
@@ -42,9 +43,11 @@ def write_config(folder: pathlib.Path) -> tuple[Any, pathlib.Path]:
     for part in ("vision", "language", "fusion"):
         config.model[part].width = 32
         config.model[part].mlp_dim = 64
+    # Every start traces and compiles these layers.
+    config.model.vision.num_layers = config.model.fusion.num_layers = 2
     # Stochastic depth is on, since its random state has to resume too.
-    config.model.fusion.drop_path_rate = 0.2
-    config.optimizer.total_steps, config.optimizer.warmup_steps = 60, 5
+    config.model.vision.drop_path_rate = 0.2
+    config.optimizer.total_steps, config.optimizer.warmup_steps = STEPS, 5
     config.optimizer.learning_rate = 1e-3
     config.log_every_steps, config.checkpoint_every_steps = 5, 4
     config.eval.every_steps = 20
@@ -52,5 +55,6 @@ def write_config(folder: pathlib.Path) -> tuple[Any, pathlib.Path]:
     config.eval.thresholds = (0.2,)  # No probability exceeds 0.5 this early.
     config.eval.num_figures, config.eval.shuffled_text = 1, False
     file = folder / "config.py"
-    file.write_text(_CONFIG.format(config.to_json()))
+    if not file.exists():  # Other processes may be reading it.
+        file.write_text(_CONFIG.format(config.to_json()))
     return config, file

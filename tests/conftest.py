@@ -1,5 +1,7 @@
 """Fixtures for all tests; eight fake devices, full float32 precision."""
 
+import fcntl
+import gc
 import os
 import pathlib
 import sys
@@ -27,6 +29,13 @@ if not jax.config.jax_platforms:  # JAX_PLATFORMS selects other devices.
     jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_default_matmul_precision", "highest")
+
+
+def pytest_collection_finish():
+    """Exempts all imported modules from garbage collection, a tenth of tracing."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 @pytest.fixture
@@ -60,27 +69,50 @@ def real_samples():
 
 
 @pytest.fixture(scope="session")
-def shapes_dir(tmp_path_factory):
+def made_once(tmp_path_factory, request):
+    """Returns a function that fills a folder once for all workers of pytest-xdist."""
+
+    def made(name, fill):
+        base = tmp_path_factory.getbasetemp()
+        if hasattr(request.config, "workerinput"):
+            base = base.parent  # Shared by the workers.
+        folder = base / name
+        with (base / f"{name}.lock").open("a+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock.seek(0)
+            if not lock.read():
+                folder.mkdir()
+                fill(folder)
+                lock.write("filled")
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def shapes_dir(made_once):
     """Returns a data_dir with a small `shapes`."""
     from tfds_builders import prepare
     from tfds_builders.shapes import shapes_dataset_builder
 
-    folder = str(tmp_path_factory.mktemp("shapes"))
-    with pytest.MonkeyPatch.context() as patch:
-        few = {"train": 40, "val": 8, "test": 8}
-        patch.setattr(shapes_dataset_builder.Builder, "SCENES", few)
-        prepare.prepare("shapes", folder)
-    return folder
+    def fill(folder):
+        with pytest.MonkeyPatch.context() as patch:
+            few = {"train": 40, "val": 8, "test": 8}
+            patch.setattr(shapes_dataset_builder.Builder, "SCENES", few)
+            prepare.prepare("shapes", str(folder))
+
+    return str(made_once("shapes", fill))
 
 
 @pytest.fixture(scope="session")
-def gref_dir(tmp_path_factory, testdata):
+def gref_dir(made_once, testdata):
     """Returns a data_dir with `gref` built from the small sample."""
     from tfds_builders import prepare
 
-    folder = str(tmp_path_factory.mktemp("gref"))
-    prepare.prepare("gref/google", folder, str(testdata / "refer"))
-    return folder
+    def fill(folder):
+        prepare.prepare("gref/google", str(folder), str(testdata / "refer"))
+
+    return str(made_once("gref", fill))
 
 
 @pytest.fixture(scope="session")
@@ -115,17 +147,19 @@ def tiny_config(shapes_dir, gref_dir):
 
 
 @pytest.fixture(scope="session")
-def trained_once(tiny_config, tmp_path_factory):
-    """Returns the config and workdir of a finished run."""
+def trained_once(tiny_config, made_once):
+    """Returns the config and workdir of a finished run, which others may be scoring."""
     import runs
 
     from restr_jax import train
 
     config = tiny_config("shapes")
-    workdir = tmp_path_factory.mktemp("trained")
-    with runs.shared_steps():
-        train.train_and_evaluate(config, str(workdir))
-    return config, workdir
+
+    def fill(folder):
+        with runs.shared_steps():
+            train.train_and_evaluate(config, str(folder))
+
+    return config, made_once("trained", fill)
 
 
 @pytest.fixture

@@ -122,7 +122,8 @@ def test_random_draws_need_no_communication_between_devices(start):
         batch = batch_of(run, 16)
         step = runs.step_of(run.model, run.optimizer, run.config)
         state = run.abstract_state
-        lowered = parallel.train_step(step, state).lower(state, parallel.feed(batch))
+        take = runs.compile_once(parallel, step, state)  # As traced above.
+        lowered = take.lower(state, parallel.feed(batch))
         text = lowered.compile().as_text()
         names = ("all-reduce", "all-gather", "collective-permute", "all-to-all")
         return {name: text.count(f" {name}(") for name in names}

@@ -105,16 +105,7 @@ def test_leakage_finds_the_images_that_train_and_val_share(data_dir):
     assert (f"{of_referit}:trainval", f"{of_referit}:val") not in rows
 
 
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "tfds_builders.prepare", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-
-
-def test_the_command_writes_cards_and_plots(data_dir):
+def test_the_command_writes_cards_and_plots(data_dir, run):
     result = run("unc", "gref/google", f"--data_dir={data_dir}", "--report")
     assert result.returncode == 0, result.stderr
     folder = pathlib.Path(data_dir)
@@ -143,12 +134,15 @@ def test_intact_sets_pass(data_dir, shapes_dir):
     assert list(check.check(Built(shapes_dir, "shapes"))) == []
     for name in ("unc", "gref/google", "referit/text_objseg"):
         assert list(check.check(Built(data_dir, name))) == []
-    result = run("unc", f"--data_dir={data_dir}", "--check")
+    command = [sys.executable, "-m", "tfds_builders.prepare", "unc", "--check"]
+    result = subprocess.run(
+        [*command, f"--data_dir={data_dir}"], cwd=ROOT, capture_output=True, text=True
+    )
     assert result.returncode == 0 and "unc: 4 records, 0 faults" in result.stdout
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
-def test_a_damaged_record_file_is_named(spoiled, damage):
+def test_a_damaged_record_file_is_named(spoiled, damage, run):
     data, records = spoiled
     content = bytearray(records.read_bytes())
     if damage == "remove":
@@ -183,7 +177,7 @@ def test_metadata_that_belong_to_other_records_are_named(spoiled, key, change, m
     assert fault.startswith("testA") and message in fault
 
 
-def test_a_set_that_is_not_built_is_named(data_dir):
+def test_a_set_that_is_not_built_is_named(data_dir, run):
     for option in ("--check", "--report"):
         result = run("unc_plus", f"--data_dir={data_dir}", option)
         assert result.returncode == 1

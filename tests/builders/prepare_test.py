@@ -20,7 +20,7 @@ def command(*arguments):
     return [sys.executable, "-m", "tfds_builders.prepare", *map(str, arguments)]
 
 
-def run(*arguments, **environment):
+def start(*arguments, **environment):
     return subprocess.run(
         command(*arguments),
         cwd=ROOT,
@@ -55,7 +55,7 @@ def test_the_command_builds_several_sets_without_tensorflow(testdata, tmp_path):
         f"--manual_dir={testdata / 'refer'}",
         f"--data_dir={tmp_path / 'data'}",
     )
-    result = run("gref", "unc", manual, data, PYTHONPATH=str(tmp_path))
+    result = start("gref", "unc", manual, data, PYTHONPATH=str(tmp_path))
     assert result.returncode == 0, result.stderr
     for line in (
         f"gref: built in {tmp_path / 'data' / 'gref' / 'google' / '1.0.0'}",
@@ -78,7 +78,7 @@ def test_a_built_set_is_reused_without_its_downloads(gref_dir):
     assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir()} == before
 
 
-def test_all_problems_of_all_sets_are_reported_before_the_first_build(manual):
+def test_all_problems_of_all_sets_are_reported_before_the_first_build(manual, run):
     (manual / "refcoco+" / "instances.json").unlink()
     path = manual / "refcocog" / "instances.json"
     instances = json.loads(path.read_text())
@@ -107,7 +107,7 @@ def test_skipping_is_not_advised_where_it_cannot_help(tmp_path):
         list(prepare.prepare_all(["unc"], *folders, skip_bad=False, num_workers=1))
 
 
-def test_with_skip_bad_the_command_lists_the_skipped_entries(manual):
+def test_with_skip_bad_the_command_lists_the_skipped_entries(manual, run):
     image = manual / IMAGES / "COCO_train2014_000000600002.jpg"
     image.write_bytes(image.read_bytes()[:5000])
     data = manual.parent / "data"
@@ -139,7 +139,7 @@ def test_a_missing_folder_is_named(tmp_path):
     for folder in (None, str(tmp_path / "absent")):
         with pytest.raises(FileNotFoundError, match="--manual_dir has to be"):
             prepare.prepare("gref", str(tmp_path / "data"), folder)
-    result = run("unc", f"--data_dir={tmp_path / 'data'}")
+    result = start("unc", f"--data_dir={tmp_path / 'data'}")
     assert result.returncode == 1 and "--manual_dir has to be" in result.stderr
     assert "Traceback" not in result.stderr
 
@@ -150,7 +150,7 @@ def test_the_form_of_a_data_set_must_be_named(gref_dir):
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_build_leaves_nothing_and_can_be_repeated(manual, how):
+def test_a_killed_build_leaves_nothing_and_can_be_repeated(manual, how, run):
     data = manual.parent / "data"
     arguments = ("gref", f"--manual_dir={manual}", f"--data_dir={data}")
     building = subprocess.Popen(

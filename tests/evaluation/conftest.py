@@ -1,6 +1,7 @@
 """Fixtures with an untrained model, whose masks suffice for counting pixels."""
 
 import contextlib
+import functools
 
 import jax
 import numpy as np
@@ -17,21 +18,31 @@ from restr_jax.training import train_state
 
 
 @pytest.fixture(scope="session")
-def make_workdir(tiny_config, tmp_path_factory):
-    """Returns a function that makes a workdir of noisy weights; the last are best."""
+def noisy_config(tiny_config):
+    """Returns a function that makes the config of the workdirs below."""
 
-    def make(dataset="shapes", steps=(4, 8), folder=None, num_figures=0):
+    def make(dataset="shapes", num_figures=0):
         config = tiny_config(dataset)
         config.optimizer.total_steps = 12
         config.eval.shuffled_text = False
         config.eval.num_figures = num_figures  # Drawing is slower than scoring.
-        workdir = folder or tmp_path_factory.mktemp("workdir")
-        run = experiment.start(config, str(workdir), training=True)
+        return config
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_workdir(noisy_config):
+    """Returns a function that makes a workdir of noisy weights; the last are best."""
+
+    def make(folder, dataset="shapes", steps=(4, 8), num_figures=0):
+        config = noisy_config(dataset, num_figures)
+        run = experiment.start(config, str(folder), training=True)
         checkpoints = run.checkpoints()
         for step in steps:
             save(run, checkpoints, step)
         checkpoints.close()
-        return config, workdir
+        return config, folder
 
     return make
 
@@ -77,13 +88,15 @@ def no_plots(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def shapes_workdir(make_workdir):
-    return make_workdir()
+def shapes_workdir(noisy_config, make_workdir, made_once):
+    return noisy_config(), made_once("noisy_shapes", make_workdir)
 
 
 @pytest.fixture(scope="session")
-def gref_workdir(make_workdir):
-    return make_workdir("gref/google")
+def gref_workdir(noisy_config, make_workdir, made_once):
+    dataset = "gref/google"
+    folder = made_once("noisy_gref", functools.partial(make_workdir, dataset=dataset))
+    return noisy_config(dataset), folder
 
 
 def open_run(config, workdir):

@@ -33,7 +33,7 @@ def predictions(workdir):
 
 
 def test_two_processes_give_the_scores_of_one(make_workdir, tmp_path, count_flips):
-    config, workdir = make_workdir(num_figures=1)
+    config, workdir = make_workdir(tmp_path / "one", num_figures=1)
     both = shutil.copytree(workdir, tmp_path / "both")
     score_run.score_workdir(config, str(workdir))
     with socket.socket() as free:

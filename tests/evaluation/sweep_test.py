@@ -221,9 +221,9 @@ def test_an_unknown_split_is_reported_with_the_existing_ones(run_of):
 @pytest.mark.slow
 def test_a_folder_of_workdirs_is_compared(make_workdir, tmp_path, caplog):
     folder = tmp_path / "runs"
-    config, _ = make_workdir(steps=(4, 8), folder=folder / "a")
-    make_workdir(steps=(4,), folder=folder / "b")
-    make_workdir(steps=(), folder=folder / "untrained")
+    config, _ = make_workdir(folder / "a", steps=(4, 8))
+    make_workdir(folder / "b", steps=(4,))
+    make_workdir(folder / "untrained", steps=())
     config.eval.checkpoints = str(folder)
     with caplog.at_level(logging.WARNING, logger="restr_jax"):
         rows = score_run.score_workdir(config, str(tmp_path / "compared"))

@@ -18,12 +18,12 @@ from restr_jax.workdir import checkpoint, fingerprint
 def copied(trained, tmp_path):
     """Returns config and copied workdir of a run with checkpoints 4 and 8."""
     config, workdir = trained
-    return config, shutil.copytree(workdir, tmp_path / "run")
+    scores = shutil.ignore_patterns("eval")
+    return config, shutil.copytree(workdir, tmp_path / "run", ignore=scores)
 
 
-def restore(config, workdir):
-    run = experiment.start(config, str(workdir), training=False)
-    checkpoints = run.checkpoints()
+def restore(run, workdir):
+    checkpoints = checkpoint.Checkpoints(str(workdir), run.config.keep_checkpoints)
     try:
         restored = checkpoints.restore_latest(run.abstract_state)
         return restored._replace(state=jax.device_get(restored.state))
@@ -50,7 +50,8 @@ def test_any_damage_falls_back_to_the_previous_checkpoint(
     copied, tmp_path, caplog, kind
 ):
     config, workdir = copied
-    good = restore(config, workdir)
+    run = experiment.start(config, str(workdir), training=False)
+    good = restore(run, workdir)
     files = [f for f in (workdir / "checkpoints" / "8").rglob("*") if f.is_file()]
     assert len(files) >= 8
     back = 0
@@ -59,7 +60,7 @@ def test_any_damage_falls_back_to_the_previous_checkpoint(
         damage(spoiled / file.relative_to(workdir), kind)
         caplog.clear()
         with caplog.at_level(logging.WARNING, logger="restr_jax"):
-            restored = restore(config, spoiled)
+            restored = restore(run, spoiled)
         if int(restored.state.step) == 4:
             back += 1
             assert "heckpoint 8 in" in caplog.text and "damaged" in caplog.text
@@ -115,10 +116,11 @@ def test_without_an_intact_checkpoint_training_does_not_restart(copied):
 @pytest.mark.slow
 def test_a_run_resumed_from_the_previous_checkpoint_ends_the_same(copied):
     config, workdir = copied
-    good, history = restore(config, workdir), (workdir / "metrics.jsonl").read_text()
+    run = experiment.start(config, str(workdir), training=False)
+    good, history = restore(run, workdir), (workdir / "metrics.jsonl").read_text()
     shutil.rmtree(workdir / "checkpoints" / "8" / "state")
     train.train_and_evaluate(config, str(workdir))
-    again = restore(config, workdir)
+    again = restore(run, workdir)
     jax.tree.map(np.testing.assert_array_equal, again.state, good.state)
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     assert len(lines) == len(history.splitlines())
@@ -140,7 +142,7 @@ def test_a_full_disk_is_reported_with_the_last_intact_checkpoint(copied, monkeyp
     with pytest.raises(OSError, match=r"Checkpoint 8 .*No space left.* 4 is intact"):
         checkpoints.save(8, restored.state, None, Progress())
     checkpoints.close()
-    assert restore(config, workdir).state.step == 4
+    assert restore(run, workdir).state.step == 4
 
 
 def test_progress_is_saved_and_signed():

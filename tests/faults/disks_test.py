@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from benchmarks import chaos, chaos_data
+from benchmarks import chaos
 
 pytestmark = pytest.mark.slow
 
@@ -52,16 +52,6 @@ def assert_said(done, *parts):
         assert part in last
 
 
-@pytest.fixture(scope="module")
-def straight(tmp_path_factory):
-    """Returns the folder of a configuration and of its run with enough space."""
-    folder = tmp_path_factory.mktemp("disks")
-    _, file = chaos_data.write_config(folder)
-    done = run(train(file, folder / "straight"))
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
 def train(file, workdir):
     return python("main.py", f"--config={file}", f"--workdir={workdir}")
 
@@ -72,15 +62,15 @@ def train(file, workdir):
     [
         ("8k", 20, ["metrics.jsonl cannot be written to"]),
         ("40k", 4, ["Checkpoint 4 cannot be written to", "There is none before it"]),
-        ("2500k", 4, ["Checkpoint", "cannot be written to", " is intact. Free some"]),
+        ("1750k", 4, ["Checkpoint", "cannot be written to", " is intact. Free some"]),
     ],
 )
 def test_a_run_on_a_full_disk_resumes_once_there_is_space(
-    straight, tmp_path, size, every, parts
+    chaos_folder, straight_workdir, tmp_path, size, every, parts
 ):
     disk = tmp_path / "disk"
     disk.mkdir()
-    command = train(straight / "config.py", disk / "run")
+    command = train(chaos_folder / "config.py", disk / "run")
     command += f" --config.checkpoint_every_steps={every}"
     script = f"""
         mount -t tmpfs -o size={size} none {disk}
@@ -91,27 +81,30 @@ def test_a_run_on_a_full_disk_resumes_once_there_is_space(
     """
     done = run(script)
     assert_said(done, *parts, "No space left on device", "the same command")
-    one, other = map(chaos.digest, (straight / "straight", tmp_path / "copy"))
+    one, other = map(chaos.digest, (straight_workdir, tmp_path / "copy"))
     assert chaos.differences(one, other) == []
 
 
 @needs_mounts
-def test_scoring_on_a_full_disk_resumes_once_there_is_space(straight, tmp_path):
+def test_scoring_on_a_full_disk_resumes_once_there_is_space(
+    chaos_folder, straight_workdir, tmp_path
+):
     disk = tmp_path / "disk"
     disk.mkdir()
-    command = train(straight / "config.py", disk / "straight") + " --mode=eval"
+    workdir = disk / straight_workdir.name
+    command = train(chaos_folder / "config.py", workdir) + " --mode=eval"
     script = f"""
         mount -t tmpfs -o size=8m none {disk}
-        cp -r {straight}/straight {disk} && rm -r {disk}/straight/eval
+        cp -r {straight_workdir} {disk} && rm -r {workdir}/eval
         dd if=/dev/zero of={disk}/filled bs=4k status=none 2> {tmp_path}/log
         {command}; code=$?
         rm {disk}/filled
-        {command} > {tmp_path}/log 2>&1 && cp -r {disk}/straight {tmp_path}/copy
+        {command} > {tmp_path}/log 2>&1 && cp -r {workdir} {tmp_path}/copy
         exit $code
     """
     done = run(script)
     assert_said(done, "No space left on device", "Free some disk space")
-    one = scores(straight / "straight", straight)
+    one = scores(straight_workdir, chaos_folder)
     assert len(one) > 5 and one == scores(tmp_path / "copy", disk)
 
 
@@ -125,13 +118,13 @@ def scores(workdir, written_in):
 
 
 @needs_mounts
-def test_a_read_only_workdir_is_reported(straight, tmp_path):
-    file = straight / "config.py"
+def test_a_read_only_workdir_is_reported(chaos_folder, straight_workdir, tmp_path):
+    file = chaos_folder / "config.py"
     mount = f"mount --bind -o ro {tmp_path} {tmp_path}"
     done = run(f"{mount}; {train(file, tmp_path / 'run')}")
     assert_said(done, "cannot be written to (Read-only file system)", "--workdir")
     # The same for a run whose workdir was writable when it began.
-    old = straight / "straight"
+    old = straight_workdir
     mount = f"mount --bind -o ro {old} {old}"
     done = run(f"{mount}; {train(file, old)}")
     assert_said(done, "cannot be written to (Read-only file system)", "--workdir")

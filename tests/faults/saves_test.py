@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import runs
 
-from benchmarks import chaos, chaos_data
+from benchmarks import chaos
 from restr_jax import experiment
 from restr_jax.data import pipeline
 from restr_jax.training import preemption
@@ -196,13 +196,11 @@ runpy.run_path("main.py", run_name="__main__")
 
 
 @pytest.mark.slow
-def test_a_kill_during_a_write_loses_only_that_checkpoint(tmp_path):
-    _, file = chaos_data.write_config(tmp_path)
-    arguments = ["main.py", f"--config={file}"]
-    straight = [sys.executable, *arguments, f"--workdir={tmp_path / 'straight'}"]
-    subprocess.run(straight, cwd=ROOT, check=True)
+def test_a_kill_during_a_write_loses_only_that_checkpoint(
+    chaos_folder, straight_workdir, tmp_path
+):
     workdir = tmp_path / "killed"
-    own = [*arguments, f"--workdir={workdir}"]
+    own = ["main.py", f"--config={chaos_folder / 'config.py'}", f"--workdir={workdir}"]
     with (tmp_path / "log").open("w") as log:
         held = subprocess.Popen(
             [sys.executable, "-c", HELD, *own], cwd=ROOT, stdout=log, stderr=log
@@ -222,7 +220,7 @@ def test_a_kill_during_a_write_loses_only_that_checkpoint(tmp_path):
     )
     assert "resuming from step 4" in done.stderr
     assert all(path.name.isdigit() for path in (workdir / "checkpoints").iterdir())
-    one, other = (chaos.digest(tmp_path / name) for name in ("straight", "killed"))
+    one, other = map(chaos.digest, (straight_workdir, workdir))
     assert chaos.differences(one, other) == []
 
 
