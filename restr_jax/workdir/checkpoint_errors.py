@@ -41,9 +41,11 @@ def not_written(
 
 
 def _is_of_the_disk(error: Exception) -> bool:
-    # TensorStore's file errors contain this text. A TimeoutError is also an OSError,
-    # but has no errno.
-    return "[OS error" in str(error) or getattr(error, "errno", None) is not None
+    # TensorStore's file errors contain one of these texts; for a full disk, it also
+    # says RESOURCE_EXHAUSTED. A TimeoutError is an OSError too, but has no errno.
+    said = str(error)
+    found = "[OS error" in said or "os_error_code" in said
+    return found or getattr(error, "errno", None) is not None
 
 
 @functools.cache

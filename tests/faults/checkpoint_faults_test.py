@@ -11,7 +11,7 @@ import pytest
 from restr_jax import experiment, train
 from restr_jax.parallel import Parallel
 from restr_jax.training.train_state import Progress
-from restr_jax.workdir import checkpoint, fingerprint
+from restr_jax.workdir import checkpoint, checkpoint_errors, fingerprint
 
 
 @pytest.fixture
@@ -151,3 +151,22 @@ def test_progress_is_saved_and_signed():
     fingerprint.check(card, {})
     with pytest.raises(ValueError, match="metadata differ"):
         fingerprint.check(card | {"progress": {"lines": 2}}, {})
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("Error writing /w/4/d [OS error 28: ENOSPC No space left on device]", OSError),
+        (
+            "RESOURCE_EXHAUSTED: Failed to write ... No space left on device "
+            "[os_error_code='28']",
+            OSError,
+        ),
+        ("INVALID_ARGUMENT: dtype", RuntimeError),
+    ],
+)
+def test_a_full_disk_is_told_from_other_faults(said, kind, tmp_path):
+    (tmp_path / "4").mkdir()
+    error = checkpoint_errors.not_written(ValueError(said), tmp_path, 8)
+    assert type(error) is kind and "4 is intact" in str(error)
+    assert ("Free some disk space" in str(error)) == (kind is OSError)
