@@ -30,8 +30,13 @@ class Card(NamedTuple):
         return json.dumps(self._asdict(), ensure_ascii=False, indent=2) + "\n"
 
 
+UNKNOWN = Card("an unknown domain", "unknown data")
+
+
 def of_config(config: Any) -> Card:
     """Returns the card of a model without card.json, from its data sets."""
+    if not config.data.dataset:  # Of converted weights.
+        return UNKNOWN
     names = (name.strip() for name in config.data.dataset.split(","))
     data = ", ".join(dict.fromkeys(names))
     return Card(f"images and expressions like those of {data}", data)

@@ -48,7 +48,7 @@ class Trained(NamedTuple):
     model: ReSTR
     params: Any
     origin: str
-    card: Card = Card("an unknown domain", "unknown data")
+    card: Card = card.UNKNOWN
 
     def __repr__(self) -> str:
         words, count = len(self.vocabulary), parameters.count(self.params)

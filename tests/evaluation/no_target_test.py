@@ -53,7 +53,7 @@ def score(record, k, filled_rows):
     logits = np.full((4, 4), -5.0, np.float32)
     logits[:filled_rows] = 5.0
     patches = np.zeros((2, 2), np.float32)
-    overlap = evaluator._overlap_of(example, k, logits, patches, 0.5)
+    overlap = evaluator._overlap_of(example, k, logits, patches, 0.5, None)
     return evaluator._score_one(example, k, logits, patches, (0.5,)).records[0], overlap
 
 
