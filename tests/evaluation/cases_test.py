@@ -52,9 +52,9 @@ def test_a_picture_has_image_truth_and_prediction(width):
     points = [
         (x, y) for y in (quarter // 2, 3 * quarter // 2) for x in (quarter, -quarter)
     ]
-    tinted, dark = (0.5 * 200 + 0.5 * np.array([213, 94, 0])).astype(int), 0.45 * 200
-    expected = {"image": [200] * 4, "truth": [tinted, dark] * 2}
-    expected["mask"] = [tinted, tinted, dark, dark]
+    tinted, bare = 0.6 * 200 + 0.4 * np.array([213, 94, 0]), 200
+    expected = {"image": [bare] * 4, "truth": [tinted, bare] * 2}
+    expected["mask"] = [tinted, tinted, bare, bare]
     for number, colors in enumerate(expected.values()):
         left, right = number * side, (number + 1) * side
         for (x, y), color in zip(points, colors, strict=True):
