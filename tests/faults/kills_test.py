@@ -30,10 +30,13 @@ def file(chaos_folder):
 
 # Two processes start slowly; benchmarks/chaos.py kills all scenarios often.
 @pytest.mark.parametrize(
-    ("scenario", "kills"), [(chaos.SCENARIOS[0], 3), (chaos.SCENARIOS[-1], 1)]
+    ("scenario", "kills", "seed"),
+    [(chaos.SCENARIOS[0], 3, 1), (chaos.SCENARIOS[-1], 1, 2)],
 )
-def test_a_run_killed_at_random_ends_bit_identical(scenario, kills, chaos_folder):
-    hit, differs, starts = chaos.torment(scenario, chaos_folder, kills=kills, seed=1)
+def test_a_run_killed_at_random_ends_bit_identical(
+    scenario, kills, seed, chaos_folder
+):
+    hit, differs, starts = chaos.torment(scenario, chaos_folder, kills=kills, seed=seed)
     assert (hit.total(), differs, starts) == (kills, [], kills + 1)
 
 
