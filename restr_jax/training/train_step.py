@@ -35,7 +35,7 @@ def make_train_step(
     gradient_of = _in_parts(gradient_of, config.accumulate_steps)
 
     def step(state: TrainState, batch: dict, axis_name: str | None):
-        # From the seed and the step alone, so that a resumed run draws the same numbers.
+        # From the seed and the step alone: a resumed run draws the same numbers.
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         gradient, sums = gradient_of(state.params, batch, key)
         # pmap adds the devices' sums here; jit has them from the sharding of the batch.

@@ -33,9 +33,7 @@ def file(chaos_folder):
     ("scenario", "kills", "seed"),
     [(chaos.SCENARIOS[0], 3, 1), (chaos.SCENARIOS[-1], 1, 2)],
 )
-def test_a_run_killed_at_random_ends_bit_identical(
-    scenario, kills, seed, chaos_folder
-):
+def test_a_run_killed_at_random_ends_bit_identical(scenario, kills, seed, chaos_folder):
     hit, differs, starts = chaos.torment(scenario, chaos_folder, kills=kills, seed=seed)
     assert (hit.total(), differs, starts) == (kills, [], kills + 1)
 
