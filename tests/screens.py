@@ -9,6 +9,7 @@ import struct
 import termios
 import threading
 
+_END = b"\0"
 _PARTS = re.compile(r"\x1b\[A|\r|\n|[^\x1b\r\n]+")
 
 
@@ -48,14 +49,16 @@ class Screen:
         reader = threading.Thread(target=self._read, args=(leader,))
         reader.start()
         try:
-            with os.fdopen(follower, "w", buffering=1) as stream:
+            with os.fdopen(os.dup(follower), "w", buffering=1) as stream:
                 yield stream
         finally:
+            # Linux may drop what is unread when the last writer closes.
+            os.write(follower, _END)
             reader.join()
+            os.close(follower)
             os.close(leader)
 
     def _read(self, leader):
-        # Linux raises once the last writer has closed.
-        with contextlib.suppress(OSError):
-            while content := os.read(leader, 4096):
-                self._content += content
+        while not self._content.endswith(_END):
+            self._content += os.read(leader, 4096)
+        self._content = self._content.removesuffix(_END)
