@@ -37,7 +37,6 @@ class Scored(NamedTuple):
         example: the image, with some of its expressions.
         index: index of the expression in the example.
         logits: float32 at the image's own size.
-        patch_logits: float32 at the patch grid.
     """
 
     position: tuple[int, int]
@@ -45,7 +44,6 @@ class Scored(NamedTuple):
     example: Example
     index: int
     logits: np.ndarray
-    patch_logits: np.ndarray
 
 
 def encode(
@@ -174,7 +172,7 @@ class Evaluator:
         return [list(some) for some in zip(*(r for _, r in everything), strict=True)]
 
     def _each(self, params: Any, split: Split, work: Callable) -> Iterator:
-        """Yields ``work(example, k, logits, patch_logits)`` for every expression."""
+        """Yields ``work(example, k, logits)`` for every expression."""
         total = sum(map(len, split.sentences))
         bar = progress_bar(total=total, desc=split.name, unit="expr", leave=False)
         workers = os.cpu_count() or 1
@@ -184,11 +182,10 @@ class Evaluator:
 
             def fetch() -> None:
                 output, examples, k = on_devices.popleft()
-                pixels, patches = jax.device_get(output)  # Waits for the devices.
+                pixels = jax.device_get(output.pixel_logits)  # Waits for the devices.
                 for i, example in enumerate(examples):
                     if k < len(example.masks):
-                        given = example, k, pixels[i, 0], patches[i, 0]
-                        in_threads.append(pool.submit(work, *given))
+                        in_threads.append(pool.submit(work, example, k, pixels[i, 0]))
 
             def finish(most: int) -> Iterator:
                 while len(in_threads) > most:
@@ -235,7 +232,6 @@ class Evaluator:
         example: Example,
         k: int,
         own: np.ndarray,
-        _: np.ndarray,
         threshold: float,
         cases: Cases | None,
     ) -> tuple[int, int]:
@@ -255,7 +251,6 @@ class Evaluator:
         example: Example,
         k: int,
         own: np.ndarray,
-        patch_logits: np.ndarray,
         thresholds: Sequence[float],
     ) -> Scored:
         config, truth = self._config, example.masks[k]
@@ -279,7 +274,7 @@ class Evaluator:
                 record["iou"] = float(record["pixels"] == 0)
             records.append(record | {"mask": to_rle(mask)} | stretched)
         position = _position(example, k)
-        return Scored(position, tuple(records), example, k, logits, patch_logits)
+        return Scored(position, tuple(records), example, k, logits)
 
 
 def _position(example: Example, k: int) -> tuple[int, int]:

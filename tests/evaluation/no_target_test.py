@@ -52,9 +52,8 @@ def score(record, k, filled_rows):
     )
     logits = np.full((4, 4), -5.0, np.float32)
     logits[:filled_rows] = 5.0
-    patches = np.zeros((2, 2), np.float32)
-    overlap = evaluator._overlap_of(example, k, logits, patches, 0.5, None)
-    return evaluator._score_one(example, k, logits, patches, (0.5,)).records[0], overlap
+    overlap = evaluator._overlap_of(example, k, logits, 0.5, None)
+    return evaluator._score_one(example, k, logits, (0.5,)).records[0], overlap
 
 
 @pytest.mark.parametrize(("rows", "iou"), [(0, 1.0), (1, 0.0)])
