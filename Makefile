@@ -10,8 +10,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 DEV := $(addprefix requirements-,dev.txt demo.txt onnx.txt hub.txt)
 
-.PHONY: demo serve shipped photos docs test test-shapes test-slow test-browser test-tf test-gpu audit lint \
-	format
+.PHONY: demo serve shipped photos docs test test-shapes test-slow test-browser test-tf test-gpu coverage \
+	audit lint format
 
 .venv/demo: requirements.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: JAX has no \
@@ -80,6 +80,11 @@ photos: .venv/demo
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Lists the lines that the tests do not run, in this process or its workers.
+coverage: .venv/dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov=restr_jax --cov=tfds_builders \
+		--cov-report=term-missing:skip-covered
 
 # Checks every call against the shapes of its signature. Tracing takes twice as long, so these
 # are only the tests of the model, its losses and its data.

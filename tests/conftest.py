@@ -5,6 +5,7 @@ import gc
 import os
 import pathlib
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -13,12 +14,16 @@ ROOT = pathlib.Path(__file__).parent.parent
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "jax")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 # These small programs run only a few times, so optimising them costs more than it
-# saves.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
-    "--xla_cpu_use_fusion_emitters=false",
-)
+# saves. Both cores have a worker, so a program is not split for a second thread.
+FLAGS = [
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+    "--xla_cpu_parallel_codegen_split_count=1",
+    "--xla_cpu_copy_insertion_use_region_analysis=true",
+]
+if metadata.version("jaxlib").startswith("0.10."):  # Unknown, so fatal, to jaxlib 0.12.
+    FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+os.environ.setdefault("XLA_FLAGS", " ".join(FLAGS))
 
 import jax  # noqa: E402
 
@@ -126,12 +131,12 @@ def tiny_config(shapes_dir, gref_dir):
         config.data.data_dir = {"shapes": shapes_dir, "gref/google": gref_dir}[dataset]
         config.data.max_words = 10
         config.data.expressions_per_image = 3 if dataset == "shapes" else 1
-        config.model.image_size = (64, 64)
-        config.model.patch_size = 8
+        config.model.image_size = (32, 32)
+        config.model.patch_size = 4
         for part in ("vision", "language", "fusion"):
             config.model[part].width = 32
             config.model[part].mlp_dim = 64
-        config.model.vision.num_layers = config.model.fusion.num_layers = 2
+        config.model.vision.num_layers, config.model.fusion.num_layers = 1, 2
         config.optimizer.total_steps = 8
         config.optimizer.warmup_steps = 2
         config.optimizer.learning_rate = 1e-3

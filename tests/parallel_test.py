@@ -29,6 +29,7 @@ def start(tiny_config, tmp_path_factory):
     def make(rate=0.5, **changes):
         config = tiny_config("shapes")
         config.model.fusion.kind = "vme"  # One encoder, so its last layer is dropped.
+        config.model.vision.num_layers = 2
         config.model.vision.drop_path_rate = config.model.fusion.drop_path_rate = rate
         config.update(changes)
         folder = str(tmp_path_factory.mktemp("run"))

@@ -50,7 +50,7 @@ def straight(tiny_config, tmp_path_factory):
     config = tiny_config("shapes")
     config.eval.num_figures, config.eval.shuffled_text = 0, False
     # Stochastic depth is on: its randomness must resume too.
-    config.model.vision.drop_path_rate = 0.2
+    config.model.vision.num_layers, config.model.vision.drop_path_rate = 2, 0.2
     workdir = tmp_path_factory.mktemp("straight")
     with (workdir / "log.txt").open("w") as file, logged_to(file):
         return config, workdir, runs.finish(config, workdir)

@@ -44,7 +44,7 @@ def config(tiny_config):
     config.eval.shuffled_text, config.eval.num_figures = False, 0
     # No metrics line coincides with an evaluation or a checkpoint.
     config.log_every_steps = 3
-    config.model.vision.drop_path_rate = 0.2
+    config.model.vision.num_layers, config.model.vision.drop_path_rate = 2, 0.2
     return config
 
 
