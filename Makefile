@@ -111,10 +111,10 @@ docs: .venv/dev
 	$(BIN)/mkdocs build --strict
 
 # Uses a separate environment: nothing else here needs TensorFlow, and apache-beam needs an
-# older beartype.
+# older beartype. Few of its modules are imported, so pip compiles none.
 .venv-tf/dev: requirements.txt
 	test -x .venv-tf/bin/python || $(PYTHON) -m venv --upgrade-deps .venv-tf
-	.venv-tf/bin/pip install --quiet --disable-pip-version-check \
+	.venv-tf/bin/pip install --quiet --disable-pip-version-check --no-compile \
 		-r requirements.txt "tensorflow-cpu>=2.20" "apache-beam>=2.70" \
 		"mlcroissant>=1.1" dill "pytest>=9.0,<10"
 	touch $@
@@ -126,7 +126,8 @@ test-tf: .venv-tf/dev
 # libraries are not installed, since nothing runs.
 .venv-gpu/dev: requirements.txt
 	test -x .venv-gpu/bin/python || $(PYTHON) -m venv --upgrade-deps .venv-gpu
-	.venv-gpu/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	.venv-gpu/bin/pip install --quiet --disable-pip-version-check --no-compile \
+		-r requirements.txt
 	version=$$(.venv-gpu/bin/python -c "import jaxlib; print(jaxlib.__version__)") && \
 	.venv-gpu/bin/pip install --quiet --disable-pip-version-check --no-deps \
 		jax-cuda12-pjrt==$$version jax-cuda12-plugin==$$version

@@ -52,7 +52,8 @@ def test_training_writes_the_files_listed_in_the_readme(trained):
     assert (workdir / "eval" / "results.csv").stat().st_size
     assert list(workdir.glob("events.out.tfevents.*"))
     figures = workdir / "eval" / "figures"
-    (case,) = figures.glob("shapes-val-8-*.jpg")  # The tiny config asks for one.
+    # The tiny config asks for one.
+    (case,) = figures.glob(f"shapes-val-{row['step']}-*.jpg")
     page = (figures / "index.html").read_text()
     assert f'src="{case.name}"' in page and f"<dd>{row['oiou']:.3f}</dd>" in page
     (predictions,) = (workdir / "eval" / "predictions").glob("*.jsonl")

@@ -196,7 +196,7 @@ def test_a_folder_without_a_model_is_not_started_from(trained, tmp_path):
 def test_a_run_can_start_from_one_with_smaller_images(trained, tmp_path):
     config, workdir, saved = trained
     config = config.copy_and_resolve_references()
-    config.init_from, config.model.image_size = str(workdir), (80, 96)
+    config.init_from, config.model.image_size = str(workdir), (40, 48)
     found = given_params(config, tmp_path / "run")["vision/positions"]
     assert found.shape == (1, 10 * 12, 32)
     corner = saved[8]["vision/positions"][0, 0]
