@@ -72,7 +72,7 @@ def test_uniform_attention_is_shared_by_the_number_of_tokens():
     [
         ("vme", {}, 4),
         ("vme", {"share_weights": True}, 4),
-        ("cme", {"num_layers": 6}, 3),
+        ("cme", {}, 2),
         ("ime", {"share_weights": True}, 2),
     ],
 )
@@ -86,6 +86,7 @@ def test_shares_are_computed_for_every_layer_of_the_seed(kind, fusion, layers):
     assert len(np.unique(shares[0, 0, :, 1])) == layers
 
 
+@pytest.mark.slow
 def test_layers_come_in_the_order_of_their_application():
     model, params, batch = small("vme", num_layers=11)
     last = "block_10/attention/qkv"

@@ -95,7 +95,7 @@ def test_eight_devices_equal_one(start, one, mode, fsdp, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, whole, many[1])
 
 
-@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("parts", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_training_does_not_depend_on_the_order_of_rows(start, one, parts):
     # Devices or processes may cause such an order; pmap sees blocks of rows.
     batch, losses, params, _ = one

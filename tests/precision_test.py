@@ -26,7 +26,9 @@ def test_only_floating_point_is_cast():
     }
 
 
-@pytest.mark.parametrize("preset", ["paper", "released"])
+@pytest.mark.parametrize(
+    "preset", ["paper", pytest.param("released", marks=pytest.mark.slow)]
+)
 def test_bfloat16_logits_are_close_to_float32_logits(preset):
     config = common.get_config("tiny", preset)
     # A layer of each kind.

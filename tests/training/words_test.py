@@ -71,6 +71,7 @@ def test_training_words_come_first_and_additional_glove_words_after(
     assert run.vocabulary.words == ("<pad>", "<unk>", "the", "square", *further)
 
 
+@pytest.mark.slow
 def test_a_word_absent_from_training_uses_its_own_vector(config, vectors, tmp_path):
     runs.finish(config, tmp_path)
     model = restr_jax.load(tmp_path)
