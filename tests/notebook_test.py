@@ -55,7 +55,7 @@ def check_own_data(notebook):
 
 
 # The notebooks that are stored with outputs.
-STORED = ("tour.ipynb",)
+STORED = ("own_data.ipynb", "tour.ipynb")
 CHECKS = {"own_data.ipynb": check_own_data, "tour.ipynb": check_tour}
 
 

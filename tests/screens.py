@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import logging
 import os
 import pty
 import re
@@ -11,6 +12,18 @@ import threading
 
 _END = b"\0"
 _PARTS = re.compile(r"\x1b\[A|\r|\n|[^\x1b\r\n]+")
+
+
+@contextlib.contextmanager
+def logged_steps():
+    """Logs the package's steps, as its commands do."""
+    logger = logging.getLogger("restr_jax")
+    before = logger.level
+    logger.setLevel(logging.INFO)  # Loggers keep what they decided, until setLevel.
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 class Screen:

@@ -59,10 +59,9 @@ def straight(tiny_config, tmp_path_factory):
 @contextlib.contextmanager
 def logged_to(stream):
     """Prints log lines and bars to a stream, as a command does to its terminal."""
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, screens.logged_steps():
         patch.setattr(sys, "stderr", stream)
         patch.setattr(logging.root, "handlers", [logging.StreamHandler()])
-        patch.setattr(logging.getLogger("restr_jax"), "level", logging.INFO)
         yield
 
 

@@ -24,11 +24,10 @@ def plain_handler():
 
 def train_on(stream, handler, monkeypatch, written):
     """Takes three steps, with a validation after the second."""
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, screens.logged_steps():
         patch.setattr(sys, "stderr", stream)
         patch.setattr(logging.root, "handlers", [handler()])
         patch.setattr(absl_logging, "_warn_preinit_stderr", False)
-        patch.setattr(logging.getLogger("restr_jax"), "level", logging.INFO)
         terminal, window = Terminal(0, 3, written, "val/oiou"), Window(3)
         for step in (1, 2, 3):
             with terminal.compiling():
