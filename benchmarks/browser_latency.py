@@ -25,8 +25,11 @@ from tfds_builders.storage.paths import typed
 _MILLISECONDS = 60_000  # timeout of every wait
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu"]
 
-# The model is compiled while its page is already served.
-_READY = "document.querySelector('#told')?.innerText.includes('encoded once')"
+# The model is compiled while its page is already served. One with examples shows the
+# first, the other one asks for an image.
+_READY = (
+    "/encoded once|Choose an image/.test(document.querySelector('#told')?.innerText)"
+)
 # Records the time when the answer is shown and the picture beside it is drawn.
 _WATCH = """() => {
   const told = document.querySelector('#told');

@@ -33,7 +33,7 @@ _CLOSE_MESSAGES = (
 
 _KEEP_SECONDS = 3600  # lifetime of uploaded files on disk
 _PRIVATE = {"api_visibility": "private"}  # Programs use restr_jax.load.
-_NO_IMAGE = "Choose an image, or pick an example."
+_NO_IMAGE = "Choose an image."
 _NO_TEXT = "Describe an object; its mask follows the words. One expression per line."
 _COMPILING = "Compiling the model: the first masks take some seconds."
 
@@ -79,9 +79,15 @@ def build(model: Segmenter, ready: threading.Event) -> gr.Blocks:
         def tell_start():
             return gr.skip() if ready.is_set() else markup.write_note(_COMPILING)
 
+        def tell_ready():
+            ready.wait()
+            return markup.write_note(_NO_IMAGE)
+
         quiet = {"show_progress": "hidden", "concurrency_limit": None, **_PRIVATE}
         start = page.load(tell_start, None, told, **quiet)
         picked = [(start.then, 0)] if examples else []
+        if not examples:
+            start.then(tell_ready, None, told, **quiet)
         picked += [(button.click, index) for index, button in enumerate(buttons)]
         openers = _connect_images(model, ready, examples, image, picked, photo, text)
         for opened in openers:

@@ -450,6 +450,19 @@ def test_compilation_is_announced_until_the_model_is_ready(browser, monkeypatch)
         served.close()
 
 
+def test_a_model_without_examples_asks_for_an_image_once_compiled(browser, tmp_path):
+    folder = shutil.copytree(shipped.folder("shapes"), tmp_path / "own")
+    stored = json.loads((folder / "config.json").read_text())
+    stored["data"]["dataset"] = "custom"  # There are no examples of it.
+    (folder / "config.json").write_text(json.dumps(stored))
+    words = "Choose an image."
+    with (
+        serving(f"--model={folder}") as address,
+        visiting(browser, address, words=words) as page,
+    ):
+        assert "Compiling" not in page.locator("#told").inner_text()
+
+
 @pytest.mark.parametrize(("name", "size"), [("demo", DESKTOP), ("demo_phone", PHONE)])
 def test_the_page_shows_photographs_and_their_model(
     browser, photos_address, tmp_path, name, size
