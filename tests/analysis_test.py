@@ -72,7 +72,7 @@ def test_uniform_attention_is_shared_by_the_number_of_tokens():
     [
         ("vme", {}, 4),
         ("vme", {"share_weights": True}, 4),
-        ("cme", {}, 2),
+        ("cme", {"num_layers": 6}, 3),
         ("ime", {"share_weights": True}, 2),
     ],
 )

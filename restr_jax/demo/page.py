@@ -85,10 +85,11 @@ def build(model: Segmenter, ready: threading.Event) -> gr.Blocks:
 
         quiet = {"show_progress": "hidden", "concurrency_limit": None, **_PRIVATE}
         start = page.load(tell_start, None, told, **quiet)
-        picked = [(start.then, 0)] if examples else []
-        if not examples:
+        picked = [(button.click, index) for index, button in enumerate(buttons)]
+        if examples:
+            picked.append((start.then, 0))
+        else:
             start.then(tell_ready, None, told, **quiet)
-        picked += [(button.click, index) for index, button in enumerate(buttons)]
         openers = _connect_images(model, ready, examples, image, picked, photo, text)
         for opened in openers:
             shown = opened.then(**masks, trigger_mode="multiple")

@@ -38,8 +38,10 @@ def test_a_run_killed_at_random_ends_bit_identical(scenario, kills, seed, chaos_
     assert (hit.total(), differs, starts) == (kills, [], kills + 1)
 
 
-def test_pmap_in_two_processes_matches_one_process(chaos_folder):
+def test_pmap_in_two_processes_resumes_and_matches_one_process(chaos_folder):
     scenario = chaos_run.Scenario("two", processes=2, devices=2, parallel="pmap")
+    hit, differs, starts = chaos.torment(scenario, chaos_folder, kills=1, seed=2)
+    assert (hit.total(), differs, starts) == (1, [], 2)
     alone = chaos_run.Scenario("one", devices=4, parallel="pmap")
     runs = (chaos.straight_run(s, chaos_folder) for s in (alone, scenario))
     one, two = map(chaos.digest, runs)
